@@ -327,7 +327,10 @@ Global___Bound: _TypeAlias = Bound  # noqa: Y015
 
 @_typing.final
 class Manifest(_message.Message):
-    """The entries of one table at one manifest version that one worker holds."""
+    """All live entries of one table at one manifest version that one worker holds: whole,
+    never a difference to an older version. A version number is never used for two
+    contents, also not after a load was aborted.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -336,12 +339,21 @@ class Manifest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     TREE_VERSION_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     table: _builtins.str
     version: _builtins.int
     tree_version: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]: ...
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Chunks of the family that are placed on this worker, with or without entries (a
+        placed chunk without entries is empty, a chunk not named here is not held); 0 for a
+        replicated table; none for an index.
+        packed
+        """
+
     def __init__(
         self,
         *,
@@ -350,10 +362,11 @@ class Manifest(_message.Message):
         version: _builtins.int = ...,
         tree_version: _builtins.int = ...,
         entries: _abc.Iterable[Global___ManifestEntry] | None = ...,
+        chunks: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "release", b"release", "table", b"table", "tree_version", b"tree_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "entries", b"entries", "release", b"release", "table", b"table", "tree_version", b"tree_version", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -575,20 +575,28 @@ class JoinReply(_message.Message):
     WORKER_ID_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
+    OPEN_TRANSACTIONS_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     cluster_id: _builtins.str
     interval: _builtins.float
     """seconds to the next Join"""
+    @_builtins.property
+    def open_transactions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Loads that are neither committed nor aborted; a worker that comes back forgets what
+        it had staged for any other.
+        """
+
     def __init__(
         self,
         *,
         worker_id: _builtins.str = ...,
         cluster_id: _builtins.str = ...,
         interval: _builtins.float = ...,
+        open_transactions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "interval", b"interval", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "interval", b"interval", "open_transactions", b"open_transactions", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
