@@ -1,0 +1,167 @@
+"""Every name on a worker's disk, decided in one room.
+
+Below the worker's directory::
+
+    lock, worker.json                  one process at a time; who this worker is
+    data/                              immutable Parquet files; all that DuckDB may see
+      <release>/<table>/dataset/Norder=k/Dir=d/Npix=p/<name>.parquet    own rows
+      <release>/<table>.overlap/dataset/Norder=k/Dir=d/Npix=p/<name>.parquet
+      <release>/<table>/all/<name>.parquet             a replicated table's copy
+      <release>/<table>.index/<shard>/<name>.parquet   key -> home
+    staging/<transaction>/             the same names, not yet installed
+    manifests/<release>/<table>/<version>.json
+    spill/                             DuckDB's, emptied at every start
+
+Own files and their overlap follow HATS: ``dataset`` of the table is a catalog, that of
+``<table>.overlap`` its margin, ``Dir`` is the pixel rounded down to 10000. Paths that
+travel, such as `ManifestEntry.path`, begin below ``data/``.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from qserv.errors import InvalidRequest
+
+DIRECTORY_STEP: Final = 10_000
+"""HATS: pixels in one ``Dir=``."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*")
+_PATH: Final = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9_+-]*(/[A-Za-z0-9_][A-Za-z0-9_=.+-]*)+\.parquet"
+)
+_LONGEST_PATH: Final = 1024
+
+
+def base_path(release: str, table: str, chunk: int, name: str) -> str:
+    """Return the path of a file with a chunk's own rows.
+
+    Parameters
+    ----------
+    release, table
+        The catalog's spelling; letters, digits, ``_``, ``+`` and ``-``.
+    chunk
+        NUNIQ id of the chunk.
+    name
+        What makes the file unique: ``f"{transaction}-{part}"``.
+
+    Raises
+    ------
+    InvalidRequest
+        If a part cannot be a file's name.
+    """
+    return f"{_checked(release)}/{_checked(table)}/{_leaf(chunk, name)}"
+
+
+def overlap_path(release: str, table: str, chunk: int, name: str) -> str:
+    """Return the path of a file with the rows around a chunk; as `base_path`."""
+    return f"{_checked(release)}/{_checked(table)}.overlap/{_leaf(chunk, name)}"
+
+
+def copy_path(release: str, table: str, name: str) -> str:
+    """Return the path of a replicated table's file; as `base_path`."""
+    return f"{_checked(release)}/{_checked(table)}/all/{_checked(name)}.parquet"
+
+
+def index_path(release: str, table: str, shard: int, name: str) -> str:
+    """Return the path of an index shard's file; as `base_path`."""
+    return (
+        f"{_checked(release)}/{_checked(table)}.index/{shard}/{_checked(name)}.parquet"
+    )
+
+
+def check_path(path: str) -> str:
+    """Return a path that came over the wire, after proving that it stays below data/.
+
+    Raises
+    ------
+    InvalidRequest
+        If it is absolute, climbs, hides, or does not name a Parquet file.
+    """
+    if len(path) > _LONGEST_PATH or not _PATH.fullmatch(path):
+        raise InvalidRequest(
+            f"{path[:200]!r} is not a path of a data file; "
+            "use the names of qserv.storage.layout"
+        )
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDirectory:
+    """The directory of one worker.
+
+    Parameters
+    ----------
+    root
+        An absolute path; all others lie below it.
+    """
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        """All that DuckDB may read."""
+        return self.root / "data"
+
+    @property
+    def staging(self) -> Path:
+        """A directory for each open transaction."""
+        return self.root / "staging"
+
+    @property
+    def manifests(self) -> Path:
+        """What is held, by release, table and version."""
+        return self.root / "manifests"
+
+    @property
+    def spill(self) -> Path:
+        """Where DuckDB puts what exceeds its memory."""
+        return self.root / "spill"
+
+    @property
+    def identity(self) -> Path:
+        """Who this worker is."""
+        return self.root / "worker.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the worker's process."""
+        return self.root / "lock"
+
+    def file(self, path: str) -> Path:
+        """Return where an installed file lies; raises as `check_path`."""
+        return self.data / check_path(path)
+
+    def staged(self, transaction: str, path: str) -> Path:
+        """Return where a staged file lies; raises as `check_path`."""
+        return self.transaction(transaction) / check_path(path)
+
+    def transaction(self, transaction: str) -> Path:
+        """Return where a transaction stages; raises `InvalidRequest`."""
+        return self.staging / _checked(transaction)
+
+    def manifest(self, release: str, table: str, version: int) -> Path:
+        """Return where a manifest lies; raises `InvalidRequest`."""
+        return self.manifests / _checked(release) / _checked(table) / f"{version}.json"
+
+
+def _leaf(chunk: int, name: str) -> str:
+    # 4·4^order + pixel has 2·order + 3 or + 4 bits, for pixels below 12·4^order.
+    order = (chunk.bit_length() - 3) // 2
+    if chunk < 4 or order < 0 or chunk >= 16 * 4**order:
+        raise InvalidRequest(f"{chunk} is not the id of a chunk")
+    pixel = chunk - 4 * 4**order
+    directory = pixel // DIRECTORY_STEP * DIRECTORY_STEP
+    return (
+        f"dataset/Norder={order}/Dir={directory}/Npix={pixel}/{_checked(name)}.parquet"
+    )
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name[:200]!r} cannot name a release, table, transaction or file; "
+            "use letters, digits, '_', '+' and '-'"
+        )
+    return name
