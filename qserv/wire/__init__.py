@@ -1,0 +1,1 @@
+"""The protocol: generated messages, their codec, channels and typed errors."""
