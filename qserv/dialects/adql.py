@@ -1,0 +1,106 @@
+"""ADQL 2.1 as a dialect of sqlglot: text in, syntax tree out.
+
+Every function call stays a plain call: what it means is decided in one place
+(`qserv.plan.functions`), never by sqlglot's guesses about other databases. Clauses that
+sqlglot knows and ADQL does not are refused where the tree is bound.
+"""
+
+from typing import ClassVar, Final
+
+import sqlglot.errors
+from sqlglot import exp, parser, tokens
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.tokens import TokenType
+
+from qserv.dialects.geometry import canonical
+from qserv.errors import LimitExceeded, ParseError, UnsupportedQuery
+
+MOST_CHARACTERS: Final = 262_144
+
+
+class Adql(Dialect):
+    """The grammar that differs from sqlglot's own: TOP, quotes, comments, calls."""
+
+    class Tokenizer(tokens.Tokenizer):
+        """ADQL's lexis: '' in texts, "" in names, -- before comments."""
+
+        QUOTES: ClassVar = ["'"]
+        IDENTIFIERS: ClassVar = ['"']
+        STRING_ESCAPES: ClassVar = ["'"]
+        COMMENTS: ClassVar = ["--"]
+        KEYWORDS: ClassVar = {**tokens.Tokenizer.KEYWORDS, "TOP": TokenType.TOP}
+
+    class Parser(parser.Parser):
+        """Calls stay calls; only CAST has a grammar of its own."""
+
+        FUNCTIONS: ClassVar = {}
+        NO_PAREN_FUNCTIONS: ClassVar = {}
+        FUNCTION_PARSERS: ClassVar = {
+            "CAST": parser.Parser.FUNCTION_PARSERS["CAST"],
+        }
+
+
+def parse(text: str) -> exp.Select:
+    """Parse one ADQL query, its geometry made canonical.
+
+    Parameters
+    ----------
+    text
+        The query.
+
+    Returns
+    -------
+    sqlglot.exp.Select
+        The syntax tree.
+
+    Raises
+    ------
+    ParseError
+        If it is not one query; says line and column.
+    LimitExceeded
+        If the text is too long.
+    UnsupportedQuery
+        If it is a query of a kind that is not answered yet.
+    """
+    _check_text(text)
+    try:
+        trees = [tree for tree in Adql().parse(text) if tree is not None]
+        return _one_select(trees)
+    except sqlglot.errors.ParseError as error:
+        raise ParseError(_explain(error)) from error
+    except sqlglot.errors.TokenError as error:
+        raise ParseError(f"{error}: is a quote left open?") from error
+    except RecursionError as error:
+        raise LimitExceeded("the query is nested too deeply: take it apart") from error
+
+
+def _check_text(text: str) -> None:
+    if len(text) > MOST_CHARACTERS:
+        raise LimitExceeded(
+            f"the query has {len(text)} characters, {MOST_CHARACTERS} are allowed: "
+            "put long lists into a table"
+        )
+    if "\x00" in text:
+        raise ParseError("the query holds a NUL character: remove it")
+
+
+def _one_select(trees: list[exp.Expression]) -> exp.Select:
+    if len(trees) != 1:
+        raise ParseError(f"one query is expected, not {len(trees)}")
+    tree = trees[0]
+    if isinstance(tree, exp.SetOperation):
+        raise UnsupportedQuery(f"{tree.key.upper()} is not answered yet")
+    if not isinstance(tree, exp.Select):
+        raise ParseError(f"a query starts with SELECT, this is {tree.key.upper()}")
+    result = canonical(tree)
+    assert isinstance(result, exp.Select)
+    return result
+
+
+def _explain(error: sqlglot.errors.ParseError) -> str:
+    if not error.errors:
+        return str(error)
+    first = error.errors[0]
+    where = f"line {first['line']}, column {first['col']}"
+    near = f"{(first['start_context'] or '')[-30:]}«{first['highlight']}»"
+    return f"{where}: {first['description']}, near {near}"

@@ -1,0 +1,237 @@
+"""Typed, immutable expressions: what the syntax tree means once its names are bound.
+
+They compare by value, so that ``GROUP BY floor(ra)`` and ``SELECT floor(ra)`` are the
+same thing without any search. The union `Expression` is closed: every pass matches on
+it, and mypy tells which pass forgot a case.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from qserv.catalog.tables import Column, DataType
+from qserv.sky.regions import Polygon
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRef:
+    """A stored column of the relation with that number."""
+
+    relation: int
+    column: Column
+
+    @property
+    def datatype(self) -> DataType:
+        """The column's type."""
+        return self.column.datatype
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A constant of the query."""
+
+    value: int | float | str | bool
+    datatype: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A scalar function or operator of `qserv.plan.functions`."""
+
+    function: str
+    arguments: tuple["Expression", ...]
+    datatype: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """An aggregate; ``COUNT(*)`` has no argument."""
+
+    function: str
+    argument: "Expression | None"
+    distinct: bool
+    datatype: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A conversion that was asked for, or that an operator implies."""
+
+    argument: "Expression"
+    datatype: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The first value whose condition is true; NULL where ``default`` is None."""
+
+    branches: tuple[tuple["Expression", "Expression"], ...]
+    default: "Expression | None"
+    datatype: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class InList:
+    """Whether the argument equals one of the items."""
+
+    argument: "Expression"
+    items: tuple["Expression", ...]
+    datatype: DataType = DataType.BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place on the sky in degrees, ICRS."""
+
+    lon: "Expression"
+    lat: "Expression"
+
+    @property
+    def constant(self) -> tuple[float, float] | None:
+        """The place when both coordinates are literals."""
+        if isinstance(self.lon, Literal) and isinstance(self.lat, Literal):
+            return float(self.lon.value), float(self.lat.value)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """The angle between two positions, in degrees."""
+
+    first: Position
+    second: Position
+    datatype: DataType = DataType.DOUBLE
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Whether two positions are within a constant radius in degrees.
+
+    ``closed`` includes the radius itself (CONTAINS, ``<=``).
+    """
+
+    first: Position
+    second: Position
+    radius: float
+    closed: bool
+    datatype: DataType = DataType.BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class InPolygon:
+    """Whether a position is in a constant polygon."""
+
+    position: Position
+    polygon: Polygon
+    datatype: DataType = DataType.BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class PartialRef:
+    """A column of the rows that fragments sent (`qserv.plan.plan.PARTIALS`)."""
+
+    name: str
+    datatype: DataType
+
+
+Expression = (
+    ColumnRef
+    | Literal
+    | Call
+    | Aggregate
+    | Cast
+    | Case
+    | InList
+    | Separation
+    | Near
+    | InPolygon
+    | PartialRef
+)
+
+Mapper = Callable[[Expression], Expression]
+
+
+def children(node: Expression) -> tuple[Expression, ...]:
+    """Return the expressions directly below one."""
+    match node:
+        case ColumnRef() | Literal() | PartialRef():
+            return ()
+        case Call():
+            return node.arguments
+        case Aggregate():
+            return () if node.argument is None else (node.argument,)
+        case Cast():
+            return (node.argument,)
+        case Case():
+            default = () if node.default is None else (node.default,)
+            return (*(part for branch in node.branches for part in branch), *default)
+        case InList():
+            return (node.argument, *node.items)
+        case Separation() | Near():
+            return (node.first.lon, node.first.lat, node.second.lon, node.second.lat)
+        case InPolygon():
+            return (node.position.lon, node.position.lat)
+
+
+def walk(node: Expression) -> Iterator[Expression]:
+    """Yield an expression and all below it, outermost first."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def map_children(node: Expression, mapper: Mapper) -> Expression:
+    """Return the expression with `mapper` applied to what is directly below it."""
+
+    def place(position: Position) -> Position:
+        return Position(mapper(position.lon), mapper(position.lat))
+
+    match node:
+        case ColumnRef() | Literal() | PartialRef():
+            return node
+        case Call():
+            return replace(node, arguments=tuple(map(mapper, node.arguments)))
+        case Aggregate():
+            below = None if node.argument is None else mapper(node.argument)
+            return replace(node, argument=below)
+        case Cast():
+            return replace(node, argument=mapper(node.argument))
+        case Case():
+            branches = tuple((mapper(c), mapper(v)) for c, v in node.branches)
+            default = None if node.default is None else mapper(node.default)
+            return replace(node, branches=branches, default=default)
+        case InList():
+            items = tuple(map(mapper, node.items))
+            return replace(node, argument=mapper(node.argument), items=items)
+        case Separation() | Near():
+            return replace(node, first=place(node.first), second=place(node.second))
+        case InPolygon():
+            return replace(node, position=place(node.position))
+
+
+def conjuncts(node: Expression | None) -> tuple[Expression, ...]:
+    """Take a predicate apart at its ANDs; none for no predicate."""
+    if node is None:
+        return ()
+    if isinstance(node, Call) and node.function == "AND":
+        return tuple(c for part in node.arguments for c in conjuncts(part))
+    return (node,)
+
+
+def conjunction(parts: tuple[Expression, ...]) -> Expression | None:
+    """Join predicates by AND; None for none."""
+    if not parts:
+        return None
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = Call("AND", (whole, part), DataType.BOOLEAN)
+    return whole
+
+
+def relations_of(node: Expression) -> frozenset[int]:
+    """Return the numbers of the relations that an expression reads."""
+    return frozenset(n.relation for n in walk(node) if isinstance(n, ColumnRef))
+
+
+def has_aggregate(node: Expression) -> bool:
+    """Whether an aggregate stands anywhere in the expression."""
+    return any(isinstance(n, Aggregate) for n in walk(node))

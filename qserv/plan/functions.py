@@ -1,0 +1,304 @@
+"""What a query may call: every function and operator, with its types and its SQL.
+
+This is the allow-list: what is not here never reaches DuckDB. Arithmetic is done in
+BIGINT or DOUBLE; outside its domain a function gives NULL (``sql/worker/macros.sql``).
+Names and meanings are those of ADQL 2.1 sections 2.2 and 2.3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from qserv.catalog.tables import DataType
+from qserv.errors import TypeMismatch, UnknownName, UnsupportedQuery
+from qserv.plan.expressions import Aggregate, Call, Case, Cast, Expression, Literal
+
+Arguments = tuple[Expression, ...]
+Typing = Callable[[str, Arguments], tuple[Arguments, DataType]]
+"""Checks a call's arguments; returns them converted, and the type of the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A scalar function: how many arguments, which types, which SQL."""
+
+    least: int
+    most: int
+    typing: Typing
+    sql: str
+    """``{0}``, ``{1}`` … stand for the arguments, ``{all}`` for all of them."""
+
+
+def cast(node: Expression, datatype: DataType) -> Expression:
+    """Return the expression in that type, unchanged where it has it already."""
+    if node.datatype is datatype:
+        return node
+    if isinstance(node, Literal) and datatype is DataType.DOUBLE:
+        return Literal(float(node.value), datatype)
+    return Cast(node, datatype)
+
+
+def _refuse(name: str, wanted: str, arguments: Arguments) -> TypeMismatch:
+    given = ", ".join(a.datatype for a in arguments)
+    return TypeMismatch(f"{name} takes {wanted}, not ({given})")
+
+
+def _doubles(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    if not all(a.datatype.is_numeric for a in arguments):
+        raise _refuse(name, "numbers", arguments)
+    return tuple(cast(a, DataType.DOUBLE) for a in arguments), DataType.DOUBLE
+
+
+def _numbers(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    if not all(a.datatype.is_numeric for a in arguments):
+        raise _refuse(name, "numbers", arguments)
+    whole = all(a.datatype.is_integer for a in arguments)
+    datatype = DataType.BIGINT if whole else DataType.DOUBLE
+    return tuple(cast(a, datatype) for a in arguments), datatype
+
+
+def _digits(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    """Type ROUND and TRUNCATE: a number, and how many digits (0 when not said)."""
+    number, *rest = arguments
+    digits = rest[0] if rest else Literal(0, DataType.BIGINT)
+    if not (number.datatype.is_numeric and digits.datatype.is_integer):
+        raise _refuse(name, "a number and a whole number of digits", arguments)
+    given = cast(number, DataType.DOUBLE), Cast(digits, DataType.INTEGER)
+    return given, DataType.DOUBLE
+
+
+def _texts(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    if any(a.datatype is not DataType.VARCHAR for a in arguments):
+        raise _refuse(name, "texts", arguments)
+    return arguments, DataType.VARCHAR
+
+
+def _matches(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    return _texts(name, arguments)[0], DataType.BOOLEAN
+
+
+def _truths(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    if any(a.datatype is not DataType.BOOLEAN for a in arguments):
+        raise _refuse(name, "predicates", arguments)
+    return arguments, DataType.BOOLEAN
+
+
+def _anything(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    del name
+    return arguments, DataType.BOOLEAN
+
+
+def _alike(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    return (given := unify(name, arguments)), given[0].datatype
+
+
+def _compared(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    if all(a.datatype.is_numeric for a in arguments):
+        return arguments, DataType.BOOLEAN  # DuckDB compares in the wider type
+    return unify(name, arguments), DataType.BOOLEAN
+
+
+def unify(name: str, arguments: Arguments) -> Arguments:
+    """Bring expressions to one type.
+
+    Raises
+    ------
+    TypeMismatch
+        If they have no common type.
+    """
+    kinds = {a.datatype for a in arguments}
+    if len(kinds) == 1:
+        return arguments
+    if all(k.is_numeric for k in kinds):
+        return _numbers(name, arguments)[0]
+    if DataType.BOOLEAN in kinds:
+        return tuple(_truth(name, a, arguments) for a in arguments)
+    if kinds == {DataType.TIMESTAMP, DataType.VARCHAR}:
+        return tuple(_moment(name, a, arguments) for a in arguments)
+    raise _refuse(name, "values of one type", arguments)
+
+
+def _truth(name: str, node: Expression, arguments: Arguments) -> Expression:
+    """Read 0 and 1 as booleans, as surveys write their flags."""
+    if isinstance(node, Literal) and node.value in {0, 1}:
+        return Literal(bool(node.value), DataType.BOOLEAN)
+    if node.datatype is DataType.BOOLEAN:
+        return node
+    raise _refuse(name, "values of one type", arguments)
+
+
+def _moment(name: str, node: Expression, arguments: Arguments) -> Expression:
+    if isinstance(node, Literal) or node.datatype is DataType.TIMESTAMP:
+        return cast(node, DataType.TIMESTAMP)
+    raise _refuse(name, "values of one type", arguments)
+
+
+def _unary(sql: str, typing: Typing = _doubles) -> Function:
+    return Function(1, 1, typing, sql)
+
+
+def _operator(symbol: str, typing: Typing) -> Function:
+    return Function(2, 2, typing, f"({{0}} {symbol} {{1}})")
+
+
+_OPERATORS: Final[dict[str, Function]] = {
+    "+": _operator("+", _numbers),
+    "-": _operator("-", _numbers),
+    "*": _operator("*", _numbers),
+    # One sign, two meanings: 7/2 is 3, 7.0/2 is 3.5 (SQL92 section 6.12).
+    "/": Function(2, 2, _numbers, "({0} / nullif({1}, 0))"),
+    "//": Function(2, 2, _numbers, "({0} // nullif({1}, 0))"),
+    "NEGATE": _unary("(-{0})", _numbers),
+    "||": _operator("||", _texts),
+    **{sign: _operator(sign, _compared) for sign in ("=", "<>", "<", ">", "<=", ">=")},
+    "AND": _operator("AND", _truths),
+    "OR": _operator("OR", _truths),
+    "NOT": _unary("(NOT {0})", _truths),
+    "IS NULL": _unary("({0} IS NULL)", _anything),
+    "IS TRUE": _unary("({0} IS TRUE)", _truths),
+    "IS FALSE": _unary("({0} IS FALSE)", _truths),
+    "BETWEEN": Function(3, 3, _compared, "({0} BETWEEN {1} AND {2})"),
+    "LIKE": _operator("LIKE", _matches),
+    "LIKE ESCAPE": Function(3, 3, _matches, "({0} LIKE {1} ESCAPE {2})"),
+    "ILIKE": _operator("ILIKE", _matches),
+    "ILIKE ESCAPE": Function(3, 3, _matches, "({0} ILIKE {1} ESCAPE {2})"),
+}
+
+_NAMED: Final[dict[str, Function]] = {
+    "ABS": _unary("abs({0})", _numbers),
+    "CEILING": _unary("ceil({0})"),
+    "DEGREES": _unary("degrees({0})"),
+    "EXP": _unary("qserv_finite(exp({0}))"),
+    "FLOOR": _unary("floor({0})"),
+    "LOG": _unary("qserv_log({0})"),
+    "LOG10": _unary("qserv_log10({0})"),
+    "MOD": Function(2, 2, _numbers, "({0} % nullif({1}, 0))"),
+    "PI": Function(0, 0, _doubles, "pi()"),
+    "POWER": Function(2, 2, _doubles, "qserv_finite(pow({0}, {1}))"),
+    "RADIANS": _unary("radians({0})"),
+    "ROUND": Function(1, 2, _digits, "qserv_round({0}, {1})"),
+    "SIGN": _unary("sign({0})"),
+    "SQRT": _unary("qserv_sqrt({0})"),
+    "TRUNCATE": Function(1, 2, _digits, "qserv_truncate({0}, {1})"),
+    "ACOS": _unary("qserv_acos({0})"),
+    "ASIN": _unary("qserv_asin({0})"),
+    "ATAN": _unary("atan({0})"),
+    "ATAN2": Function(2, 2, _doubles, "atan2({0}, {1})"),
+    "COS": _unary("qserv_cos({0})"),
+    "COT": _unary("qserv_cot({0})"),
+    "SIN": _unary("qserv_sin({0})"),
+    "TAN": _unary("qserv_tan({0})"),
+    "LOWER": _unary("lower({0})", _texts),
+    "UPPER": _unary("upper({0})", _texts),
+    "COALESCE": Function(1, 255, _alike, "coalesce({all})"),
+    "NULLIF": Function(2, 2, _alike, "nullif({0}, {1})"),
+    "GREATEST": Function(1, 255, _alike, "greatest({all})"),
+    "LEAST": Function(1, 255, _alike, "least({all})"),
+}
+
+_ALL: Final = {**_OPERATORS, **_NAMED}
+
+MOMENTS: Final = {
+    "STDDEV": ("samp", True),
+    "STDDEV_SAMP": ("samp", True),
+    "STDDEV_POP": ("pop", True),
+    "VARIANCE": ("samp", False),
+    "VAR_SAMP": ("samp", False),
+    "VAR_POP": ("pop", False),
+}
+"""Second-moment aggregates: over n - 1 (samp) or n (pop), and whether the root."""
+
+AGGREGATES: Final = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", *MOMENTS})
+
+_NOT_YET: Final = {"RAND": "it needs a hash of the row's key to be repeatable"}
+
+
+def sql_of(call: Call, arguments: list[str]) -> str:
+    """Return a call's SQL, given the SQL of its arguments."""
+    return _ALL[call.function].sql.format(*arguments, all=", ".join(arguments))
+
+
+def operator(name: str, *arguments: Expression) -> Expression:
+    """Apply an operator; integer division is chosen by type.
+
+    Raises
+    ------
+    TypeMismatch
+        If the types do not fit.
+    """
+    given, datatype = _OPERATORS[name].typing(name, arguments)
+    if name == "/" and datatype is DataType.BIGINT:
+        name = "//"
+    return Call(name, given, datatype)
+
+
+def function(name: str, arguments: Arguments) -> Expression:
+    """Call a scalar function by the name that the query uses.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such function; says which come close.
+    TypeMismatch
+        If number or types of the arguments do not fit.
+    UnsupportedQuery
+        If the function is known but not answered yet.
+    """
+    key = name.upper()
+    if reason := _NOT_YET.get(key):
+        raise UnsupportedQuery(f"{key} is not answered yet: {reason}")
+    if (found := _NAMED.get(key)) is None:
+        close = get_close_matches(key, [*_NAMED, *AGGREGATES, "DISTANCE", "CONTAINS"])
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise UnknownName(f"there is no function {name}{hint}")
+    if not found.least <= len(arguments) <= found.most:
+        count = (
+            str(found.least) if found.least == found.most else f"{found.least} or more"
+        )
+        raise TypeMismatch(f"{key} takes {count} arguments, not {len(arguments)}")
+    given, datatype = found.typing(key, arguments)
+    return Call(key, given, datatype)
+
+
+def aggregate(name: str, argument: Expression | None, *, distinct: bool) -> Aggregate:
+    """Apply an aggregate.
+
+    Raises
+    ------
+    TypeMismatch
+        If the argument's type does not fit.
+    """
+    if name == "COUNT":
+        return Aggregate(name, argument, distinct, DataType.BIGINT)
+    if argument is None:
+        raise TypeMismatch(f"{name} takes an expression, not *")
+    if name in {"MIN", "MAX"}:
+        # A duplicate changes neither, so DISTINCT says nothing here.
+        return Aggregate(name, argument, False, argument.datatype)
+    if not argument.datatype.is_numeric:
+        raise TypeMismatch(f"{name} takes a number, not {argument.datatype}")
+    if name == "SUM" and argument.datatype.is_integer:
+        return Aggregate(name, argument, distinct, DataType.BIGINT)
+    if name in MOMENTS:
+        argument = cast(argument, DataType.DOUBLE)
+    return Aggregate(name, argument, distinct, DataType.DOUBLE)
+
+
+def case(
+    branches: tuple[tuple[Expression, Expression], ...], default: Expression | None
+) -> Case:
+    """Make a CASE; its values are brought to one type.
+
+    Raises
+    ------
+    TypeMismatch
+        If a condition is no predicate or the values have no common type.
+    """
+    for condition, _ in branches:
+        _truths("CASE WHEN", (condition,))
+    values = tuple(v for _, v in branches) + (() if default is None else (default,))
+    alike = unify("CASE", values)
+    pairs = zip((c for c, _ in branches), alike, strict=False)
+    last = None if default is None else alike[-1]
+    return Case(tuple(pairs), last, alike[0].datatype)

@@ -1,0 +1,49 @@
+-- What functions mean in every DuckDB of qserv: executors, the czar's merge, the tests'
+-- oracle. Outside its domain a function gives NULL (design: NaN is NULL), so that a
+-- long scan does not die of one row.
+
+CREATE MACRO qserv_finite(x) AS CASE WHEN isfinite(x) THEN x END;
+
+CREATE MACRO qserv_log(x) AS CASE WHEN x > 0 THEN ln(x) END;
+
+CREATE MACRO qserv_log10(x) AS CASE WHEN x > 0 THEN log10(x) END;
+
+CREATE MACRO qserv_sqrt(x) AS CASE WHEN x >= 0 THEN sqrt(x) END;
+
+CREATE MACRO qserv_asin(x) AS CASE WHEN x BETWEEN -1 AND 1 THEN asin(x) END;
+
+CREATE MACRO qserv_acos(x) AS CASE WHEN x BETWEEN -1 AND 1 THEN acos(x) END;
+
+-- The functions of an infinite angle have no value.
+CREATE MACRO qserv_sin(x) AS CASE WHEN isfinite(x) THEN sin(x) END;
+
+CREATE MACRO qserv_cos(x) AS CASE WHEN isfinite(x) THEN cos(x) END;
+
+CREATE MACRO qserv_tan(x) AS CASE WHEN isfinite(x) THEN tan(x) END;
+
+CREATE MACRO qserv_cot(x) AS CASE WHEN qserv_tan(x) <> 0 THEN 1 / tan(x) END;
+
+-- Away from zero on both sides; n digits after the point, negative n before it.
+CREATE MACRO qserv_round(x, n) AS CASE WHEN abs(n) <= 300 THEN round(x, n) END;
+
+-- Towards zero. The decimal text of a double is the shortest that reads back the same,
+-- so the comparison catches 0.29 * 100 = 28.999999999999996.
+CREATE MACRO qserv_truncate(x, n) AS CASE
+    WHEN abs(n) > 300 THEN NULL
+    WHEN abs(round(x, n)) <= abs(x) THEN round(x, n)
+    ELSE round(round(x, n) - sign(x) * pow(10.0::DOUBLE, -n), n)
+END;
+
+-- Squared length of the chord between two unit vectors: exact for small angles, where
+-- the cosine of the angle is not.
+CREATE MACRO qserv_chord2(x1, y1, z1, x2, y2, z2) AS
+    (x1 - x2) * (x1 - x2) + (y1 - y2) * (y1 - y2) + (z1 - z2) * (z1 - z2);
+
+CREATE MACRO qserv_chord2_degrees(c) AS
+    degrees(2 * asin(least(1.0::DOUBLE, sqrt(c) / 2)));
+
+CREATE MACRO qserv_x(lon, lat) AS cos(radians(lat)) * cos(radians(lon));
+
+CREATE MACRO qserv_y(lon, lat) AS cos(radians(lat)) * sin(radians(lon));
+
+CREATE MACRO qserv_z(lat) AS sin(radians(lat));
