@@ -1,0 +1,1 @@
+"""Positions, pixels, regions and chunks: everything that knows the sky's shape."""
