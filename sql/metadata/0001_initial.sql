@@ -88,7 +88,7 @@ CREATE TABLE placement (
 );
 
 -- `folded` is the name in lower case: names are matched in any case.
-CREATE TABLE release (
+CREATE TABLE catalog_release (
     id BIGINT PRIMARY KEY,
     name TEXT NOT NULL,
     folded TEXT NOT NULL UNIQUE,
@@ -100,7 +100,7 @@ CREATE TABLE release (
 
 CREATE TABLE catalog_table (
     id BIGINT PRIMARY KEY,
-    release_id BIGINT NOT NULL REFERENCES release (id),
+    release_id BIGINT NOT NULL REFERENCES catalog_release (id),
     name TEXT NOT NULL,
     folded TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (
@@ -128,7 +128,7 @@ CREATE TABLE catalog_column (
 
 -- A named query over a release, shown to users as a table.
 CREATE TABLE catalog_view (
-    release_id BIGINT NOT NULL REFERENCES release (id),
+    release_id BIGINT NOT NULL REFERENCES catalog_release (id),
     name TEXT NOT NULL,
     folded TEXT NOT NULL,
     language TEXT NOT NULL,

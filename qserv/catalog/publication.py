@@ -1,0 +1,332 @@
+"""What one commit of a load makes visible, and how it is written down."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from qserv.catalog import history
+from qserv.catalog.database import now
+from qserv.catalog.snapshot import Family, ManifestEntry, ReleaseState, Role
+from qserv.catalog.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load as the metadata remembers it from its beginning."""
+
+    id: str
+    release: str
+    family: str
+    who: str
+    pipeline: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFile:
+    """A file of a table and the ids of the workers that hold a verified copy."""
+
+    table: str
+    entry: ManifestEntry
+    workers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One input file of a load: where its rows came from.
+
+    Parameters
+    ----------
+    table
+        The table that the rows went to.
+    source
+        The file as the loader named it.
+    sha256
+        Of the whole input file, hexadecimal.
+    rows
+        Rows read from it.
+    nulled, wrapped
+        NaN turned into NULL; right ascensions wrapped into [0, 360).
+    """
+
+    table: str
+    source: str
+    sha256: str
+    rows: int
+    nulled: int
+    wrapped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Everything that one commit makes visible.
+
+    Parameters
+    ----------
+    load
+        Id of the load.
+    version
+        The number from `Store.allocate`: the snapshot id and the manifest version of
+        every table touched.
+    release
+        The release that the tables are in; made when it is new.
+    family
+        Its family with tree and placement; made when it is new.
+    replicas
+        Copies of each chunk that the family asks for.
+    tables
+        All tables that the load touches; made when they are new.
+    files
+        The new files.
+    contributions
+        Where their rows came from.
+    """
+
+    load: str
+    version: int
+    release: str
+    family: Family
+    replicas: int
+    tables: tuple[Table, ...]
+    files: tuple[HeldFile, ...]
+    contributions: tuple[Contribution, ...]
+
+
+def write(
+    connection: sa.Connection,
+    tables: Mapping[str, sa.Table],
+    publication: Publication,
+) -> None:
+    """Write a publication; whole if the caller's transaction commits, else not."""
+    _Writer(connection, tables, publication).write()
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes one publication inside one transaction."""
+
+    connection: sa.Connection
+    tables: Mapping[str, sa.Table]
+    publication: Publication
+
+    def write(self) -> None:
+        publication = self.publication
+        self._insert(
+            "snapshot",
+            [
+                {
+                    "id": publication.version,
+                    "load_id": publication.load,
+                    "created": now(),
+                }
+            ],
+        )
+        self._family()
+        self._release()
+        known = history.read_tables(self.connection, self.tables, publication.release)
+        ids = {name: number for name, (number, _) in known.items()}
+        self._files(ids)
+        self._contributions(ids)
+        for table in publication.tables:
+            self._version(ids[table.name.lower()])
+
+    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self.connection.execute(sa.insert(self.tables[table]), rows)
+
+    def _next(self, table: str) -> int:
+        highest = sa.select(sa.func.max(self.tables[table].c.id))
+        return (self.connection.execute(highest).scalar_one() or 0) + 1
+
+    def _has(self, table: str, **values: Any) -> bool:
+        columns = self.tables[table].c
+        same = (columns[name] == value for name, value in values.items())
+        found = self.connection.execute(sa.select(sa.literal(1)).where(*same))
+        return found.first() is not None
+
+    def _family(self) -> None:
+        family, publication = self.publication.family, self.publication
+        if self._has("family", name=family.name):
+            return
+        self._insert(
+            "family",
+            [
+                {
+                    "name": family.name,
+                    "overlap": family.overlap,
+                    "leaf_rows": family.leaf_rows,
+                    "leaf_bytes": family.leaf_bytes,
+                    "replicas": publication.replicas,
+                }
+            ],
+        )
+        tree = {"family_name": family.name, "version": family.tree_version}
+        self._insert("tree", [{**tree, "snapshot_id": publication.version}])
+        self._insert(
+            "leaf",
+            [
+                {**tree, "position": position, "chunk": chunk}
+                for position, chunk in enumerate(family.tree.chunks.tolist())
+            ],
+        )
+        self._insert(
+            "placement",
+            [
+                {
+                    "family_name": family.name,
+                    "chunk": chunk,
+                    "preference": preference,
+                    "worker_id": worker,
+                }
+                for chunk, workers in family.replicas.items()
+                for preference, worker in enumerate(workers)
+            ],
+        )
+
+    def _release(self) -> None:
+        publication, name = self.publication, self.publication.release
+        if not self._has("catalog_release", folded=name.lower()):
+            self._insert(
+                "catalog_release",
+                [
+                    {
+                        "id": self._next("catalog_release"),
+                        "name": name,
+                        "folded": name.lower(),
+                        "state": ReleaseState.PUBLISHED,
+                        "family_name": publication.family.name,
+                        "created": now(),
+                    }
+                ],
+            )
+        releases = self.tables["catalog_release"]
+        release_id = self.connection.execute(
+            sa.select(releases.c.id).where(releases.c.folded == name.lower())
+        ).scalar_one()
+        for table in publication.tables:
+            folded = table.name.lower()
+            if not self._has("catalog_table", release_id=release_id, folded=folded):
+                self._table(release_id, table)
+
+    def _table(self, release_id: int, table: Table) -> None:
+        table_id = self._next("catalog_table")
+        longitude, latitude = table.position or (None, None)
+        self._insert(
+            "catalog_table",
+            [
+                {
+                    "id": table_id,
+                    "release_id": release_id,
+                    "name": table.name,
+                    "folded": table.name.lower(),
+                    "kind": table.kind,
+                    "key_column": table.key,
+                    "director": table.director,
+                    "longitude": longitude,
+                    "latitude": latitude,
+                    "description": table.description,
+                }
+            ],
+        )
+        self._insert(
+            "catalog_column",
+            [
+                {
+                    "table_id": table_id,
+                    "position": position,
+                    "name": column.name,
+                    "datatype": column.datatype,
+                    "unit": column.unit,
+                    "ucd": column.ucd,
+                    "description": column.description,
+                    "nullable": column.nullable,
+                }
+                for position, column in enumerate(table.columns)
+            ],
+        )
+
+    def _files(self, ids: Mapping[str, int]) -> None:
+        first, verified = self._next("manifest_entry"), now()
+        files = self.publication.files
+        self._insert(
+            "manifest_entry",
+            [
+                self._entry(number, ids[file.table.lower()], file.entry)
+                for number, file in enumerate(files, first)
+            ],
+        )
+        self._insert(
+            "replica",
+            [
+                {
+                    "entry_id": number,
+                    "worker_id": worker,
+                    "state": "live",
+                    "verified": verified,
+                }
+                for number, file in enumerate(files, first)
+                for worker in sorted(file.workers)
+            ],
+        )
+
+    def _entry(
+        self, number: int, table_id: int, entry: ManifestEntry
+    ) -> dict[str, Any]:
+        return {
+            "id": number,
+            "table_id": table_id,
+            "role": entry.role,
+            "chunk": entry.chunk,
+            "path": entry.path,
+            "total_rows": entry.rows,
+            "live_rows": entry.live_rows,
+            "size": entry.size,
+            "sha256": entry.sha256,
+            "bounds": json.dumps(entry.bounds),
+            "delta": entry.offset,
+            "valid_from": self.publication.version,
+        }
+
+    def _contributions(self, ids: Mapping[str, int]) -> None:
+        first = self._next("contribution")
+        self._insert(
+            "contribution",
+            [
+                {
+                    "id": number,
+                    "load_id": self.publication.load,
+                    "table_id": ids[contribution.table.lower()],
+                    "source": contribution.source,
+                    "sha256": contribution.sha256,
+                    "total_rows": contribution.rows,
+                    "nulled": contribution.nulled,
+                    "wrapped": contribution.wrapped,
+                }
+                for number, contribution in enumerate(
+                    self.publication.contributions, first
+                )
+            ],
+        )
+
+    def _version(self, table_id: int) -> None:
+        entries, version = self.tables["manifest_entry"], self.publication.version
+        rows = self.connection.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(entries.c.live_rows), 0)).where(
+                entries.c.table_id == table_id,
+                entries.c.role.in_([Role.BASE, Role.DELTA]),
+                history.live(entries, version),
+            )
+        ).scalar_one()
+        self._insert(
+            "table_version",
+            [
+                {
+                    "table_id": table_id,
+                    "version": version,
+                    "tree_version": self.publication.family.tree_version,
+                    "live_rows": rows,
+                }
+            ],
+        )

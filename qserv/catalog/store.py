@@ -1,0 +1,208 @@
+"""The cluster's durable metadata: what is live, who holds it, how it came to be.
+
+One commit of a load is one metadata transaction: manifests, files, replicas, placement
+and the new snapshot id become visible together or not at all.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from qserv.catalog import history
+from qserv.catalog.database import Database, now
+from qserv.catalog.publication import HeldFile, Load, Publication, write
+from qserv.catalog.snapshot import Snapshot
+
+
+class Store:
+    """The metadata of one cluster; safe to call from several threads.
+
+    Parameters
+    ----------
+    database
+        An open database; the store closes it.
+
+    Attributes
+    ----------
+    cluster_id
+        Drawn when the metadata was made.
+    epoch
+        Grows by one each time a czar opens the metadata: fences what an earlier one
+        sent.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._tables = database.tables
+        self._write = threading.Lock()
+        with self._writing() as connection:
+            self.cluster_id, self.epoch = self._found(connection)
+            self._abort_unfinished(connection)
+            self._newest = history.read_snapshot(connection, self._tables, None)
+
+    @classmethod
+    def open(cls, directory: Path) -> "Store":
+        """Open the metadata in a directory, or make it there.
+
+        A load that an earlier czar left unfinished is aborted.
+
+        Raises
+        ------
+        Conflict
+            If another czar holds the directory.
+        InvalidRequest
+            If a newer qserv wrote the metadata.
+        """
+        return cls(Database(directory))
+
+    def close(self) -> None:
+        """Close the metadata and give its directory up."""
+        self._database.close()
+
+    def snapshot(self, number: int | None = None) -> Snapshot:
+        """Return what was live at a snapshot; the newest comes from memory.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such snapshot.
+        """
+        newest = self._newest
+        if number is None or number == newest.id:
+            return newest
+        with self._database.begin() as connection:
+            return history.read_snapshot(connection, self._tables, number)
+
+    def join(self, worker: str, endpoint: str) -> None:
+        """Remember a worker and where it listens."""
+        workers = self._tables["worker"]
+        values = {"endpoint": endpoint, "joined": now()}
+        with self._writing() as connection:
+            known = sa.update(workers).where(workers.c.id == worker).values(values)
+            if connection.execute(known).rowcount == 0:
+                connection.execute(sa.insert(workers).values(id=worker, **values))
+
+    def begin(self, load: Load) -> None:
+        """Remember that a load has begun."""
+        with self._writing() as connection:
+            connection.execute(
+                sa.insert(self._tables["load"]).values(
+                    id=load.id,
+                    release_name=load.release,
+                    family_name=load.family,
+                    state="begun",
+                    who=load.who,
+                    pipeline=load.pipeline,
+                    begun=now(),
+                    reason="",
+                )
+            )
+
+    def abort(self, load: str, reason: str, workers: Iterable[str]) -> None:
+        """Remember that a load has failed and which workers have yet to forget it."""
+        with self._writing() as connection:
+            self._end(connection, load, "aborted", reason)
+            if rows := [{"load_id": load, "worker_id": worker} for worker in workers]:
+                connection.execute(sa.insert(self._tables["discard"]), rows)
+
+    def discards(self, worker: str) -> tuple[str, ...]:
+        """Return the aborted loads that a worker has yet to forget."""
+        discards = self._tables["discard"]
+        with self._database.begin() as connection:
+            return tuple(
+                connection.execute(
+                    sa.select(discards.c.load_id).where(discards.c.worker_id == worker)
+                ).scalars()
+            )
+
+    def discarded(self, load: str, worker: str) -> None:
+        """Remember that a worker has forgotten an aborted load."""
+        discards = self._tables["discard"]
+        with self._writing() as connection:
+            connection.execute(
+                sa.delete(discards).where(
+                    discards.c.load_id == load, discards.c.worker_id == worker
+                )
+            )
+
+    def allocate(self) -> int:
+        """Return a number for a commit, larger than any before, never given again."""
+        cluster = self._tables["cluster"]
+        with self._writing() as connection:
+            connection.execute(
+                sa.update(cluster).values(allocated=cluster.c.allocated + 1)
+            )
+            found = connection.execute(sa.select(cluster.c.allocated))
+            return int(found.scalar_one())
+
+    def files(self, release: str, table: str) -> tuple[HeldFile, ...]:
+        """Return the live files of a table and who holds them; none for a new one."""
+        entries, replicas = self._tables["manifest_entry"], self._tables["replica"]
+        with self._database.begin() as connection:
+            known = history.read_tables(connection, self._tables, release)
+            if table.lower() not in known:
+                return ()
+            table_id, definition = known[table.lower()]
+            rows = connection.execute(
+                sa.select(entries, replicas.c.worker_id)
+                .join(replicas, replicas.c.entry_id == entries.c.id)
+                .where(
+                    entries.c.table_id == table_id,
+                    entries.c.valid_to.is_(None),
+                    replicas.c.state == "live",
+                )
+                .order_by(entries.c.id)
+            ).all()
+        workers: dict[int, set[str]] = {}
+        for row in rows:
+            workers.setdefault(row.id, set()).add(row.worker_id)
+        found = {row.id: history.entry(row) for row in rows}
+        return tuple(
+            HeldFile(definition.name, entry, frozenset(workers[number]))
+            for number, entry in found.items()
+        )
+
+    def publish(self, publication: Publication) -> Snapshot:
+        """Make a load visible, whole, and return the snapshot that shows it."""
+        with self._writing() as connection:
+            write(connection, self._tables, publication)
+            self._end(connection, publication.load, "committed", "")
+            fresh = history.read_snapshot(connection, self._tables, None)
+        self._newest = fresh
+        return fresh
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._write, self._database.begin() as connection:
+            yield connection
+
+    def _found(self, connection: sa.Connection) -> tuple[str, int]:
+        cluster = self._tables["cluster"]
+        connection.execute(sa.update(cluster).values(epoch=cluster.c.epoch + 1))
+        row = connection.execute(sa.select(cluster)).one()
+        return row.id, row.epoch
+
+    def _abort_unfinished(self, connection: sa.Connection) -> None:
+        loads, workers = self._tables["load"], self._tables["worker"]
+        unfinished = sa.select(loads.c.id).where(loads.c.state == "begun")
+        for load in connection.execute(unfinished).scalars().all():
+            self._end(connection, load, "aborted", "its czar stopped before the commit")
+            connection.execute(
+                sa.insert(self._tables["discard"]).from_select(
+                    ["load_id", "worker_id"],
+                    sa.select(sa.literal(load), workers.c.id),
+                )
+            )
+
+    def _end(
+        self, connection: sa.Connection, load: str, state: str, reason: str
+    ) -> None:
+        loads = self._tables["load"]
+        connection.execute(
+            sa.update(loads)
+            .where(loads.c.id == load)
+            .values(state=state, ended=now(), reason=reason)
+        )
