@@ -16,7 +16,7 @@ from typing_extensions import override
 from qserv.errors import InvalidRequest
 from qserv.sky import healpix
 from qserv.sky.healpix import ORDER, Pixels
-from qserv.sky.ranges import SPHERE, RangeSet
+from qserv.sky.ranges import SPHERE, RangeSet, spelled_out
 
 CHILD_ROWS_FACTOR: Final = 50
 """A leaf may hold this many times `leaf_rows` rows of each child table."""
@@ -165,7 +165,7 @@ class ChunkTree:
         leaf_rows, leaf_bytes
             Limits of a leaf.
         max_order
-            The deepest order that the overlap allows: `max_order_for`.
+            The deepest order that the overlap allows: `MAX_ORDER_FOR`.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class ChunkTree:
             chunks = chunk_id(order, pixels)
             split = too_full(pixel_ranges(chunks)) & (order < max_order)
             leaves.append(chunks[~split])
-            pixels = (4 * pixels[split, np.newaxis] + np.arange(4)).reshape(-1)
+            pixels = healpix.children(pixels[split])
         found = np.concatenate(leaves)
         return ChunkTree(found[np.argsort(pixel_ranges(found)[:, 0])])
 
@@ -349,8 +349,7 @@ def overlap_hosts(
     starts, hosts = _neighbour_leaves(distinct, order, tree)
     counts = np.diff(starts)[which]
     rows = np.repeat(near, counts)
-    nth = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rows, hosts[np.repeat(starts[which], counts) + nth]
+    return rows, hosts[spelled_out(starts[which], counts)]
 
 
 def _at_border(margin: Pixels, order: int, tree: ChunkTree) -> npt.NDArray[np.bool_]:

@@ -175,6 +175,11 @@ def neighbours(order: int, pixels: npt.ArrayLike) -> Pixels:
     return np.asarray(found, dtype=np.int64).T
 
 
+def children(pixels: Pixels) -> Pixels:
+    """Return the four pixels, one order finer, of which each pixel consists."""
+    return (4 * pixels[:, np.newaxis] + np.arange(4)).reshape(-1)
+
+
 def grow(order: int, pixels: Pixels) -> Pixels:
     """Return pixels with all their neighbours, sorted and distinct."""
     ring = neighbours(order, pixels).reshape(-1)

@@ -21,6 +21,12 @@ SPHERE: Final = 12 * 4**ORDER
 _Flags = npt.NDArray[np.bool_]
 
 
+def spelled_out(first: Pixels, count: Pixels) -> Pixels:
+    """Return, pair by pair, the `count` numbers from `first` on."""
+    before = np.cumsum(count) - count
+    return np.repeat(first - before, count) + np.arange(np.sum(count))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RangeSet:
     """A set of order-29 pixels as sorted, disjoint, half-open ranges.
@@ -112,6 +118,24 @@ class RangeSet:
     def is_empty(self) -> bool:
         """Whether there is no pixel in it."""
         return len(self.bounds) == 0
+
+    def touched(self, order: int) -> int:
+        """Return how many pixels of an order the set touches."""
+        first, last = self.coarsen(order).bounds.T >> 2 * (ORDER - order)
+        return int(np.sum(last - first))
+
+    def pixels(self, order: int) -> Pixels:
+        """Return the pixels of an order that the set touches, sorted."""
+        first, last = self.coarsen(order).bounds.T >> 2 * (ORDER - order)
+        return spelled_out(first, last - first)
+
+    def coarsen(self, order: int) -> Self:
+        """Return the superset that whole pixels of an order make."""
+        shift = 2 * (ORDER - order)
+        first, last = self.bounds[:, 0], self.bounds[:, 1] - 1
+        return type(self).of(
+            np.column_stack((first >> shift << shift, (last >> shift) + 1 << shift))
+        )
 
     def contains(self, pixels: npt.ArrayLike) -> _Flags:
         """Tell for each order-29 pixel whether it is in the set."""
