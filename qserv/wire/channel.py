@@ -33,6 +33,8 @@ _SHARED: Final[Options] = (
     ("grpc.absolute_max_metadata_size", 64 * 2**10),
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 2_000),
+    # A stopped process still acknowledges TCP: without this, gRPC waits a minute.
+    ("grpc.http2.ping_timeout_ms", 2_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )

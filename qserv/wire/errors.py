@@ -6,7 +6,8 @@ error again from it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, NoReturn
 
@@ -128,34 +129,40 @@ class TypedErrors(grpc.aio.ServerInterceptor):
         self,
         continuation: Callable[
             [grpc.HandlerCallDetails],
-            Awaitable[grpc.RpcMethodHandler[Any, Any] | None],
+            "Awaitable[grpc.RpcMethodHandler[Any, Any] | None]",
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Wrap the handler of one call; None where the server lacks the method."""
         handler: Any = await continuation(handler_call_details)
         if handler is None:
             return None
         method = str(handler_call_details.method)
-        unary = handler.unary_unary or handler.stream_unary
-        stream = handler.unary_stream or handler.stream_stream
-        wrapped = _unary(unary, method) if unary else _stream(stream, method)
+        behaviour = (
+            handler.unary_unary
+            or handler.stream_unary
+            or handler.unary_stream
+            or handler.stream_stream
+        )
+        wrap = _stream if inspect.isasyncgenfunction(behaviour) else _coroutine
         kind = (
             f"{'stream' if handler.request_streaming else 'unary'}_"
             f"{'stream' if handler.response_streaming else 'unary'}"
         )
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         made: grpc.RpcMethodHandler[Any, Any] = make(
-            wrapped, handler.request_deserializer, handler.response_serializer
+            wrap(behaviour, method),
+            handler.request_deserializer,
+            handler.response_serializer,
         )
         return made
 
 
-Unary = Callable[[Any, Any], Awaitable[Any]]
-Stream = Callable[[Any, Any], AsyncIterator[Any]]
+Coroutine = Callable[[Any, Any], Awaitable[Any]]
+Stream = Callable[[Any, Any], AsyncGenerator[Any, None]]
 
 
-def _unary(behaviour: Unary, method: str) -> Unary:
+def _coroutine(behaviour: Coroutine, method: str) -> Coroutine:
     async def call(request: Any, context: Any) -> Any:
         try:
             return await behaviour(request, context)
@@ -167,10 +174,10 @@ def _unary(behaviour: Unary, method: str) -> Unary:
     return call
 
 
-def _stream(behaviour: Stream, method: str) -> Unary:
+def _stream(behaviour: Stream, method: str) -> Coroutine:
     async def call(request: Any, context: Any) -> None:
         try:
-            async with aclosing(behaviour(request, context)) as messages:  # type: ignore[type-var]
+            async with aclosing(behaviour(request, context)) as messages:
                 async for message in messages:
                     await context.write(message)
         except (grpc.aio.AbortError, asyncio.CancelledError):
