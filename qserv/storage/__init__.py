@@ -1,0 +1,1 @@
+"""What lies on a worker's disk: names, manifests, checked files, shards."""

@@ -8,7 +8,7 @@ Below the worker's directory::
       <release>/<table>.overlap/dataset/Norder=k/Dir=d/Npix=p/<name>.parquet
       <release>/<table>/all/<name>.parquet             a replicated table's copy
       <release>/<table>.index/<shard>/<name>.parquet   key -> home
-    staging/<transaction>/             the same names, not yet installed
+    staging/<transaction>/             files that are not yet installed, flat
     manifests/<release>/<table>/<version>.json
     spill/                             DuckDB's, emptied at every start
 
@@ -21,6 +21,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from qserv.errors import InvalidRequest
 
@@ -31,7 +32,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*")
 _PATH: Final = re.compile(
     r"[A-Za-z0-9_][A-Za-z0-9_+-]*(/[A-Za-z0-9_][A-Za-z0-9_=.+-]*)+\.parquet"
 )
-_LONGEST_PATH: Final = 1024
+# No path of ours has one.
+_SLASH: Final = "~"
+_LONGEST_PATH: Final = 240
 
 
 def base_path(release: str, table: str, chunk: int, name: str) -> str:
@@ -81,10 +84,15 @@ def check_path(path: str) -> str:
     """
     if len(path) > _LONGEST_PATH or not _PATH.fullmatch(path):
         raise InvalidRequest(
-            f"{path[:200]!r} is not a path of a data file; "
-            "use the names of qserv.storage.layout"
+            f"{path[:200]!r} is not a path of a data file; use the names of "
+            f"qserv.storage.layout, with at most {_LONGEST_PATH} characters"
         )
     return path
+
+
+def made_by(path: str, transaction: str) -> bool:
+    """Tell whether a transaction made the file, by its name."""
+    return path.rpartition("/")[2].startswith(f"{transaction}-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,13 @@ class WorkerDirectory:
         return self.root / "spill"
 
     @property
+    def transactions(self) -> frozenset[str]:
+        """Names of the transactions that have staged something."""
+        if not self.staging.is_dir():
+            return frozenset()
+        return frozenset(path.name for path in self.staging.iterdir())
+
+    @property
     def identity(self) -> Path:
         """Who this worker is."""
         return self.root / "worker.json"
@@ -135,7 +150,16 @@ class WorkerDirectory:
 
     def staged(self, transaction: str, path: str) -> Path:
         """Return where a staged file lies; raises as `check_path`."""
-        return self.transaction(transaction) / check_path(path)
+        return self.transaction(transaction) / check_path(path).replace("/", _SLASH)
+
+    def incoming(self, transaction: str) -> Path:
+        """Return a new name for a file of which nothing is promised yet."""
+        return self.transaction(transaction) / f".{uuid4().hex}"
+
+    def staged_paths(self, transaction: str) -> list[str]:
+        """Return the paths that a transaction has staged; raises `InvalidRequest`."""
+        found = self.transaction(transaction).glob(f"[!.]*{_SLASH}*")
+        return sorted(file.name.replace(_SLASH, "/") for file in found)
 
     def transaction(self, transaction: str) -> Path:
         """Return where a transaction stages; raises `InvalidRequest`."""

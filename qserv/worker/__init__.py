@@ -1,0 +1,1 @@
+"""A worker: it holds chunks and runs what it is sent."""

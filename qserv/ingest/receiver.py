@@ -1,0 +1,245 @@
+"""The worker's side of a load: stage, install, discard.
+
+A file is acknowledged after it was written, synced, and read back from the disk with
+the sha256 that was promised. Installing links staged files to their places, syncs the
+directories, then writes the manifests, then forgets the staging: a crash at any
+instruction leaves what was, or what was asked for, and every call may be repeated.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Collection, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from qserv.catalog.snapshot import ManifestEntry
+from qserv.errors import ChunkMissing, Conflict, CorruptData, InvalidRequest, TaskFailed
+from qserv.storage.durable import (
+    link_files,
+    make_directory,
+    remove_file,
+    remove_tree,
+    sync_directory,
+)
+from qserv.storage.inventory import checksum
+from qserv.storage.layout import WorkerDirectory, check_path, made_by
+from qserv.storage.manifest import Manifest, ManifestStore
+from qserv.telemetry import logger
+from qserv.wire.messages import entry_from_proto
+from qserv.wire.v1 import common_pb2, worker_pb2
+
+__all__ = ["Receiver"]
+
+_log = logger(__name__)
+
+
+class Receiver:
+    """Receives files for one worker.
+
+    Parameters
+    ----------
+    directory
+        The worker's.
+    manifests
+        What it holds.
+    """
+
+    def __init__(self, *, directory: WorkerDirectory, manifests: ManifestStore) -> None:
+        self._directory = directory
+        self._manifests = manifests
+        self._one_at_a_time = asyncio.Lock()
+        self._found_at_start = directory.transactions
+        self._remove_unacknowledged()
+
+    async def stage(
+        self, parts: AsyncIterator[worker_pb2.StagePart]
+    ) -> worker_pb2.StageReply:
+        """Receive one file: a header, then its bytes.
+
+        Raises
+        ------
+        InvalidRequest
+            If there is no header, or its path is none of ours.
+        CorruptData
+            If other bytes arrived than the header promises.
+        TaskFailed
+            If the disk does not take them.
+        """
+        header = await _header(parts)
+        entry = entry_from_proto(header.entry)
+        staged = self._directory.staged(header.transaction, entry.path)
+        incoming = self._directory.incoming(header.transaction)
+        try:
+            await asyncio.to_thread(make_directory, incoming.parent)
+            await _write(incoming, parts)
+            await asyncio.to_thread(_settle, incoming, staged, entry)
+        except OSError as error:
+            raise TaskFailed(
+                f"the worker cannot keep {entry.path}: {error.strerror}"
+            ) from error
+        finally:
+            incoming.unlink(missing_ok=True)
+        return worker_pb2.StageReply(
+            size=entry.size, sha256=bytes.fromhex(entry.sha256)
+        )
+
+    async def install(self, request: worker_pb2.InstallRequest) -> None:
+        """Put a transaction's files in place and make its manifests durable.
+
+        Raises
+        ------
+        InvalidRequest
+            If a path is none of ours.
+        ChunkMissing
+            If a file of a manifest is neither staged nor installed; names it.
+        Conflict
+            If a file or a version is there already with another content.
+        TaskFailed
+            If the disk does not take it.
+        """
+        made = [manifest_from_proto(m, request.transaction) for m in request.manifests]
+        async with self._one_at_a_time:
+            try:
+                await asyncio.to_thread(self._install, request.transaction, made)
+            except OSError as error:
+                raise TaskFailed(
+                    f"the worker cannot install {request.transaction}: {error.strerror}"
+                ) from error
+
+    async def discard(self, transaction: str) -> None:
+        """Forget what a transaction staged, and what it installed in vain.
+
+        Raises
+        ------
+        Conflict
+            If a later version builds on it, so that it was committed.
+        """
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._discard, transaction)
+
+    async def forget_all_but(self, transactions: Collection[str]) -> None:
+        """Drop what earlier runs of this worker staged for loads that have ended.
+
+        Parameters
+        ----------
+        transactions
+            Those that the czar still has open.
+        """
+        ended = self._found_at_start - set(transactions)
+        self._found_at_start = frozenset()
+        for transaction in sorted(ended):
+            _log.info("forgets what an ended load had staged", transaction=transaction)
+            async with self._one_at_a_time:
+                await asyncio.to_thread(
+                    remove_tree, self._directory.transaction(transaction)
+                )
+
+    def _remove_unacknowledged(self) -> None:
+        for file in self._directory.staging.glob("*/.*"):
+            file.unlink()
+
+    def _install(self, transaction: str, manifests: list[Manifest]) -> None:
+        entries = [entry for manifest in manifests for entry in manifest.entries]
+        link_files(self._moves(transaction, entries), self._directory.data)
+        for manifest in manifests:
+            self._manifests.install(manifest)
+        remove_tree(self._directory.transaction(transaction))
+
+    def _moves(
+        self, transaction: str, entries: list[ManifestEntry]
+    ) -> Iterator[tuple[Path, Path]]:
+        for entry in entries:
+            staged = self._directory.staged(transaction, entry.path)
+            target = self._directory.file(entry.path)
+            source = staged if staged.exists() else target
+            if not source.exists():
+                raise ChunkMissing(
+                    f"file {entry.path} was never staged on this worker: load it again"
+                )
+            if source.stat().st_size != entry.size or not _agree(source, target):
+                raise Conflict(f"file {entry.path} is there with another content")
+            if source is staged:
+                yield staged, target
+
+    def _discard(self, transaction: str) -> None:
+        holdings = list(self._manifests.all())
+        mine = [h.manifest for h in holdings if h.manifest.transaction == transaction]
+        others = [h.manifest for h in holdings if h.manifest.transaction != transaction]
+        kept = {entry.path for manifest in others for entry in manifest.entries}
+        if committed := sorted(path for path in kept if made_by(path, transaction)):
+            raise Conflict(
+                f"{transaction} was committed: a later version reads {committed[0]}"
+            )
+        staged = self._directory.staged_paths(transaction)
+        installed = {e.path for manifest in mine for e in manifest.entries} - kept
+        for path in sorted(installed | set(staged)):
+            if made_by(path, transaction):
+                remove_file(self._directory.file(path))
+        # Manifest and staging go last: they are what a repeated discard starts from.
+        for manifest in mine:
+            self._manifests.remove(manifest)
+        remove_tree(self._directory.transaction(transaction))
+
+
+def manifest_from_proto(message: common_pb2.Manifest, transaction: str) -> Manifest:
+    """Read a manifest from its message.
+
+    Raises
+    ------
+    InvalidRequest
+        If a path is none of ours.
+    """
+    entries = tuple(entry_from_proto(entry) for entry in message.entries)
+    for entry in entries:
+        check_path(entry.path)
+    return Manifest(
+        release=message.release,
+        table=message.table,
+        version=message.version,
+        tree_version=message.tree_version,
+        transaction=transaction,
+        chunks=tuple(message.chunks),
+        entries=entries,
+    )
+
+
+async def _header(
+    parts: AsyncIterator[worker_pb2.StagePart],
+) -> worker_pb2.StageHeader:
+    async for part in parts:
+        if part.WhichOneof("part") == "header":
+            return part.header
+        break
+    raise InvalidRequest("a file must begin with its header")
+
+
+async def _write(path: Path, parts: AsyncIterator[worker_pb2.StagePart]) -> None:
+    with await asyncio.to_thread(path.open, "wb") as file:
+        async for part in parts:
+            # In a thread: a disk that is busy would freeze every other call.
+            await asyncio.to_thread(file.write, part.data)
+        await asyncio.to_thread(_sync, file)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    # What is read back shall come from the disk, not from the page cache.
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _settle(incoming: Path, staged: Path, entry: ManifestEntry) -> None:
+    (_, size, *_), found = checksum(incoming)
+    if (size, found) != (entry.size, entry.sha256):
+        raise CorruptData(
+            f"file {entry.path} arrived with {size} bytes and sha256 {found[:16]}…, "
+            f"not {entry.size} and {entry.sha256[:16]}…: send it again"
+        )
+    incoming.replace(staged)
+    sync_directory(staged.parent)
+
+
+def _agree(source: Path, target: Path) -> bool:
+    if not target.exists() or source.samefile(target):
+        return True
+    return checksum(source)[1] == checksum(target)[1]
