@@ -134,7 +134,7 @@ def decode_schema(data: bytes) -> pa.Schema:
     """
     try:
         return pa.ipc.read_schema(pa.py_buffer(data))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, EOFError) as error:
         raise CorruptData(f"a schema arrived unreadable: {error}") from error
 
 
@@ -168,11 +168,11 @@ def _pieces(batch: pa.RecordBatch, target_bytes: int) -> Iterator[pa.RecordBatch
     rows = batch.num_rows
     if rows == 0:
         return
-    if rows == 1 or batch.nbytes <= target_bytes:
+    if rows == 1 or batch.nbytes <= target_bytes * 3 // 2:
         yield batch
         return
-    # Even shares for even rows; a share with long texts is cut again.
-    share = max(1, min(rows // 2, rows * target_bytes // batch.nbytes))
+    # Equal shares for rows of equal size; a share with long texts is cut again.
+    share = -(-rows // -(-batch.nbytes // target_bytes))
     for start in range(0, rows, share):
         yield from _pieces(batch.slice(start, share), target_bytes)
 
@@ -195,7 +195,7 @@ def decode_batch(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
     try:
         batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
         batch.validate()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, EOFError) as error:
         raise CorruptData(f"rows arrived unreadable: {error}") from error
     return batch
 
