@@ -192,8 +192,8 @@ def _find_open_quote(path: Path) -> NoReturn:
             while next(reader, None) is not None:
                 read += 1
     raise BadContribution(
-        f"{path}, row {read}: a quote opens and never closes; a quote inside a value is "
-        "written twice and the value stands in quotes"
+        f"{path}, row {read}: a quote opens and never closes; a quote in a value is "
+        "written twice, and the value stands in quotes"
     )
 
 

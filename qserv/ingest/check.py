@@ -1,0 +1,204 @@
+"""Finds rows that no release may hold: bad positions, bad keys, orphans.
+
+Each check is one vectorised pass. What it finds is told by file, row and column; the
+first few are spelled out, all are counted, and any one of them refuses the load.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qserv.catalog.tables import DataType
+from qserv.errors import BadContribution, InvalidRequest
+from qserv.ingest.rows import Rows
+
+LISTED: Final = 5
+"""How many bad rows an error spells out."""
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+class Findings:
+    """Collects the bad rows of one table.
+
+    Parameters
+    ----------
+    rows
+        The rows that are checked.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._count = 0
+        self._found: list[tuple[int, str, str]] = []
+
+    def add(self, bad: Flags, column: str, say: Callable[[Any], str]) -> None:
+        """Note bad rows.
+
+        Parameters
+        ----------
+        bad
+            Which rows.
+        column
+            The column to blame.
+        say
+            Turns the column's value in such a row into what is wrong with it.
+        """
+        which = np.flatnonzero(bad)
+        self._count += len(which)
+        values = self._rows.data.column(column)
+        for row in which[:LISTED].tolist():
+            self._found.append((row, column, say(values[row].as_py())))
+
+    def refuse(self) -> None:
+        """Raise `BadContribution` if anything was found."""
+        if not self._found:
+            return
+        first = sorted(self._found)[:LISTED]
+        lines = [f"{self._where(row)}, column {c}: {what}" for row, c, what in first]
+        if (more := self._count - len(first)) > 0:
+            lines.append(f"and {more} more bad values")
+        raise BadContribution(
+            f"table {self._rows.table.name} was not loaded: " + "\n  ".join(lines)
+        )
+
+    def _where(self, row: int) -> str:
+        path, number = self._rows.locate(row)
+        return f"{path}, row {number}"
+
+
+def positions(rows: Rows, findings: Findings) -> tuple[Rows, Floats, Floats, int]:
+    """Check the positions of a table's rows and wrap right ascensions.
+
+    Parameters
+    ----------
+    rows
+        Rows of a table with a position.
+    findings
+        Takes NULL (or NaN) and infinite values, declinations outside ±90 and right
+        ascensions outside [-180, 540).
+
+    Returns
+    -------
+    rows
+        With right ascensions in [0, 360).
+    lon, lat
+        Degrees; meaningless in the rows that were found bad.
+    wrapped
+        How many right ascensions were wrapped.
+
+    Raises
+    ------
+    InvalidRequest
+        If a position column is not a number.
+    """
+    table = rows.table
+    assert table.position is not None
+    for name in table.position:
+        if not table.column(name).datatype.is_numeric:
+            raise InvalidRequest(
+                f"table {table.name}: position column {name} is not a number"
+            )
+    ra, dec = (table.column(name).name for name in table.position)
+    lon, lat = _floats(rows, ra), _floats(rows, dec)
+    # A comparison with NaN, which stands for NULL here, is false.
+    findings.add(~(np.abs(lat) <= 90), dec, lambda v: f"{_show(v)} is not within ±90")
+    findings.add(
+        ~((lon >= -180) & (lon < 540)), ra, lambda v: f"{_show(v)} is not in [0, 360)"
+    )
+    outside = (lon < 0) | (lon >= 360)
+    if not (wrapped := int(np.count_nonzero(outside))):
+        return rows, lon, lat, 0
+    rows = _wrap(rows, ra, outside)
+    return rows, _floats(rows, ra), lat, wrapped
+
+
+def keys(rows: Rows, findings: Findings) -> pa.Array:
+    """Return the key column as int64 or string, after noting where it is NULL.
+
+    Raises
+    ------
+    InvalidRequest
+        If the key is neither a whole number nor text.
+    """
+    table = rows.table
+    assert table.key is not None
+    column = table.column(table.key)
+    if not (column.datatype.is_integer or column.datatype is DataType.VARCHAR):
+        raise InvalidRequest(
+            f"table {table.name}: key {column.name} is {column.datatype}; a director "
+            "key is a whole number or text"
+        )
+    found = rows.data.column(column.name).combine_chunks()
+    findings.add(_flags(pc.is_null(found)), column.name, lambda _: "the key is NULL")
+    return found.cast(pa.int64()) if column.datatype.is_integer else found
+
+
+def duplicates(rows: Rows, key: pa.Array, live: Flags, findings: Findings) -> None:
+    """Note director keys that repeat, in this load or among what is live.
+
+    Parameters
+    ----------
+    rows, key
+        Rows of a director table and their keys.
+    live
+        Whether a key has a home already.
+    findings
+        Takes all but the first row of a key, and rows whose key is live.
+    """
+    assert rows.table.key is not None
+    column = rows.table.column(rows.table.key).name
+    codes = pc.fill_null(key.dictionary_encode().indices, -1).to_numpy()
+    first = np.full(codes.max(initial=-1) + 2, -1, dtype=np.int64)
+    # Written from the last row to the first, so that the first row of a key stays.
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    again = (first[codes] != np.arange(len(codes))) & (codes >= 0)
+    findings.add(again, column, lambda value: f"{_show(value)} is a duplicate key")
+    findings.add(
+        live & ~again, column, lambda value: f"{_show(value)} is in the release already"
+    )
+
+
+def orphans(rows: Rows, homes: npt.NDArray[np.int64], findings: Findings) -> None:
+    """Note child rows whose director has no home (-1); NULL keys are noted before."""
+    table = rows.table
+    assert table.key is not None
+    column = table.column(table.key).name
+    null = _flags(pc.is_null(rows.data.column(column)))
+    findings.add(
+        (homes < 0) & ~null,
+        column,
+        lambda value: (
+            f"{_show(value)} is not in {table.director}: the row is an orphan"
+        ),
+    )
+
+
+def _floats(rows: Rows, name: str) -> Floats:
+    column = rows.data.column(name).cast(pa.float64())
+    found: Floats = column.to_numpy()
+    return found
+
+
+def _wrap(rows: Rows, name: str, outside: Flags) -> Rows:
+    data, at = rows.data, rows.data.schema.get_field_index(name)
+    field, stored = data.schema.field(at), data.column(name).to_numpy()
+    wrapped = np.where(outside, np.mod(stored, 360.0), stored).astype(stored.dtype)
+    # A tiny negative angle plus 360 rounds to 360 itself.
+    wrapped[outside & (wrapped == 360)] = 0
+    column = pa.array(wrapped, from_pandas=True).cast(field.type)
+    return Rows(rows.table, data.set_column(at, field, column), rows.sources)
+
+
+def _flags(array: pa.Array) -> Flags:
+    found: Flags = np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.bool_)
+    return found
+
+
+def _show(value: Any) -> str:
+    return "NULL or NaN" if value is None else repr(value)

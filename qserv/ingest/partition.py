@@ -1,0 +1,207 @@
+"""Gives each row its home, and beside which chunks a copy of it must lie.
+
+The home of a director row is the pixel of its position when it is first loaded; the
+home of a child row is that of its director. Rows are sorted by (home, key), and chunks
+are ranges of homes, so that each chunk is one slice of the sorted rows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qserv.catalog.snapshot import EVERYWHERE
+from qserv.catalog.tables import CHUNK, HEALPIX, UNIT_VECTOR, Table
+from qserv.sky import healpix
+from qserv.sky.chunking import ChunkTree, overlap_hosts
+from qserv.storage.shard import stored_schema
+
+_ROUNDING: Final = 1e-9
+"""Degrees; more than the errors of the distance below, less than a pixel."""
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The rows of a table with all that decides where they go.
+
+    Parameters
+    ----------
+    table
+        The table.
+    data
+        The rows in the table's columns and types.
+    homes
+        Order-29 pixel of each row's director, int64.
+    keys
+        Director key of each row, int64 or string.
+    lon, lat
+        Own position in degrees; None for a table without position.
+    """
+
+    table: Table
+    data: pa.Table
+    homes: Integers
+    keys: pa.Array
+    lon: Floats | None = None
+    lat: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The rows of one file.
+
+    Parameters
+    ----------
+    chunk
+        The chunk that holds them, or that they lie beside.
+    rows
+        In the stored columns, sorted by (home, key).
+    offset
+        δ in degrees; None for overlap rows.
+    """
+
+    chunk: int
+    rows: pa.Table
+    offset: float | None
+
+
+def copies(data: pa.Table) -> Iterator[Slice]:
+    """Return the rows of a replicated table as one slice; none if there are no rows."""
+    if data.num_rows:
+        yield Slice(EVERYWHERE, data, 0.0)
+
+
+def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
+    """Cut rows into chunks by their homes.
+
+    Parameters
+    ----------
+    located
+        Rows of a director or child table.
+    tree
+        The family's tree.
+
+    Yields
+    ------
+    Slice
+        One for each chunk that has rows, in the order of the sky.
+
+    Notes
+    -----
+    δ is 0 where all own positions lie in the chunk or the table has none. Else it is
+    the distance of the own position from the home's pixel, which is a safe upper bound
+    of the distance from the chunk, for the pixel lies inside.
+    """
+    chunks = tree.locate(located.homes)
+    outside = _outside(located, tree, chunks)
+    order = _order(located.keys, located.homes)
+    rows = _stored(located, chunks).take(order)
+    for start, stop in _runs(chunks[order]):
+        inside = order[start:stop]
+        yield Slice(
+            chunk=int(chunks[inside[0]]),
+            rows=rows.slice(start, stop - start),
+            offset=float(outside[inside].max()),
+        )
+
+
+def overlap(located: Located, tree: ChunkTree, radius: float) -> Iterator[Slice]:
+    """Copy rows beside the chunks that lie within the overlap radius.
+
+    Parameters
+    ----------
+    located
+        Rows of a table with position.
+    tree
+        The family's tree.
+    radius
+        Overlap radius in degrees.
+
+    Yields
+    ------
+    Slice
+        One for each chunk with rows around it; ``_chunk`` is that chunk.
+    """
+    assert located.lon is not None
+    assert located.lat is not None
+    which, hosts = overlap_hosts(located.lon, located.lat, tree, radius)
+    if not which.size:
+        return
+    near = _take(located, which)
+    order = _order(near.keys, near.homes, tree.positions(hosts))
+    rows = _stored(near, hosts).take(order)
+    hosts = hosts[order]
+    for start, stop in _runs(hosts):
+        yield Slice(int(hosts[start]), rows.slice(start, stop - start), None)
+
+
+def _take(located: Located, which: npt.NDArray[np.intp]) -> Located:
+    assert located.lon is not None
+    assert located.lat is not None
+    return Located(
+        table=located.table,
+        data=located.data.take(which),
+        homes=located.homes[which],
+        keys=located.keys.take(pa.array(which)),
+        lon=located.lon[which],
+        lat=located.lat[which],
+    )
+
+
+def _outside(located: Located, tree: ChunkTree, chunks: Integers) -> Floats:
+    """Return how far each own position lies outside its chunk at most, in degrees."""
+    distance = np.zeros(len(chunks), dtype=np.float64)
+    if located.lon is None or located.lat is None:
+        return distance
+    strays = np.flatnonzero(
+        tree.locate(healpix.pixels(located.lon, located.lat)) != chunks
+    )
+    if strays.size:
+        vectors = np.stack(
+            healpix.unit_vectors(located.lon[strays], located.lat[strays]), axis=-1
+        )
+        homes = healpix.centers(healpix.ORDER, located.homes[strays])
+        half_chord = np.linalg.norm(vectors - homes, axis=-1) / 2
+        distance[strays] = np.degrees(2 * np.arcsin(np.minimum(half_chord, 1)))
+        distance[strays] += healpix.max_radius(healpix.ORDER) + _ROUNDING
+    return distance
+
+
+def _order(
+    keys: pa.Array, homes: Integers, hosts: Integers | None = None
+) -> npt.NDArray[np.intp]:
+    """Return what sorts rows by (host, home, key), stably."""
+    if pa.types.is_string(keys.type):
+        ranks = np.empty(len(keys), dtype=np.int64)
+        ranks[pc.sort_indices(keys).to_numpy()] = np.arange(len(keys))
+    else:
+        ranks = keys.to_numpy()
+    return np.lexsort((ranks, homes) if hosts is None else (ranks, homes, hosts))
+
+
+def _stored(located: Located, chunks: Integers) -> pa.Table:
+    """Put the system columns before the rows."""
+    system = {HEALPIX: pa.array(located.homes), CHUNK: pa.array(chunks)}
+    if located.lon is not None and located.lat is not None:
+        vectors = healpix.unit_vectors(located.lon, located.lat)
+        system |= {n: pa.array(v) for n, v in zip(UNIT_VECTOR, vectors, strict=True)}
+    arrays = [system[name] for name in located.table.system_columns]
+    schema = stored_schema(located.table)
+    return pa.Table.from_arrays([*arrays, *located.data.columns], schema=schema)
+
+
+def _runs(sorted_values: Integers) -> Iterator[tuple[int, int]]:
+    """Return start and stop of each run of equal values."""
+    if not sorted_values.size:
+        return
+    cuts = np.flatnonzero(np.diff(sorted_values)) + 1
+    ends = [0, *cuts.tolist(), len(sorted_values)]
+    yield from pairwise(ends)

@@ -1,0 +1,153 @@
+"""Writes the Parquet files that workers hold: own rows, overlap, copies, index.
+
+A file is sorted before it comes here. Its bounds are computed from the rows that we
+write and go into the manifest; nobody prunes by footers that others wrote.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qserv.catalog.snapshot import ManifestEntry, Role
+from qserv.catalog.tables import CHUNK, HEALPIX, UNIT_VECTOR, Column, DataType, Table
+from qserv.wire.codec import arrow_schema
+
+INDEX_KEY: Final = "key"
+"""The column of an index shard that holds the director keys."""
+
+ROW_GROUP: Final[Mapping[Role, int]] = {
+    Role.BASE: 98_304,
+    Role.DELTA: 98_304,
+    Role.OVERLAP: 16_384,
+    Role.INDEX: 8_192,
+}
+"""Rows of a row group: whole DuckDB vectors, small where few rows are wanted."""
+
+Bounds = Mapping[str, tuple[int | float | str, int | float | str]]
+
+_SYSTEM: Final = {
+    HEALPIX: Column(
+        HEALPIX,
+        DataType.BIGINT,
+        description="Home: HEALPix NESTED pixel of the director at order 29",
+        nullable=False,
+    ),
+    CHUNK: Column(
+        CHUNK,
+        DataType.BIGINT,
+        description="Host: the chunk beside which this copy is stored",
+        nullable=False,
+    ),
+    **{
+        name: Column(
+            name,
+            DataType.DOUBLE,
+            description=f"Unit vector of the own position, {name[1]}",
+            nullable=False,
+        )
+        for name in UNIT_VECTOR
+    },
+}
+
+
+def stored_schema(table: Table) -> pa.Schema:
+    """Return the Arrow schema of a table's files: system columns first, home first.
+
+    Fields carry unit, UCD and description. Own and overlap files have the same one; a
+    replicated table has no system columns.
+    """
+    system = [_SYSTEM[name] for name in table.system_columns]
+    return arrow_schema([*system, *table.columns])
+
+
+def index_schema(key: Column) -> pa.Schema:
+    """Return the Arrow schema of the index on a director's key column.
+
+    Columns are `INDEX_KEY` (int64 or string) and ``_healpix_29``.
+    """
+    wide = DataType.BIGINT if key.datatype.is_integer else key.datatype
+    return arrow_schema([Column(INDEX_KEY, wide, nullable=False), _SYSTEM[HEALPIX]])
+
+
+def bounded_columns(table: Table) -> tuple[str, ...]:
+    """Return the columns of a table whose bounds its manifest entries have."""
+    home = (HEALPIX,) if table.partitioned else ()
+    names = (table.key, *(table.position or ()))
+    return (*home, *(table.column(name).name for name in names if name))
+
+
+def write(
+    rows: pa.Table,
+    destination: Path,
+    *,
+    role: Role,
+    chunk: int,
+    path: str,
+    bounded: Sequence[str],
+    offset: float | None = None,
+) -> ManifestEntry:
+    """Write one file and describe it.
+
+    Parameters
+    ----------
+    rows
+        At least one row, sorted, in the types of `stored_schema` or `index_schema`.
+    destination
+        The file to write.
+    role, chunk, path, offset
+        As in `ManifestEntry`.
+    bounded
+        Columns whose bounds are computed; one that is all NULL gets none.
+
+    Returns
+    -------
+    ManifestEntry
+        With rows, size, sha256 and bounds of the file.
+    """
+    pq.write_table(
+        rows,
+        destination,
+        compression="snappy",
+        row_group_size=ROW_GROUP[role],
+        use_dictionary=_worth_a_dictionary(rows),
+    )
+    return ManifestEntry(
+        role=role,
+        chunk=chunk,
+        path=path,
+        rows=rows.num_rows,
+        live_rows=rows.num_rows,
+        size=destination.stat().st_size,
+        sha256=_sha256(destination),
+        bounds=bounds(rows, bounded),
+        offset=offset,
+    )
+
+
+def bounds(rows: pa.Table, names: Sequence[str]) -> Bounds:
+    """Return the minimum and maximum of columns, NULL left out."""
+    found = {}
+    for name in names:
+        ends = pc.min_max(rows.column(name)).as_py()
+        if ends["min"] is not None:
+            found[name] = (ends["min"], ends["max"])
+    return found
+
+
+def _worth_a_dictionary(rows: pa.Table) -> list[str]:
+    # A dictionary of measured floats only grows, and is thrown away when it is full.
+    return [
+        field.name
+        for field in rows.schema
+        if not pa.types.is_floating(field.type) and field.name != INDEX_KEY
+    ]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
