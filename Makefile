@@ -1,0 +1,31 @@
+# Every target stands alone: it makes the virtual environment that it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+EXTRAS_test := test
+EXTRAS_dev := dev,docs
+EXTRAS_docs := docs
+
+.PHONY: test check bench docs
+
+test: .stamps/test
+	$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/bench -p no:benchmark
+
+check: .stamps/dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/check
+
+bench: .stamps/test
+	$(BIN)/pytest tests/bench
+
+docs: .stamps/docs
+	$(BIN)/sphinx-build -q -W --keep-going -j auto docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+# A stamp says that .venv holds what pyproject.toml asks for with those extras.
+.stamps/%: pyproject.toml | .venv
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS_$*)]'
+	@mkdir -p $(@D)
+	@touch $@
+
+.venv:
+	$(PYTHON) -m venv $@
