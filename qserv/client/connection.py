@@ -1,0 +1,266 @@
+"""A connection to one czar: queries, their plans, status, loads."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typing_extensions import override
+
+from qserv.catalog.tables import Table
+from qserv.client.result import Progress, Result
+from qserv.client.status import Status, status_of
+from qserv.errors import InvalidRequest, UnsupportedQuery
+from qserv.wire.channel import sync_channel
+from qserv.wire.codec import value_to_proto
+from qserv.wire.errors import from_rpc
+from qserv.wire.v1 import czar_pb2 as pb
+from qserv.wire.v1.czar_pb2_grpc import CzarStub
+
+if TYPE_CHECKING:
+    from qserv.client.loading import Files, LoadProgress, LoadReport
+
+DEFAULT_PORT: Final = 7480
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds in which a czar has to say that it is there."""
+
+Parameter = str | int | float | bool
+_Reply = TypeVar("_Reply")
+
+
+def connect(address: str, token: str | None = None) -> "Connection":
+    """Connect to a czar and see that it answers.
+
+    Parameters
+    ----------
+    address
+        ``"host:port"`` or ``"qserv://host:port"``; without a port `DEFAULT_PORT`.
+    token
+        Reserved for clusters that ask who you are; this version has none.
+
+    Returns
+    -------
+    Connection
+        To be closed, or used as a context manager.
+
+    Raises
+    ------
+    InvalidRequest
+        If the address makes no sense.
+    CzarUnavailable
+        If no czar answers there.
+    """
+    if token is not None:
+        raise UnsupportedQuery(
+            "this version of qserv has no authentication and would send the token "
+            "unprotected; leave it out"
+        )
+    return Connection(endpoint_of(address))
+
+
+def endpoint_of(address: str) -> str:
+    """Turn ``"qserv://host:port"``, ``"host:port"`` or ``"host"`` into host:port."""
+    bare = address.removeprefix("qserv://").removesuffix("/")
+    host, colon, port = bare.rpartition(":")
+    if not colon or host.endswith(":"):
+        host, port = bare, str(DEFAULT_PORT)
+    if not host or "/" in host or not port.isdecimal() or int(port) > 65535:
+        raise InvalidRequest(
+            f"{address!r} is no address of a czar; write host:port or qserv://host:port"
+        )
+    return f"{host}:{port}"
+
+
+class Connection:
+    """A connection to one czar; may be shared by threads.
+
+    Parameters
+    ----------
+    endpoint
+        ``host:port`` of the czar.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._channel = sync_channel(endpoint)
+        self._czar = CzarStub(self._channel)
+        try:
+            self._greet()
+        except BaseException:
+            self._channel.close()
+            raise
+
+    def _greet(self) -> None:
+        health = health_pb2_grpc.HealthStub(self._channel)
+        self._call(health.Check, health_pb2.HealthCheckRequest(), CONNECT_TIMEOUT)
+
+    def _call(
+        self,
+        method: Callable[..., _Reply],
+        request: object,
+        timeout: float | None = None,
+    ) -> _Reply:
+        try:
+            return method(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise from_rpc(error, self.endpoint, czar=True) from error
+
+    def query(
+        self,
+        sql: str,
+        parameters: Sequence[Parameter] | None = None,
+        *,
+        snapshot: int | None = None,
+        release: str = "",
+        max_rows: int | None = None,
+        batch_chunks: int = 0,
+        timeout: float | None = None,
+        query_id: str = "",
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Result:
+        """Run a query; its rows arrive while they are read.
+
+        Parameters
+        ----------
+        sql
+            The query, in ADQL 2.1.
+        parameters
+            Values for the placeholders of the text, in order.
+        snapshot
+            Id of the snapshot to read; None reads the newest.
+        release
+            Where tables without a schema are looked up.
+        max_rows
+            Rows after which the answer is cut, which a warning then says.
+        batch_chunks
+            Chunks that a worker reads in one go at most; 0 lets it decide.
+        timeout
+            Seconds after which the query is cancelled.
+        query_id
+            A name for `cancel`; empty lets the czar make one.
+        progress
+            Called with how far the query is, while rows are read.
+
+        Returns
+        -------
+        Result
+            Its columns are known; its rows are on their way.
+
+        Raises
+        ------
+        UserError
+            If the query cannot be answered as it is.
+        ClusterError
+            If the cluster cannot answer it now.
+        DeadlineExceeded
+            If it took longer than `timeout`.
+        """
+        request = pb.QueryRequest(
+            text=sql,
+            parameters=[value_to_proto(value) for value in parameters or ()],
+            snapshot=snapshot,
+            default_release=release,
+            max_rows=max_rows,
+            batch_chunks=batch_chunks,
+            query_id=query_id,
+        )
+        call = self._czar.Query(request, timeout=timeout)
+        return Result(call, peer=self.endpoint, progress=progress)
+
+    def explain(self, sql: str, *, release: str = "") -> str:
+        """Return the plan of a query as text, without running it."""
+        query = pb.QueryRequest(text=sql, default_release=release)
+        return self._call(self._czar.Explain, pb.ExplainRequest(query=query)).text
+
+    def cancel(self, query_id: str) -> bool:
+        """Stop a running query; False if this czar runs none of that id."""
+        return self._call(self._czar.Cancel, pb.CancelRequest(query_id=query_id)).found
+
+    def status(self) -> Status:
+        """Return workers, releases, tables and running queries of the cluster."""
+        return status_of(self._call(self._czar.Status, pb.StatusRequest()))
+
+    def load(
+        self,
+        release: str,
+        inputs: "Mapping[str, Files]",
+        *,
+        schema: str | Path | Sequence[Table] | None = None,
+        sidecar: str | Path | None = None,
+        family: str | None = None,
+        replicas: int | None = None,
+        overlap: float | None = None,
+        leaf_rows: int | None = None,
+        leaf_bytes: int | None = None,
+        pipeline: str = "",
+        progress: "Callable[[LoadProgress], None] | None" = None,
+    ) -> "LoadReport":
+        """Load files into a release: visible whole at the end, or not at all.
+
+        Parameters
+        ----------
+        release
+            Its name, the schema in SQL; made if it does not exist.
+        inputs
+            Table name to files: a path, a pattern, or several.
+        schema
+            Felis YAML with the tables' columns, or tables; None infers the columns.
+        sidecar
+            YAML with each table's kind, key and position; None looks beside a schema
+            file ``NAME.yaml`` for ``NAME.sidecar.yaml``.
+        family
+            Releases of one family share a chunk tree; by default the release's own.
+        replicas
+            Copies of each chunk.
+        overlap
+            Overlap radius in degrees, for a new family.
+        leaf_rows, leaf_bytes
+            Limits that split a leaf of a new family's tree.
+        pipeline
+            Name and version of what made the files, for the history.
+        progress
+            Called as the load gets on.
+
+        Returns
+        -------
+        LoadReport
+            Rows and files by table, and the snapshot that shows them.
+
+        Raises
+        ------
+        BadContribution
+            If a file has a bad row or column; nothing was loaded.
+        Conflict
+            If rows exist already or another load holds the release.
+        """
+        from qserv.client.loading import load
+
+        return load(
+            self.endpoint,
+            release,
+            inputs,
+            schema=schema,
+            sidecar=sidecar,
+            family=family,
+            replicas=replicas,
+            overlap=overlap,
+            leaf_rows=leaf_rows,
+            leaf_bytes=leaf_bytes,
+            pipeline=pipeline,
+            progress=progress,
+        )
+
+    def close(self) -> None:
+        """Close the connection; results that are still open end with `Cancelled`."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @override
+    def __repr__(self) -> str:
+        return f"Connection({self.endpoint!r})"
