@@ -12,6 +12,7 @@ from qserv.wire.v1 import common_pb2, czar_pb2
 
 __all__ = [
     "RemoteSource",
+    "Source",
     "columns_from_proto",
     "columns_to_proto",
     "entry_from_proto",

@@ -143,7 +143,7 @@ async def test_a_long_text_is_cut_not_lost(serve):
 async def test_a_bug_is_logged_whole_and_told_without_its_text(serve, caplog, call):
     try:
         with telemetry.query_context("q42"):
-            raise ValueError("cannot open /home/somebody/secret.parquet")
+            raise ValueError("cannot open /data/secret.parquet")
     except ValueError as error:
         _, endpoint = await serve(error)
     with caplog.at_level(logging.ERROR):
