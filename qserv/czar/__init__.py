@@ -1,0 +1,1 @@
+"""The czar: plans become messages, messages become answers, loads become visible."""

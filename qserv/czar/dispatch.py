@@ -1,0 +1,292 @@
+"""Which worker runs which chunks, as a pure state machine: events in, actions out.
+
+Each chunk counts once: it is outstanding in at most one open attempt, and leaves it by
+one accepted batch. An attempt is one task sent to one worker; its number is unique in
+the query, so that frames of a superseded attempt are known and dropped. What a lost or
+refusing worker leaves unfinished goes to the next replica, and when none is left the
+query fails: it never answers without a chunk.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from qserv.errors import (
+    ClusterError,
+    InternalError,
+    QservError,
+    TaskFailed,
+    WorkerUnavailable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin the work.
+
+    Parameters
+    ----------
+    chunks
+        Chunk ids in the order in which a worker shall read them.
+    work
+        Bytes to read in each, aligned.
+    replicas
+        Chunk -> the workers that hold it, preferred first.
+    alive
+        The workers that answer.
+    busy
+        Bytes that workers have to read for other queries.
+    """
+
+    chunks: npt.NDArray[np.int64]
+    work: npt.NDArray[np.int64]
+    replicas: Mapping[int, tuple[str, ...]]
+    alive: Collection[str]
+    busy: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """All rows of a batch arrived, and their digest is right."""
+
+    attempt: int
+    batch: int
+    chunks: Collection[int]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """A worker says that it has sent everything of an attempt."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt ended with an error."""
+
+    attempt: int
+    error: QservError
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """A worker is silent or gone."""
+
+    worker: str
+    error: ClusterError
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No more rows are wanted: a limit is reached, or somebody cancelled."""
+
+
+Event = Start | BatchDone | TaskEnded | AttemptFailed | WorkerLost | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a worker its task."""
+
+    attempt: int
+    worker: str
+    chunks: tuple[int, ...]
+    work: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop listening to an attempt and have its worker stop."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The rows of a batch count."""
+
+    attempt: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The query ends with an error."""
+
+    error: QservError
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The query has all its rows."""
+
+
+Action = Send | Cancel | Accept | Fail | Finish
+
+
+@dataclass(slots=True)
+class _Attempt:
+    worker: str
+    outstanding: set[int]
+
+
+class Dispatch:
+    """The dispatch of one stage of one query."""
+
+    def __init__(self) -> None:
+        self._work: dict[int, int] = {}
+        self._replicas: Mapping[int, tuple[str, ...]] = {}
+        self._alive: set[str] = set()
+        self._load: defaultdict[str, int] = defaultdict(int)
+        self._open: dict[int, _Attempt] = {}
+        self._refused: defaultdict[int, set[str]] = defaultdict(set)
+        self._reasons: dict[str, ClusterError] = {}
+        self._over = False
+        self.attempts = 0
+        """How many tasks were sent."""
+        self.chunks_done = 0
+        """How many chunks were accepted."""
+
+    def handle(self, event: Event) -> list[Action]:
+        """Take in what happened and return what to do about it, in order."""
+        if self._over:
+            return []
+        match event:
+            case Start():
+                return self._start(event)
+            case BatchDone():
+                return self._batch_done(event)
+            case TaskEnded():
+                return self._ended(event.attempt)
+            case AttemptFailed():
+                return self._failed(event)
+            case WorkerLost():
+                return self._lost(event.worker, event.error)
+            case Stop():
+                return [*self._close(), Finish()]
+
+    def _start(self, event: Start) -> list[Action]:
+        chunks = event.chunks.tolist()
+        self._work = dict(zip(chunks, event.work.tolist(), strict=True))
+        self._replicas = event.replicas
+        self._alive = set(event.alive)
+        self._load.update(event.busy)
+        return self._assign(chunks) or [*self._close(), Finish()]
+
+    def _batch_done(self, event: BatchDone) -> list[Action]:
+        if (attempt := self._open.get(event.attempt)) is None:
+            return []
+        done = set(event.chunks)
+        if len(done) != len(event.chunks) or not done <= attempt.outstanding:
+            return self._fail(
+                InternalError(
+                    f"worker {attempt.worker} completed chunks that it was not asked "
+                    f"for: {sorted(done - attempt.outstanding)[:5]}"
+                )
+            )
+        attempt.outstanding -= done
+        self.chunks_done += len(done)
+        self._load[attempt.worker] -= sum(self._work[chunk] for chunk in done)
+        return [Accept(event.attempt, event.batch)]
+
+    def _ended(self, number: int) -> list[Action]:
+        if (attempt := self._open.get(number)) is None:
+            return []
+        if attempt.outstanding:
+            early = TaskFailed(f"worker {attempt.worker} ended its task early")
+            return self._failed(AttemptFailed(number, early))
+        del self._open[number]
+        return self._finish_if_done()
+
+    def _failed(self, event: AttemptFailed) -> list[Action]:
+        if (attempt := self._open.pop(event.attempt, None)) is None:
+            return []
+        match event.error:
+            case WorkerUnavailable() as error:
+                unfinished = self._drop(attempt, error)
+                return self._lost(attempt.worker, error, unfinished)
+            case ClusterError() as error:
+                return self._again(self._drop(attempt, error))
+            case error:
+                return self._fail(error)
+
+    def _lost(
+        self, worker: str, error: ClusterError, unfinished: Iterable[int] = ()
+    ) -> list[Action]:
+        self._alive.discard(worker)
+        again = list(unfinished)
+        actions: list[Action] = []
+        for number, attempt in list(self._open.items()):
+            if attempt.worker == worker:
+                del self._open[number]
+                actions.append(Cancel(number))
+                again += self._drop(attempt, error)
+        return [*actions, *self._again(again)]
+
+    def _drop(self, attempt: _Attempt, error: ClusterError) -> list[int]:
+        """Take what an attempt has not finished off its worker."""
+        self._reasons[attempt.worker] = error
+        for chunk in attempt.outstanding:
+            self._refused[chunk].add(attempt.worker)
+            self._load[attempt.worker] -= self._work[chunk]
+        return [chunk for chunk in self._work if chunk in attempt.outstanding]
+
+    def _again(self, chunks: list[int]) -> list[Action]:
+        return self._assign(chunks) if chunks else self._finish_if_done()
+
+    def _finish_if_done(self) -> list[Action]:
+        return [] if self._open else [*self._close(), Finish()]
+
+    def _assign(self, chunks: list[int]) -> list[Action]:
+        shares: defaultdict[str, list[int]] = defaultdict(list)
+        stranded = []
+        for chunk in chunks:
+            if (worker := self._choose(chunk)) is None:
+                stranded.append(chunk)
+                continue
+            shares[worker].append(chunk)
+            self._load[worker] += self._work[chunk]
+        if stranded:
+            return self._fail(self._stranded(stranded))
+        return [self._send(worker, share) for worker, share in sorted(shares.items())]
+
+    def _choose(self, chunk: int) -> str | None:
+        refused = self._refused.get(chunk, ())
+        able = [
+            worker
+            for worker in self._replicas.get(chunk, ())
+            if worker in self._alive and worker not in refused
+        ]
+        # min() keeps the preferred one of equals.
+        return min(able, key=self._load.__getitem__) if able else None
+
+    def _send(self, worker: str, chunks: list[int]) -> Send:
+        self.attempts += 1
+        self._open[self.attempts] = _Attempt(worker, set(chunks))
+        work = tuple(self._work[chunk] for chunk in chunks)
+        return Send(self.attempts, worker, tuple(chunks), work)
+
+    def _stranded(self, chunks: list[int]) -> ClusterError:
+        holders = {w for chunk in chunks for w in self._replicas.get(chunk, ())}
+        reasons = {w: self._reasons[w] for w in sorted(holders) if w in self._reasons}
+        said = [f"worker {w}: {error.text}" for w, error in reasons.items()] or [
+            f"workers {', '.join(sorted(holders)) or '(none placed)'} are not alive"
+        ]
+        kinds = {type(error) for error in reasons.values()}
+        kind = kinds.pop() if len(kinds) == 1 else WorkerUnavailable
+        count = f"{len(chunks)} chunk{'s' if len(chunks) > 1 else ''}"
+        return kind(f"no live replica is left of {count}; {'; '.join(said)}")
+
+    def _fail(self, error: QservError) -> list[Action]:
+        return [*self._close(), Fail(error)]
+
+    def _close(self) -> list[Action]:
+        """Cancel whatever is open; nothing is heard from now on."""
+        self._over = True
+        cancels: list[Action] = [Cancel(number) for number in self._open]
+        self._open.clear()
+        return cancels

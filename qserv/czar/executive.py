@@ -1,0 +1,281 @@
+"""Runs what dispatch decides: one stream a task, rows counted batch by batch.
+
+The rows of an open batch are kept until its last frame: only when the digest and the
+number of rows are right do they leave this room. A query's rows are therefore those of
+whole batches, each chunk once.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+import pyarrow as pa
+
+from qserv.czar.dispatch import (
+    Accept,
+    AttemptFailed,
+    BatchDone,
+    Cancel,
+    Dispatch,
+    Event,
+    Fail,
+    Finish,
+    Send,
+    Start,
+    Stop,
+    TaskEnded,
+    WorkerLost,
+)
+from qserv.czar.members import Member, Members
+from qserv.errors import (
+    ClusterError,
+    CorruptData,
+    QservError,
+    TaskFailed,
+    WorkerUnavailable,
+)
+from qserv.wire.codec import Digest, decode_batch
+from qserv.wire.errors import from_rpc
+from qserv.wire.v1 import worker_pb2
+
+_WAITING: int = 4
+"""Finished batches of a query that may wait for a slow reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one finished batch.
+
+    Parameters
+    ----------
+    messages
+        Arrow IPC record batch messages as they arrived.
+    batches
+        The same rows, decoded over the same memory.
+    """
+
+    messages: tuple[bytes, ...]
+    batches: tuple[pa.RecordBatch, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a query has done so far; the executive counts it up."""
+
+    chunks_done: int = 0
+    attempts: int = 0
+    bytes_scanned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What all tasks of a stage share.
+
+    Parameters
+    ----------
+    task
+        The task without attempt and chunks.
+    schema
+        Arrow schema of the rows that come back.
+    """
+
+    task: worker_pb2.Task
+    schema: pa.Schema
+
+
+@dataclass(slots=True)
+class _OpenBatch:
+    digest: Digest = field(default_factory=Digest)
+    messages: list[bytes] = field(default_factory=list)
+
+
+class Executive:
+    """Runs stages on the workers.
+
+    Parameters
+    ----------
+    members
+        The workers and the channels to them.
+    """
+
+    def __init__(self, *, members: Members) -> None:
+        self._members = members
+        self._busy: Counter[str] = Counter()
+
+    @property
+    def busy(self) -> Counter[str]:
+        """Bytes that each worker was sent to read and has not finished."""
+        return self._busy
+
+    async def run(
+        self, stage: Stage, start: Start, tally: Tally
+    ) -> AsyncGenerator[Rows, None]:
+        """Run a stage over its chunks.
+
+        Parameters
+        ----------
+        stage
+            What to run.
+        start
+            Where.
+        tally
+            Counted up as batches end.
+
+        Yields
+        ------
+        Rows
+            Of one batch each, in the order in which batches end.
+
+        Raises
+        ------
+        ClusterError
+            If a chunk has no replica left.
+        QservError
+            What a worker says about the query itself, at once.
+        """
+        run = _Run(stage, tally, self._members, self._busy)
+        with self._members.watching(run.worker_lost):
+            async with aclosing(run.rows(start)) as batches:
+                async for rows in batches:
+                    yield rows
+
+
+class _Run:
+    """One run of one stage: turns actions into calls, and frames into events."""
+
+    def __init__(
+        self, stage: Stage, tally: Tally, members: Members, busy: Counter[str]
+    ) -> None:
+        self._stage = stage
+        self._tally = tally
+        self._members = members
+        self._busy = busy
+        self._dispatch = Dispatch()
+        self._events: asyncio.Queue[tuple[Event, Rows | None]] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_WAITING)
+        self._readers: dict[int, asyncio.Task[None]] = {}
+
+    def worker_lost(self, worker: str, error: ClusterError) -> None:
+        self._events.put_nowait((WorkerLost(worker, error), None))
+
+    async def rows(self, start: Start) -> AsyncGenerator[Rows, None]:
+        event: Event = start
+        rows: Rows | None = None
+        try:
+            while True:
+                for action in self._dispatch.handle(event):
+                    match action:
+                        case Send():
+                            self._send(action)
+                        case Cancel():
+                            self._readers[action.attempt].cancel()
+                        case Accept():
+                            self._tally.chunks_done = self._dispatch.chunks_done
+                            assert rows is not None, "only a batch is accepted"
+                            yield rows
+                        case Fail():
+                            raise action.error
+                        case Finish():
+                            return
+                if rows is not None:
+                    self._room.release()
+                event, rows = await self._events.get()
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        self._dispatch.handle(Stop())
+        self._tally.attempts = self._dispatch.attempts
+        for reader in self._readers.values():
+            reader.cancel()
+        await asyncio.gather(*self._readers.values(), return_exceptions=True)
+
+    def _send(self, send: Send) -> None:
+        reader = asyncio.create_task(self._attend(send))
+        self._readers[send.attempt] = reader
+
+    async def _attend(self, send: Send) -> None:
+        """See one attempt through, whatever its end, and tell dispatch."""
+        work = sum(send.work)
+        self._busy[send.worker] += work
+        try:
+            event: Event = await self._read(send, self._members.get(send.worker))
+        except QservError as error:
+            if isinstance(error, WorkerUnavailable):
+                self._members.lost(send.worker, error)
+            event = AttemptFailed(send.attempt, error)
+        finally:
+            self._busy[send.worker] -= work
+        self._events.put_nowait((event, None))
+
+    async def _read(self, send: Send, member: Member) -> Event:
+        call = member.stub.RunTask(_task(self._stage.task, send))
+        try:
+            return await self._frames(send, member, call)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, member.endpoint) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not us: the channel was closed under the call.
+            raise WorkerUnavailable(
+                f"the channel to {member.endpoint} closed"
+            ) from None
+        finally:
+            call.cancel()
+
+    async def _frames(
+        self,
+        send: Send,
+        member: Member,
+        call: "grpc.aio.UnaryStreamCall[worker_pb2.Task, worker_pb2.TaskFrame]",
+    ) -> Event:
+        where = f"worker {send.worker} at {member.endpoint}"
+        open_batches: dict[int, _OpenBatch] = {}
+        async for frame in call:
+            if frame.attempt != send.attempt:
+                raise CorruptData(f"{where} sent frames of another attempt")
+            match frame.WhichOneof("frame"):
+                case "data":
+                    batch = open_batches.setdefault(frame.data.batch, _OpenBatch())
+                    batch.messages.append(frame.data.record_batch)
+                    batch.digest.update(frame.data.record_batch)
+                case "batch_end":
+                    number = frame.batch_end.batch
+                    batch = open_batches.pop(number, _OpenBatch())
+                    await self._close_batch(send, where, batch, frame.batch_end)
+                case "task_end":
+                    return TaskEnded(send.attempt)
+                case "progress" | None:
+                    pass
+        raise TaskFailed(f"{where} stopped before the end of its task")
+
+    async def _close_batch(
+        self, send: Send, where: str, batch: _OpenBatch, end: worker_pb2.BatchEnd
+    ) -> None:
+        if batch.digest.value() != end.digest:
+            raise CorruptData(f"{where}: batch {end.batch} differs from its digest")
+        schema = self._stage.schema
+        decoded = tuple(decode_batch(message, schema) for message in batch.messages)
+        count = sum(rows.num_rows for rows in decoded)
+        if count != end.rows:
+            raise CorruptData(f"{where}: batch {end.batch} lacks rows")
+        await self._room.acquire()
+        self._tally.bytes_scanned += end.counters.bytes_scanned
+        done = BatchDone(send.attempt, end.batch, tuple(end.chunks))
+        self._events.put_nowait((done, Rows(tuple(batch.messages), decoded)))
+
+
+def _task(template: worker_pb2.Task, send: Send) -> worker_pb2.Task:
+    task = worker_pb2.Task()
+    task.CopyFrom(template)
+    task.attempt = send.attempt
+    task.chunks.extend(send.chunks)
+    task.file_parts.extend([-1] * len(send.chunks))
+    task.work.extend(send.work)
+    return task

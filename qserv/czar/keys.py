@@ -1,0 +1,111 @@
+"""Resolves a plan's keys to their homes, by the shards of the director index."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import grpc.aio
+import numpy as np
+import numpy.typing as npt
+
+from qserv.catalog.snapshot import IndexShard, Snapshot, TableVersion
+from qserv.czar.members import Members
+from qserv.errors import ClusterError, WorkerUnavailable
+from qserv.plan.plan import KeyRestrictor, Plan
+from qserv.wire.codec import keys_to_proto
+from qserv.wire.errors import from_rpc
+from qserv.wire.v1 import worker_pb2
+
+Homes = npt.NDArray[np.int64]
+Key = int | str
+
+
+async def resolve(
+    plan: Plan, snapshot: Snapshot, members: Members
+) -> dict[KeyRestrictor, Homes]:
+    """Find the homes of all keys that restrict a plan.
+
+    Parameters
+    ----------
+    plan
+        Its key restrictors name the director tables.
+    snapshot
+        The one that the plan was made against.
+    members
+        Each shard is asked of one live worker, then of the next.
+
+    Returns
+    -------
+    dict
+        The homes (order-29 pixels, distinct) of the keys that exist. A restrictor on a
+        table with rows but without an index is left out: its homes are unknown.
+
+    Raises
+    ------
+    WorkerUnavailable
+        If no holder of a shard answers.
+    """
+    restrictors = plan.fragment.restrictors if plan.fragment else ()
+    homes = {}
+    for restrictor in restrictors:
+        if isinstance(restrictor, KeyRestrictor):
+            version = snapshot.table(restrictor.release, restrictor.table)
+            if version.index or not version.rows:
+                homes[restrictor] = await _homes(version, restrictor.keys, members)
+    return homes
+
+
+async def _homes(version: TableVersion, keys: Sequence[Key], members: Members) -> Homes:
+    wanted = [
+        (shard, found)
+        for shard in version.index
+        if (found := [key for key in keys if _within(shard, key)])
+    ]
+    lookups = [_lookup(version, shard, found, members) for shard, found in wanted]
+    # A point query has one lookup: no task is made for it.
+    answers = (
+        [await lookups[0]] if len(lookups) == 1 else await asyncio.gather(*lookups)
+    )
+    homes = [home for answer in answers for home in answer if home >= 0]
+    return np.unique(np.array(homes, np.int64))
+
+
+def _within(shard: IndexShard, key: Key) -> bool:
+    if isinstance(key, str) or isinstance(shard.low, str):
+        return str(shard.low) <= str(key) <= str(shard.high)
+    return shard.low <= key <= shard.high  # type: ignore[operator]
+
+
+async def _lookup(
+    version: TableVersion, shard: IndexShard, keys: Sequence[Key], members: Members
+) -> Iterable[int]:
+    request = worker_pb2.LookupRequest(
+        release=version.release,
+        table=version.table.name,
+        manifest_version=version.manifest_version,
+        shards=[shard.shard],
+        keys=keys_to_proto(keys),
+    )
+    reasons = []
+    for worker in shard.workers:
+        try:
+            return await _ask(members, worker, request)
+        except ClusterError as error:
+            reasons.append(error.text)
+    raise WorkerUnavailable(
+        f"nobody answers for shard {shard.shard} of the index of {version.release}."
+        f"{version.table.name}: {'; '.join(reasons)}"
+    )
+
+
+async def _ask(
+    members: Members, worker: str, request: worker_pb2.LookupRequest
+) -> Iterable[int]:
+    member = members.get(worker)
+    try:
+        reply = await member.stub.LookupKeys(request)
+    except grpc.aio.AioRpcError as error:
+        typed = from_rpc(error, member.endpoint)
+        if isinstance(typed, WorkerUnavailable):
+            members.lost(worker, typed)
+        raise typed from error
+    return reply.homes

@@ -1,0 +1,199 @@
+"""Which workers there are, which of them are alive, and the open channels to them."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import grpc.aio
+
+from qserv.catalog.store import Store
+from qserv.errors import ClusterError, InvalidRequest, WorkerUnavailable
+from qserv.telemetry import logger
+from qserv.wire.channel import aio_channel
+from qserv.wire.v1.worker_pb2_grpc import WorkerStub
+
+if TYPE_CHECKING:
+    from qserv.wire.v1.worker_pb2_grpc import WorkerAsyncStub
+
+_log = logger(__name__)
+
+Watcher = Callable[[str, ClusterError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A worker that has joined since this czar started.
+
+    Parameters
+    ----------
+    id
+        Kept by the worker over its restarts.
+    endpoint
+        ``host:port``.
+    threads
+        Of DuckDB, over all its executors.
+    seen
+        When it last gave a sign of life, on the czar's monotonic clock.
+    alive
+        Whether it counts as alive.
+    """
+
+    id: str
+    endpoint: str
+    threads: int
+    seen: float
+    alive: bool
+    stub: "WorkerAsyncStub" = field(repr=False, compare=False)
+    channel: grpc.aio.Channel = field(repr=False, compare=False)
+
+
+class Members:
+    """The workers of a cluster.
+
+    Parameters
+    ----------
+    store
+        Remembers workers over restarts of the czar.
+    dead_after
+        Seconds of silence after which a worker counts as dead.
+    clock
+        Monotonic seconds.
+    connect
+        Opens a channel to ``host:port``.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        dead_after: float,
+        clock: Callable[[], float] = time.monotonic,
+        connect: Callable[[str], grpc.aio.Channel] = aio_channel,
+    ) -> None:
+        self._store = store
+        self._dead_after = dead_after
+        self._clock = clock
+        self._connect = connect
+        self._members: dict[str, Member] = {}
+        self._watchers: set[Watcher] = set()
+
+    async def join(self, worker: str, endpoint: str, threads: int) -> tuple[str, bool]:
+        """Take a sign of life.
+
+        Parameters
+        ----------
+        worker
+            The worker's id; empty for a worker that has none yet.
+        endpoint
+            Where it listens.
+        threads
+            Of DuckDB, over all its executors.
+
+        Returns
+        -------
+        tuple
+            Its id, and whether it is new, was dead or has moved.
+        """
+        if not endpoint:
+            raise InvalidRequest("a worker that joins must name its host:port")
+        worker = worker or f"w-{secrets.token_hex(4)}"
+        known = self._members.get(worker)
+        if known and known.alive and known.endpoint == endpoint:
+            now = self._clock()
+            self._members[worker] = replace(known, seen=now, threads=threads)
+            return worker, False
+        if known is None or known.endpoint != endpoint:
+            await asyncio.to_thread(self._store.join, worker, endpoint)
+        await self._replace(worker, endpoint, threads)
+        _log.info("worker joined", worker=worker, endpoint=endpoint, threads=threads)
+        return worker, True
+
+    async def _replace(self, worker: str, endpoint: str, threads: int) -> None:
+        # A channel that has seen its worker die waits before it tries again.
+        channel = self._connect(endpoint)
+        channel.get_state(try_to_connect=True)
+        stub: WorkerAsyncStub = WorkerStub(channel)
+        before = self._members.get(worker)
+        self._members[worker] = Member(
+            worker, endpoint, threads, self._clock(), True, stub, channel
+        )
+        if before is not None:
+            self._tell(worker, WorkerUnavailable(f"worker {worker} was restarted"))
+            await before.channel.close()
+
+    @property
+    def all(self) -> Mapping[str, Member]:
+        """Every worker that has joined since the czar started, by id."""
+        return self._members
+
+    @property
+    def alive(self) -> dict[str, Member]:
+        """The workers that are alive, by id."""
+        return {m.id: m for m in self._members.values() if m.alive}
+
+    def get(self, worker: str) -> Member:
+        """Return a live worker.
+
+        Raises
+        ------
+        WorkerUnavailable
+            If it is not alive.
+        """
+        member = self._members.get(worker)
+        if member is None or not member.alive:
+            raise WorkerUnavailable(f"worker {worker} is not alive")
+        return member
+
+    def silence(self, member: Member) -> float:
+        """Return the seconds since a worker's last sign of life."""
+        return self._clock() - member.seen
+
+    def lost(self, worker: str, error: ClusterError) -> None:
+        """Count a worker as dead until it joins again, and tell who watches."""
+        member = self._members.get(worker)
+        if member is None or not member.alive:
+            return
+        self._members[worker] = replace(member, alive=False)
+        _log.warning("worker lost", worker=worker, endpoint=member.endpoint)
+        self._tell(worker, error)
+
+    def _tell(self, worker: str, error: ClusterError) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(worker, error)
+
+    @contextmanager
+    def watching(self, watcher: Watcher) -> Iterator[None]:
+        """Have `watcher` called in the block whenever a worker is lost."""
+        self._watchers.add(watcher)
+        try:
+            yield
+        finally:
+            self._watchers.discard(watcher)
+
+    def check(self) -> None:
+        """Count those as dead that have been silent for too long."""
+        for member in tuple(self._members.values()):
+            silence = self.silence(member)
+            if member.alive and silence > self._dead_after:
+                self.lost(
+                    member.id,
+                    WorkerUnavailable(
+                        f"worker {member.id} at {member.endpoint} has given no sign of "
+                        f"life for {silence:.1f} s"
+                    ),
+                )
+
+    async def watch(self) -> None:
+        """Check for silent workers until cancelled."""
+        while True:
+            await asyncio.sleep(self._dead_after / 8)
+            self.check()
+
+    async def close(self) -> None:
+        """Close all channels."""
+        for member in self._members.values():
+            await member.channel.close()

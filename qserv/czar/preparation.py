@@ -1,0 +1,135 @@
+"""Makes a query ready to run: its plan, the homes of its keys, its chunks."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from qserv.catalog.snapshot import Snapshot
+from qserv.catalog.store import Store
+from qserv.czar import keys
+from qserv.czar.members import Members
+from qserv.czar.results import Request, Steps
+from qserv.plan.plan import KeyRestrictor, Plan, Route
+
+_LONG: Final = 4_000
+"""Characters of a query from which on it is planned in a thread."""
+
+
+class Planning(Protocol):
+    """The pure part of answering: what `qserv.plan` does."""
+
+    def plan(
+        self,
+        text: str,
+        snapshot: Snapshot,
+        *,
+        language: str,
+        default_release: str | None,
+        max_rows: int | None,
+    ) -> Plan:
+        """Turn a text into a plan."""
+        ...
+
+    def route(
+        self,
+        plan: Plan,
+        snapshot: Snapshot,
+        homes: Mapping[KeyRestrictor, npt.NDArray[np.int64]],
+    ) -> Route:
+        """Turn a plan's restrictors into chunks."""
+        ...
+
+    def explain(self, plan: Plan, route: Route) -> str:
+        """Print what would be done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A query that is ready to run."""
+
+    request: Request
+    snapshot: Snapshot
+    plan: Plan
+    route: Route
+
+
+class Preparation:
+    """Makes queries ready to run.
+
+    Parameters
+    ----------
+    store
+        Gives the snapshots.
+    members
+        The workers, which hold the director indexes.
+    planning
+        `qserv.plan`.
+    max_rows
+        Rows after which any result is cut; None: never.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        members: Members,
+        planning: Planning,
+        max_rows: int | None,
+    ) -> None:
+        self._store = store
+        self._members = members
+        self._planning = planning
+        self._max_rows = max_rows
+
+    def most(self, request: Request) -> int | None:
+        """Return the rows after which the result is cut; None: never."""
+        limits = [n for n in (request.max_rows, self._max_rows) if n is not None]
+        return min(limits, default=None)
+
+    async def prepare(self, request: Request, steps: Steps) -> Work:
+        """Plan and route a query.
+
+        Raises
+        ------
+        UserError
+            If the query cannot be planned.
+        WorkerUnavailable
+            If nobody knows the homes of its keys.
+        """
+        snapshot = await self._snapshot(request.snapshot)
+        plan = await self._plan(request, snapshot)
+        steps.done("plan")
+        homes = await keys.resolve(plan, snapshot, self._members)
+        route = self._planning.route(plan, snapshot, homes)
+        steps.done("route")
+        return Work(request, snapshot, plan, route)
+
+    async def explain(self, request: Request) -> str:
+        """Plan and route a query, and print what would be done."""
+        work = await self.prepare(request, Steps())
+        return self._planning.explain(work.plan, work.route)
+
+    async def _snapshot(self, number: int | None) -> Snapshot:
+        newest = self._store.snapshot()
+        if number is None or number == newest.id:
+            return newest
+        return await asyncio.to_thread(self._store.snapshot, number)
+
+    async def _plan(self, request: Request, snapshot: Snapshot) -> Plan:
+        def plan() -> Plan:
+            return self._planning.plan(
+                request.text,
+                snapshot,
+                language=request.language,
+                default_release=request.default_release,
+                max_rows=self.most(request),
+            )
+
+        if len(request.text) < _LONG:
+            return plan()
+        return await asyncio.to_thread(plan)

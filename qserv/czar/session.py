@@ -1,0 +1,157 @@
+"""Answers queries: plan, find the chunks, run, merge, stream. All faces come here."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from qserv.czar.answer import Answer
+from qserv.czar.executive import Executive
+from qserv.czar.members import Members
+from qserv.czar.merge import Merge
+from qserv.czar.preparation import Preparation, Work
+from qserv.czar.queries import Queries, Running
+from qserv.czar.results import Cut, Frame, Header, Progress, Request, Steps, Trailer
+from qserv.errors import QservError
+from qserv.telemetry import logger, query_context
+from qserv.wire.codec import arrow_schema, encode_schema
+
+_log = logger(__name__)
+
+
+class Session:
+    """Answers queries, whoever asks.
+
+    Parameters
+    ----------
+    preparation
+        Makes queries ready to run.
+    members
+        The workers.
+    executive, merge
+        Run fragments and residuals.
+    queries
+        Knows the running queries.
+    epoch
+        The czar's epoch: fences what an earlier czar sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        preparation: Preparation,
+        members: Members,
+        executive: Executive,
+        merge: Merge,
+        queries: Queries,
+        epoch: int,
+    ) -> None:
+        self._preparation = preparation
+        self._members = members
+        self._executive = executive
+        self._merge = merge
+        self._queries = queries
+        self._epoch = epoch
+
+    async def query(self, request: Request) -> AsyncGenerator[Frame, None]:
+        """Answer one query.
+
+        Yields
+        ------
+        Header, bytes, Progress, Trailer
+            Header first, trailer last. Closing the generator stops all work.
+
+        Raises
+        ------
+        QservError
+            Instead of the trailer: what was sent before is then no result.
+        """
+        with (
+            self._queries.run(request.query_id, request.text) as running,
+            query_context(running.id),
+        ):
+            steps, outcome = Steps(), "abandoned"
+            try:
+                async with aclosing(self._frames(request, running, steps)) as frames:
+                    async for frame in frames:
+                        yield frame
+                outcome = "done"
+            except QservError as error:
+                outcome = error.code
+                raise
+            finally:
+                _log.info(
+                    "query",
+                    text=request.text,
+                    chunks=running.chunks,
+                    rows=running.rows,
+                    milliseconds=round(steps.total / 1000, 1),
+                    outcome=outcome,
+                )
+
+    async def explain(self, request: Request) -> str:
+        """Plan and route a query without running it, and print that."""
+        return await self._preparation.explain(request)
+
+    def cancel(self, query_id: str) -> bool:
+        """Stop a query; return whether it was running."""
+        return self._queries.cancel(query_id)
+
+    @property
+    def running(self) -> tuple[Running, ...]:
+        """The queries that run now, oldest first."""
+        return self._queries.running
+
+    async def _frames(
+        self, request: Request, running: Running, steps: Steps
+    ) -> AsyncGenerator[Frame, None]:
+        work = await self._preparation.prepare(request, steps)
+        running.chunks = int(work.route.chunks.size)
+        yield _header(work, running)
+        cut = _cut(work, self._preparation.most(request))
+        answer = Answer(
+            work,
+            running,
+            steps,
+            executive=self._executive,
+            merge=self._merge,
+            members=self._members,
+            epoch=self._epoch,
+        )
+        async with aclosing(answer.parts()) as parts:
+            while not cut.full and (part := await anext(parts, None)) is not None:
+                if isinstance(part, Progress):
+                    yield part
+                elif (data := cut.take(part)) is not None:
+                    running.rows = cut.rows
+                    yield data
+        yield _trailer(cut, running, steps)
+
+
+def _header(work: Work, running: Running) -> Header:
+    return Header(
+        schema=encode_schema(arrow_schema(work.plan.columns)),
+        query_id=running.id,
+        release=work.plan.release,
+        snapshot=work.snapshot.id,
+        chunks=running.chunks,
+        chunks_total=work.route.of,
+    )
+
+
+def _cut(work: Work, max_rows: int | None) -> Cut:
+    plan = work.plan
+    limit = plan.fragment.limit if plan.fragment and plan.residual is None else None
+    return Cut(limit=limit, max_rows=max_rows)
+
+
+def _trailer(cut: Cut, running: Running, steps: Steps) -> Trailer:
+    overflow = (f"the result was cut after {cut.rows} rows",) if cut.overflow else ()
+    return Trailer(
+        rows=cut.rows,
+        overflow=cut.overflow,
+        warnings=overflow,
+        microseconds=steps.total,
+        steps=steps.spent,
+        bytes_scanned=running.tally.bytes_scanned,
+        attempts=running.tally.attempts,
+        digest=cut.digest.value(),
+    )
