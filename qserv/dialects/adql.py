@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 import sqlglot.errors
 from sqlglot import exp, parser, tokens
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from qserv.dialects.geometry import canonical
 from qserv.errors import LimitExceeded, ParseError, UnsupportedQuery
@@ -84,7 +84,7 @@ def _check_text(text: str) -> None:
         raise ParseError("the query holds a NUL character: remove it")
 
 
-def _one_select(trees: list[exp.Expression]) -> exp.Select:
+def _one_select(trees: list[exp.Expr]) -> exp.Select:
     if len(trees) != 1:
         raise ParseError(f"one query is expected, not {len(trees)}")
     tree = trees[0]

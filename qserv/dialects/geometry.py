@@ -124,7 +124,9 @@ def _contains(args: list[exp.Expression]) -> exp.Expression:
         case "BOX":
             box = _numbers(region, "BOX", 4)
             return InPolygon(expressions=[*_point(point), *box], box=True)
-    raise TypeMismatch(f"CONTAINS needs one of {', '.join(sorted(_REGIONS))} second")
+        case _:
+            known = ", ".join(sorted(_REGIONS))
+            raise TypeMismatch(f"CONTAINS needs one of {known} second")
 
 
 def _point(node: exp.Expression) -> list[exp.Expression]:

@@ -117,6 +117,8 @@ class Fragment:
         Names and types of the rows that come back, in order.
     restrictors
         All of them hold; none means every chunk.
+    needed
+        Sources without whose own rows a chunk has no part in the answer.
     once
         Whether only replicated tables are read, so that one worker answers alone.
     limit
@@ -128,6 +130,7 @@ class Fragment:
     sources: tuple[ScanSource, ...]
     columns: tuple[Column, ...]
     restrictors: tuple[Restrictor, ...] = ()
+    needed: tuple[int, ...] = ()
     once: bool = False
     limit: int | None = None
 

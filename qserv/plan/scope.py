@@ -48,7 +48,9 @@ def find_table(
         If the name has more than two parts.
     """
     if node.args.get("catalog"):
-        raise ParseError(f"{where_is(node)}a table has at most two names: release.table")
+        raise ParseError(
+            f"{where_is(node)}a table has at most two names: release.table"
+        )
     release = node.args.get("db")
     if release is not None:
         return _named(node, release.name, snapshot)
@@ -59,7 +61,9 @@ def find_table(
         return _named(node, having[0].name, snapshot)
     if having:
         several = ", ".join(f"{r.name}.{node.name}" for r in having)
-        raise UnknownName(f"{where_is(node)}{node.name} may be any of {several}: say which")
+        raise UnknownName(
+            f"{where_is(node)}{node.name} may be any of {several}: say which"
+        )
     known = ", ".join(
         f"{t.release}.{t.table.name}"
         for r in snapshot.releases.values()
@@ -155,7 +159,9 @@ class Scope:
         close = get_close_matches(node.name.lower(), by_lower)
         hint = " or ".join(by_lower[c] for c in close)
         where = " or ".join(r.version.table.name for r in relations)
-        did = f"did you mean {hint}?" if close else f"there are: {', '.join(names[:40])}"
+        did = (
+            f"did you mean {hint}?" if close else f"there are: {', '.join(names[:40])}"
+        )
         return f"{where} has no column {node.name}; {did}"
 
 

@@ -1,0 +1,235 @@
+"""Write expressions as DuckDB SQL.
+
+Nothing of the user's text is copied: names come from the catalog, numbers are written
+anew, texts are bound as parameters.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from qserv.catalog.tables import UNIT_VECTOR, Column, DataType
+from qserv.plan import functions
+from qserv.plan.expressions import (
+    Aggregate,
+    Call,
+    Case,
+    Cast,
+    ColumnRef,
+    Expression,
+    InList,
+    InPolygon,
+    Literal,
+    Near,
+    PartialRef,
+    Position,
+    Separation,
+)
+from qserv.plan.query import Ordering, Relation
+from qserv.sky import healpix
+from qserv.sky.regions import chord2
+
+Vector = tuple[str, str, str]
+
+_AGGREGATES: Final = {
+    "COUNT": "count({0})",
+    "SUM": "sum({0})",
+    "AVG": "avg({0})",
+    "MIN": "min({0})",
+    "MAX": "max({0})",
+    "MEAN": "avg({0})",
+    "M2": "(var_pop({0}) * count({0}))",
+    "STDDEV": "stddev_samp({0})",
+    "STDDEV_SAMP": "stddev_samp({0})",
+    "STDDEV_POP": "stddev_pop({0})",
+    "VARIANCE": "var_samp({0})",
+    "VAR_SAMP": "var_samp({0})",
+    "VAR_POP": "var_pop({0})",
+}
+
+
+def quoted(name: str) -> str:
+    """Return a name as a delimited identifier."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def number(value: float) -> str:
+    """Return a double so that DuckDB reads the same bits, and no DECIMAL."""
+    text = repr(float(value))
+    return text if "e" in text else f"{text}e0"
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes expressions, and remembers what they need.
+
+    Parameters
+    ----------
+    relations
+        What column references mean.
+    vectors
+        Whether tables have stored unit vectors; the tests' oracle has none.
+    parameters
+        The texts that were bound, in the order of ``$1``, ``$2`` …
+    used
+        Relation number -> names of the stored columns that were written.
+    """
+
+    relations: tuple[Relation, ...] = ()
+    vectors: bool = True
+    parameters: list[str] = field(default_factory=list)
+    used: dict[int, dict[str, None]] = field(default_factory=dict)
+
+    def stored(self, relation: int, name: str) -> str:
+        """Write a stored column, a system column too."""
+        self.used.setdefault(relation, {})[name] = None
+        return f"t{relation}.{quoted(name)}"
+
+    def sql(self, node: Expression) -> str:
+        """Write an expression."""
+        match node:
+            case ColumnRef():
+                return self.stored(node.relation, node.column.name)
+            case PartialRef():
+                return quoted(node.name)
+            case Literal():
+                return self._literal(node)
+            case Call():
+                return functions.sql_of(node, [self.sql(a) for a in node.arguments])
+            case Cast():
+                return f"CAST({self.sql(node.argument)} AS {node.datatype})"
+            case Case():
+                return self._case(node)
+            case InList():
+                items = ", ".join(map(self.sql, node.items))
+                return f"({self.sql(node.argument)} IN ({items}))"
+            case Aggregate():
+                return self._aggregate(node)
+            case Separation() | Near() | InPolygon():
+                return self._geometry(node)
+
+    def _geometry(self, node: Separation | Near | InPolygon) -> str:
+        match node:
+            case Separation():
+                return f"qserv_chord2_degrees({self._chord2(node)})"
+            case Near():
+                return self._near(node)
+            case InPolygon():
+                return self._in_polygon(node)
+
+    def _literal(self, node: Literal) -> str:
+        match node.value:
+            case bool():
+                return "TRUE" if node.value else "FALSE"
+            case str():
+                self.parameters.append(node.value)
+                return f"CAST(${len(self.parameters)} AS VARCHAR)"
+            case int():
+                return (
+                    f"{node.value}::BIGINT"
+                    if node.value >= 0
+                    else _negative(node.value)
+                )
+            case float():
+                return number(node.value)
+
+    def _case(self, node: Case) -> str:
+        branches = " ".join(
+            f"WHEN {self.sql(condition)} THEN {self.sql(value)}"
+            for condition, value in node.branches
+        )
+        default = "" if node.default is None else f" ELSE {self.sql(node.default)}"
+        return f"CASE {branches}{default} END"
+
+    def _aggregate(self, node: Aggregate) -> str:
+        argument = "*" if node.argument is None else self.sql(node.argument)
+        distinct = "DISTINCT " if node.distinct else ""
+        return _AGGREGATES[node.function].format(distinct + argument)
+
+    def _near(self, node: Near) -> str:
+        if node.radius < 0:
+            return f"({self._chord2(node)} < 0)"
+        limit = number(chord2(min(node.radius, 180.0)))
+        return f"({self._chord2(node)} {'<=' if node.closed else '<'} {limit})"
+
+    def _chord2(self, node: Separation | Near) -> str:
+        both = (*self.vector(node.first), *self.vector(node.second))
+        return f"qserv_chord2({', '.join(both)})"
+
+    def vector(self, position: Position) -> Vector:
+        """Write a position as its unit vector: stored, constant, or computed."""
+        if self.vectors and (relation := self._owner(position)) is not None:
+            x, y, z = (self.stored(relation.number, name) for name in UNIT_VECTOR)
+            return x, y, z
+        if (place := position.constant) is not None:
+            parts = healpix.unit_vectors(np.array([place[0]]), np.array([place[1]]))
+            x, y, z = (number(float(part[0])) for part in parts)
+            return x, y, z
+        lon, lat = self.sql(position.lon), self.sql(position.lat)
+        return f"qserv_x({lon}, {lat})", f"qserv_y({lon}, {lat})", f"qserv_z({lat})"
+
+    def _owner(self, position: Position) -> Relation | None:
+        """Return the relation whose declared position this is."""
+        if not isinstance(position.lon, ColumnRef):
+            return None
+        relation = self.relations[position.lon.relation]
+        declared = relation.version.table.partitioned and relation.position == position
+        return relation if declared else None
+
+    def _in_polygon(self, node: InPolygon) -> str:
+        """Write the even-odd test in the gnomonic plane about the polygon's centre."""
+        center, east, north, plane = node.polygon.frame()
+        vector = self.vector(node.position)
+        height, u, v = (_dot(vector, axis) for axis in (center, east, north))
+        u, v = f"({u} / {height})", f"({v} / {height})"
+        odd = "FALSE"
+        for start, end in zip(plane, (*plane[1:], plane[0]), strict=True):
+            if start[1] != end[1]:
+                odd = f"({odd} <> {_crossing(u, v, start, end)})"
+        return f"({height} > 0 AND {odd})"
+
+
+def _negative(value: int) -> str:
+    # -9223372036854775808 is read as minus a number that no BIGINT holds.
+    return f"CAST({value} AS BIGINT)"
+
+
+def _dot(vector: Vector, axis: tuple[float, float, float]) -> str:
+    terms = (f"{c} * {number(a)}" for c, a in zip(vector, axis, strict=True))
+    return f"({' + '.join(terms)})"
+
+
+def _crossing(
+    u: str, v: str, start: tuple[float, float], end: tuple[float, float]
+) -> str:
+    """Whether the ray from (u, v) in direction +u crosses one side."""
+    (u1, v1), (u2, v2) = start, end
+    slope = (u2 - u1) / (v2 - v1)
+    return (
+        f"((({number(v1)} > {v}) <> ({number(v2)} > {v})) AND "
+        f"{u} < {number(u1)} + {number(slope)} * ({v} - {number(v1)}))"
+    )
+
+
+def ordered(writer: Writer, keys: tuple[Ordering, ...]) -> str:
+    """Write ORDER BY: NULLs last in both directions; empty for no keys."""
+    if not keys:
+        return ""
+    terms = (
+        f"{writer.sql(k.expression)} {'DESC' if k.descending else 'ASC'} NULLS LAST"
+        for k in keys
+    )
+    return f"\nORDER BY {', '.join(terms)}"
+
+
+def typed(columns: tuple[Column, ...], sqls: list[str]) -> str:
+    """Write a select list in which each expression has its column's name and type."""
+    return ",\n  ".join(
+        f"CAST({sql} AS {_TYPES.get(c.datatype, c.datatype)}) AS {quoted(c.name)}"
+        for c, sql in zip(columns, sqls, strict=True)
+    )
+
+
+_TYPES: Final = {DataType.HUGEINT: "DECIMAL(38, 0)"}

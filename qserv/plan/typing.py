@@ -1,0 +1,319 @@
+"""One syntax node to one typed expression: the heart of binding.
+
+Default deny: a kind of syntax node that has no case here is refused.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlglot import exp
+
+from qserv.catalog.tables import DataType
+from qserv.dialects import geometry
+from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuery
+from qserv.plan import functions
+from qserv.plan.expressions import (
+    Aggregate,
+    Call,
+    Cast,
+    Expression,
+    InList,
+    InPolygon,
+    Literal,
+    Near,
+    Position,
+    Separation,
+    has_aggregate,
+)
+from qserv.plan.scope import Scope, where_is
+from qserv.sky.regions import Polygon, box
+
+_BINARY: Final[dict[type[exp.Expression], str]] = {
+    exp.Add: "+",
+    exp.Sub: "-",
+    exp.Mul: "*",
+    exp.Div: "/",
+    exp.DPipe: "||",
+    exp.And: "AND",
+    exp.Or: "OR",
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.GT: ">",
+    exp.LTE: "<=",
+    exp.GTE: ">=",
+    exp.Like: "LIKE",
+    exp.ILike: "ILIKE",
+}
+_MIRROR: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_TARGETS: Final = {
+    "SMALLINT": DataType.SMALLINT,
+    "INT": DataType.INTEGER,
+    "BIGINT": DataType.BIGINT,
+    "FLOAT": DataType.REAL,
+    "DOUBLE": DataType.DOUBLE,
+    "CHAR": DataType.VARCHAR,
+    "VARCHAR": DataType.VARCHAR,
+    "TIMESTAMP": DataType.TIMESTAMP,
+}
+
+
+def bind_expression(node: Any, scope: Scope) -> Expression:
+    """Turn a syntax node into a typed expression.
+
+    Parameters
+    ----------
+    node
+        The syntax node.
+    scope
+        What its names may mean.
+
+    Raises
+    ------
+    UnknownName, TypeMismatch, ParseError, InvalidValue
+        If the query is wrong.
+    UnsupportedQuery
+        If this kind of expression is not answered yet.
+    """
+    if (symbol := _BINARY.get(type(node))) is not None:
+        return _binary(symbol, node, scope)
+    if (binder := _BINDERS.get(type(node))) is not None:
+        return binder(node, scope)
+    raise UnsupportedQuery(
+        f"{where_is(node)}{_what(node)} is not answered yet in an expression"
+    )
+
+
+def _what(node: exp.Expression) -> str:
+    kind = "a subquery" if isinstance(node, exp.Query) else node.key.upper()
+    return f"{kind} ({node.sql()[:40]})"
+
+
+def _binary(symbol: str, node: exp.Expression, scope: Scope) -> Expression:
+    left = bind_expression(node.this, scope)
+    right = bind_expression(node.expression, scope)
+    if symbol in {"+", "-", "*", "/"} and (folded := _fold(symbol, left, right)):
+        return folded
+    near = _near(symbol, left, right) or _near(_MIRROR.get(symbol, ""), right, left)
+    return near or functions.operator(symbol, left, right)
+
+
+def _fold(symbol: str, left: Expression, right: Expression) -> Literal | None:
+    """Work out arithmetic on numbers, so that ``5./3600`` is a constant radius."""
+    if not (isinstance(left, Literal) and isinstance(right, Literal)):
+        return None
+    result = functions.operator(symbol, left, right)
+    a, b = left.value, right.value
+    if (
+        result.datatype is not DataType.DOUBLE
+        or isinstance(a, str)
+        or isinstance(b, str)
+    ):
+        return None
+    if symbol == "/":
+        return Literal(float(a) / float(b), DataType.DOUBLE) if b else None
+    value = {"+": a + b, "-": a - b, "*": a * b}[symbol]
+    return Literal(float(value), DataType.DOUBLE)
+
+
+def _near(symbol: str, angle: Expression, limit: Expression) -> Expression | None:
+    """Make a comparison of an angle with a constant the canonical near predicate."""
+    if not (isinstance(angle, Separation) and isinstance(limit, Literal)):
+        return None
+    if not limit.datatype.is_numeric:
+        return None
+    radius = float(limit.value)
+    match symbol:
+        case "<" | "<=":
+            return Near(angle.first, angle.second, radius, symbol == "<=")
+        case ">" | ">=":
+            inside = Near(angle.first, angle.second, radius, symbol == ">")
+            return functions.operator("NOT", inside)
+        case _:
+            return None
+
+
+def _column(node: Any, scope: Scope) -> Expression:
+    if isinstance(node.this, exp.Star):
+        raise ParseError("* stands only in the select list and in COUNT(*)")
+    return scope.column(node)
+
+
+def _literal(node: Any, scope: Scope) -> Expression:
+    del scope
+    if node.is_string:
+        return Literal(node.this, DataType.VARCHAR)
+    if node.this.isdigit():
+        return _whole(int(node.this))
+    try:
+        value = float(node.this)
+    except ValueError as error:
+        raise ParseError(f"{node.this} is no number") from error
+    if value in {float("inf"), float("-inf")}:
+        raise InvalidValue(f"{node.this} is larger than any DOUBLE")
+    return Literal(value, DataType.DOUBLE)
+
+
+def _whole(value: int) -> Literal:
+    if not -(2**63) <= value < 2**63:
+        raise InvalidValue(f"{value} is larger than any BIGINT: write {value}.0")
+    return Literal(value, DataType.BIGINT)
+
+
+def _boolean(node: Any, scope: Scope) -> Expression:
+    del scope
+    return Literal(bool(node.this), DataType.BOOLEAN)
+
+
+def _negate(node: Any, scope: Scope) -> Expression:
+    if isinstance(node.this, exp.Literal) and node.this.this.isdigit():
+        return _whole(-int(node.this.this))
+    below = bind_expression(node.this, scope)
+    if isinstance(below, Literal) and isinstance(below.value, float):
+        return Literal(-below.value, below.datatype)
+    return functions.operator("NEGATE", below)
+
+
+def _paren(node: Any, scope: Scope) -> Expression:
+    return bind_expression(node.this, scope)
+
+
+def _not(node: Any, scope: Scope) -> Expression:
+    return functions.operator("NOT", bind_expression(node.this, scope))
+
+
+def _is(node: Any, scope: Scope) -> Expression:
+    below = bind_expression(node.this, scope)
+    match node.expression:
+        case exp.Null():
+            return functions.operator("IS NULL", below)
+        case exp.Boolean():
+            truth = "IS TRUE" if node.expression.this else "IS FALSE"
+            return functions.operator(truth, below)
+        case _:
+            raise ParseError(f"{where_is(node)}IS is followed by NULL or NOT NULL")
+
+
+def _between(node: Any, scope: Scope) -> Expression:
+    parts = (bind_expression(node.args[k], scope) for k in ("this", "low", "high"))
+    return functions.operator("BETWEEN", *parts)
+
+
+def _in(node: Any, scope: Scope) -> Expression:
+    if node.args.get("query") or not node.expressions:
+        raise UnsupportedQuery(f"{where_is(node)}IN takes a list of values for now")
+    argument = bind_expression(node.this, scope)
+    items = (bind_expression(item, scope) for item in node.expressions)
+    compared = [functions.operator("=", argument, item) for item in items]
+    # The operator has typed each item against the argument: keep what it made.
+    sides = [c.arguments for c in compared if isinstance(c, Call)]
+    return InList(sides[0][0], tuple(right for _, right in sides))
+
+
+def _escape(node: Any, scope: Scope) -> Expression:
+    like, escape = node.this, bind_expression(node.expression, scope)
+    name = f"{_BINARY[type(like)]} ESCAPE"
+    sides = (bind_expression(side, scope) for side in (like.this, like.expression))
+    return functions.operator(name, *sides, escape)
+
+
+def _cast(node: Any, scope: Scope) -> Expression:
+    target = _TARGETS.get(node.to.this.name)
+    if target is None or (target is not DataType.VARCHAR and node.to.expressions):
+        raise UnsupportedQuery(
+            f"CAST to {node.to.sql()} is not answered yet; the types are "
+            "SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, VARCHAR, TIMESTAMP"
+        )
+    if node.to.expressions:
+        raise UnsupportedQuery("CAST to a length is not answered yet: write VARCHAR")
+    return Cast(bind_expression(node.this, scope), target)
+
+
+def _case(node: Any, scope: Scope) -> Expression:
+    operand = node.this and bind_expression(node.this, scope)
+    branches = []
+    for branch in node.args["ifs"]:
+        condition = bind_expression(branch.this, scope)
+        if operand is not None:
+            condition = functions.operator("=", operand, condition)
+        branches.append((condition, bind_expression(branch.args["true"], scope)))
+    default = node.args.get("default")
+    if default is None or isinstance(default, exp.Null):
+        return functions.case(tuple(branches), None)
+    return functions.case(tuple(branches), bind_expression(default, scope))
+
+
+def _call(node: Any, scope: Scope) -> Expression:
+    geometry.refuse_bare(node)
+    name = geometry.name_of(node)
+    if name in functions.AGGREGATES:
+        return _aggregate(name, node, scope)
+    arguments = tuple(bind_expression(a, scope) for a in node.expressions)
+    return functions.function(node.name, arguments)
+
+
+def _aggregate(name: str, node: Any, scope: Scope) -> Aggregate:
+    given, distinct = node.expressions, False
+    if len(given) == 1 and isinstance(given[0], exp.Distinct):
+        given, distinct = given[0].expressions, True
+    if len(given) != 1:
+        raise TypeMismatch(f"{name} takes one expression, not {len(given)}")
+    if isinstance(given[0], exp.Star):
+        return functions.aggregate(name, None, distinct=distinct)
+    argument = bind_expression(given[0], scope)
+    if has_aggregate(argument):
+        raise TypeMismatch(f"{where_is(node)}an aggregate inside an aggregate")
+    return functions.aggregate(name, argument, distinct=distinct)
+
+
+def _degrees(nodes: list[Any], scope: Scope) -> list[Expression]:
+    bound = [bind_expression(node, scope) for node in nodes]
+    if any(not b.datatype.is_numeric for b in bound):
+        raise TypeMismatch("a coordinate or radius is a number in degrees")
+    return [functions.cast(b, DataType.DOUBLE) for b in bound]
+
+
+def _separation(node: Any, scope: Scope) -> Separation:
+    lon1, lat1, lon2, lat2 = _degrees(node.expressions, scope)
+    return Separation(Position(lon1, lat1), Position(lon2, lat2))
+
+
+def _in_circle(node: Any, scope: Scope) -> Expression:
+    lon1, lat1, lon2, lat2, radius = _degrees(node.expressions, scope)
+    if isinstance(radius, Literal) and float(radius.value) < 0:
+        raise InvalidValue(f"a CIRCLE's radius is not negative, {radius.value} is")
+    angle = Separation(Position(lon1, lat1), Position(lon2, lat2))
+    near = _near("<=", angle, radius)
+    return near or functions.operator("<=", angle, radius)
+
+
+def _in_polygon(node: Any, scope: Scope) -> InPolygon:
+    lon, lat, *rest = _degrees(node.expressions, scope)
+    numbers = [float(r.value) for r in rest if isinstance(r, Literal)]
+    if len(numbers) < len(rest):
+        raise UnsupportedQuery("a POLYGON or BOX of columns is not answered yet")
+    if node.args.get("box"):
+        polygon = box(numbers[0], numbers[1], numbers[2], numbers[3])
+    else:
+        polygon = Polygon(tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+    return InPolygon(Position(lon, lat), polygon)
+
+
+_BINDERS: Final[dict[type[exp.Expression], Callable[[Any, Scope], Expression]]] = {
+    exp.Column: _column,
+    exp.Literal: _literal,
+    exp.Boolean: _boolean,
+    exp.Neg: _negate,
+    exp.Paren: _paren,
+    exp.Not: _not,
+    exp.Is: _is,
+    exp.Between: _between,
+    exp.In: _in,
+    exp.Escape: _escape,
+    exp.Cast: _cast,
+    exp.Case: _case,
+    exp.Anonymous: _call,
+    geometry.Separation: _separation,
+    geometry.InCircle: _in_circle,
+    geometry.InPolygon: _in_polygon,
+}
