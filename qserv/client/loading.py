@@ -9,7 +9,7 @@ from qserv.catalog.felis import read_schema
 from qserv.catalog.tables import Table
 from qserv.errors import InvalidRequest
 from qserv.ingest import loader
-from qserv.ingest.loader import LoadProgress, LoadReport
+from qserv.ingest.progress import LoadProgress, LoadReport
 
 __all__ = ["Files", "LoadProgress", "LoadReport", "load"]
 

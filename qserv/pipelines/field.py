@@ -1,8 +1,8 @@
 """The release ``deep``: a dense synthetic field of galaxies, clusters and stars.
 
-Two degrees of sky with 300,000 objects, of which a good third crowd in clusters, so
-that the leaves of its chunk tree are large where the field is thin and small where it
-is dense.
+Four square degrees of sky with 300,000 objects, of which a good third crowd in
+clusters, so that the leaves of its chunk tree are large where the field is thin and
+small where it is dense.
 """
 
 from importlib.resources import as_file, files

@@ -1,0 +1,72 @@
+"""A progress bar for loads: moving in a terminal, a line a phase elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from qserv.client.loading import LoadProgress
+
+
+@contextmanager
+def load_bar(label: str) -> Iterator[Callable[["LoadProgress"], None]]:
+    """Show on standard error how far a load is.
+
+    Parameters
+    ----------
+    label
+        What is loaded.
+
+    Yields
+    ------
+    Callable
+        To be given to `Connection.load` as `progress`.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with _moving_bar(label, console) as show:
+            yield show
+    else:
+        yield _lines(label)
+
+
+@contextmanager
+def _moving_bar(label: str, console: object) -> Iterator[Callable[..., None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    assert isinstance(console, Console)
+    columns = (
+        TextColumn("{task.description:<32}"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]:>12}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(label, rows="", total=None)
+
+        def show(at: "LoadProgress") -> None:
+            bar.update(
+                task,
+                description=f"{label}: {at.phase} {at.table}",
+                completed=at.rows,
+                total=at.total_rows,
+                rows=f"{at.rows:,} rows" if at.rows else "",
+            )
+
+        yield show
+
+
+def _lines(label: str) -> Callable[["LoadProgress"], None]:
+    told: set[tuple[str, str]] = set()
+
+    def show(at: "LoadProgress") -> None:
+        if (at.phase, at.table) not in told:
+            told.add((at.phase, at.table))
+            click.echo(f"  {label}: {at.phase} {at.table}".rstrip(), err=True)
+
+    return show

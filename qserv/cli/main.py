@@ -1,0 +1,63 @@
+"""The command ``qserv``: its verbs, and how errors look."""
+
+import sys
+from typing import Any
+
+import click
+from typing_extensions import override
+
+from qserv.cli.demo import demo
+from qserv.cli.load import load
+from qserv.cli.programs import czar, worker
+from qserv.cli.skymap import skymap
+from qserv.cli.sql import sql
+from qserv.cli.status import status
+from qserv.cli.up import up
+from qserv.errors import Fault, QservError
+
+REPORT = "please report this with the command and the logs"
+
+
+class Commands(click.Group):
+    """A group whose commands end with one clear line when they fail."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; turn our errors into a line and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except QservError as error:
+            click.echo(f"error {error.code}: {error.text}", err=True)
+            if error.fault is Fault.QSERV:
+                click.echo(REPORT, err=True)
+            ctx.exit(2 if error.fault is Fault.USER else 1)
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which a newcomer meets them."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+    epilog="Start with: qserv demo",
+)
+@click.version_option(package_name="qserv")
+def main() -> None:
+    """A shared-nothing distributed catalog database for sky surveys.
+
+    \b
+    qserv up                                     a whole cluster on this machine
+    qserv load mine --schema mine.yaml Object=objects.parquet
+    qserv sql "SELECT COUNT(*) FROM mine.Object"
+    qserv czar, qserv worker                     one process each, on many machines
+    """  # noqa: D301, D401 click prints it as it stands
+
+
+for command in (demo, up, load, sql, status, skymap, czar, worker):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Rows as a table for people, CSV, Parquet or JSON, written as they stream in."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from qserv.client.result import Result
+
+SHOWN_ROWS: Final = 200
+"""Rows that a table for people shows; the rest is counted."""
+
+
+def write(result: "Result", style: str, file: IO[bytes]) -> None:
+    """Write the rows of a result.
+
+    Parameters
+    ----------
+    result
+        Streamed; only the table for people keeps its first rows in memory.
+    style
+        ``table``, ``csv``, ``parquet`` or ``json``.
+    file
+        Open for bytes.
+    """
+    match style:
+        case "csv":
+            _write_csv(result, file)
+        case "parquet":
+            _write_parquet(result, file)
+        case "json":
+            _write_json(result, file)
+        case _:
+            _write_table(result, file)
+    file.flush()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that appears only when everything was written to it.
+
+    Parameters
+    ----------
+    path
+        Where it appears; what was there before stays until then.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with new.open("wb") as file:
+            yield file
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _write_csv(result: "Result", file: IO[bytes]) -> None:
+    from pyarrow import csv
+
+    with csv.CSVWriter(file, result.schema) as writer:
+        for batch in result:
+            writer.write_batch(batch)
+
+
+def _write_parquet(result: "Result", file: IO[bytes]) -> None:
+    from pyarrow import parquet
+
+    with parquet.ParquetWriter(file, result.schema) as writer:
+        for batch in result:
+            writer.write_batch(batch)
+
+
+def _write_json(result: "Result", file: IO[bytes]) -> None:
+    rows = chain.from_iterable(batch.to_pylist() for batch in result)
+    file.write(b"[")
+    for number, row in enumerate(rows):
+        text = json.dumps(row, default=str, ensure_ascii=False)
+        file.write(f"{',' if number else ''}\n  {text}".encode())
+    file.write(b"\n]\n")
+
+
+def _write_table(result: "Result", file: IO[bytes]) -> None:
+    from rich.console import Console
+
+    shown: list[pa.RecordBatch] = []
+    kept = 0
+    for batch in result:
+        if kept < SHOWN_ROWS:
+            shown.append(batch.slice(0, SHOWN_ROWS - kept))
+            kept += shown[-1].num_rows
+    console = Console(width=None if os.isatty(1) else 1000)
+    with console.capture() as capture:
+        console.print(rich_table(pa.Table.from_batches(shown, schema=result.schema)))
+    file.write(capture.get().encode())
+    if result.rows > kept:
+        file.write(
+            f"… and {result.rows - kept} rows more: --output keeps all\n".encode()
+        )
+
+
+def rich_table(rows: pa.Table) -> "Table":
+    """Return rows as a table for people: units in the heads, numbers to the right.
+
+    Parameters
+    ----------
+    rows
+        Few enough to be looked at.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for field in rows.schema:
+        unit = (field.metadata or {}).get(b"unit", b"").decode()
+        right = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+        table.add_column(
+            field.name + (f"\n[dim]{unit}[/dim]" if unit else ""),
+            justify="right" if right else "left",
+            overflow="fold",
+        )
+    columns = [
+        [_cell(value, field.type) for value in column.to_pylist()]
+        for column, field in zip(rows.columns, rows.schema, strict=True)
+    ]
+    for row in zip(*columns, strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _cell(value: Any, datatype: pa.DataType) -> str:
+    from rich.markup import escape
+
+    if value is None:
+        return "[dim]NULL[/dim]"
+    if pa.types.is_float32(datatype):
+        return f"{value:.7g}"
+    if pa.types.is_float64(datatype):
+        return f"{value:.12g}"
+    return escape(str(value))

@@ -1,0 +1,85 @@
+"""``qserv sql``: ask, and see or keep the answer."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qserv.cli.endpoint import czar_options, open_czar
+
+if TYPE_CHECKING:
+    from qserv.client.result import Result
+
+
+@click.command(short_help="Answer a query.")
+@click.argument("query")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "parquet", "json"]),
+    help="How to write the rows.  [by --output's ending, else table]",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write to, whole or not at all.  [standard output]",
+)
+@click.option("--explain", is_flag=True, help="Print the plan; run nothing.")
+@click.option("--release", default="", help="Where tables without a schema are.")
+@click.option("--max-rows", type=int, help="Rows after which the answer is cut.")
+@click.option("--timeout", type=float, help="Seconds after which the query stops.")
+@czar_options
+def sql(
+    *,
+    query: str,
+    style: str | None,
+    output: Path | None,
+    explain: bool,
+    release: str,
+    max_rows: int | None,
+    timeout: float | None,
+    czar: str | None,
+    directory: Path,
+) -> None:
+    """Answer QUERY (ADQL; "-" reads it from standard input).
+
+    Rows go to standard output or --output; what there is to say about them goes to
+    standard error.
+
+    \b
+    Examples:
+      qserv sql "SELECT TOP 5 objectId, Hpmag FROM hip.Object ORDER BY Hpmag"
+      qserv sql --format csv "SELECT * FROM hip.Filter"
+      qserv sql -o cone.parquet "SELECT * FROM deep.Object WHERE
+          CONTAINS(POINT(ra, dec), CIRCLE(150.1, 2.2, 0.02)) = 1"
+      qserv sql --explain "SELECT COUNT(*) FROM hip.Source WHERE psfFlux > 1e9"
+    """  # noqa: D301
+    from qserv.cli.output import whole_file, write
+
+    text = sys.stdin.read() if query == "-" else query
+    with open_czar(czar, directory) as db:
+        if explain:
+            click.echo(db.explain(text, release=release))
+            return
+        style = style or _style_of(output)
+        with db.query(text, release=release, max_rows=max_rows, timeout=timeout) as got:
+            if output is None:
+                write(got, style, sys.stdout.buffer)
+            else:
+                with whole_file(output) as file:
+                    write(got, style, file)
+            click.echo(_summary(got), err=True)
+
+
+def _style_of(output: Path | None) -> str:
+    ending = output.suffix.lower().lstrip(".") if output else ""
+    return ending if ending in {"csv", "parquet", "json"} else "table"
+
+
+def _summary(result: "Result") -> str:
+    touched = f"{result.chunks} of {result.chunks_total} chunks"
+    lines = [f"{result.rows} rows in {result.seconds:.3f} s, {touched}"]
+    lines += [f"warning: {warning}" for warning in result.warnings]
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""``qserv status``: what the cluster is and holds."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qserv.cli.endpoint import czar_options, open_czar
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from qserv.client.status import ReleaseStatus, Status
+
+
+@click.command(short_help="Show workers, releases, tables, queries.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@czar_options
+def status(*, as_json: bool, czar: str | None, directory: Path) -> None:
+    """Show workers, releases, tables with their rows and chunks, running queries.
+
+    \b
+    Examples:
+      qserv status
+      qserv status --json | jq '.releases[].tables[] | {name, rows}'
+    """  # noqa: D301
+    with open_czar(czar, directory) as db:
+        found = db.status()
+    if as_json:
+        click.echo(json.dumps(as_values(found), indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"qserv {found.version}, snapshot {found.snapshot}\n")
+    for table in (_workers(found), _releases(found), _queries(found)):
+        if table.row_count:
+            console.print(table)
+
+
+def as_values(found: "Status") -> dict[str, Any]:
+    """Return a status as values that JSON can hold."""
+    from dataclasses import asdict
+
+    values = asdict(found)
+    for release in values["releases"]:
+        for table in release["tables"]:
+            table["chunk_ids"] = table["chunk_ids"].tolist()
+            table["chunk_rows"] = table["chunk_rows"].tolist()
+    return values
+
+
+def _grid(*names: str, left: int) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for position, name in enumerate(names):
+        table.add_column(name, justify="left" if position < left else "right")
+    return table
+
+
+def _workers(found: "Status") -> "Table":
+    grid = _grid("worker", "endpoint", "state", "chunks", "threads", left=3)
+    for worker in found.workers:
+        state = "alive" if worker.alive else f"silent for {worker.seen:.0f} s"
+        numbers = (f"{worker.chunks:,}", str(worker.threads))
+        grid.add_row(worker.id, worker.endpoint, state, *numbers)
+    return grid
+
+
+def _releases(found: "Status") -> "Table":
+    grid = _grid("table", "kind", "state", "rows", "MB", "chunks", "orders", left=3)
+    for release in found.releases:
+        for table in release.tables:
+            grid.add_row(
+                f"{release.name}.{table.name}",
+                table.kind,
+                release.state,
+                f"{table.rows:,}",
+                f"{table.size / 1e6:,.1f}",
+                f"{table.chunks:,} of {release.chunks:,}" if table.chunks else "",
+                _orders(release),
+            )
+    return grid
+
+
+def _orders(release: "ReleaseStatus") -> str:
+    if not release.orders:
+        return ""
+    return f"{min(release.orders)} to {max(release.orders)}"
+
+
+def _queries(found: "Status") -> "Table":
+    grid = _grid("query", "state", "text", "seconds", "chunks", left=3)
+    for query in found.queries:
+        text = " ".join(query.text.split())
+        chunks = f"{query.chunks_done:,} of {query.chunks:,}"
+        grid.add_row(query.id, query.state, text[:60], f"{query.seconds:.1f}", chunks)
+    return grid
