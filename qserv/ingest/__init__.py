@@ -1,0 +1,1 @@
+"""The line of a file: read, checked, partitioned, sent, received, made visible."""

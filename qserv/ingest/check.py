@@ -72,7 +72,9 @@ class Findings:
         return f"{path}, row {number}"
 
 
-def positions(rows: Rows, findings: Findings) -> tuple[Rows, Floats, Floats, int]:
+def positions(
+    rows: Rows, findings: Findings
+) -> tuple[Rows, Floats, Floats, tuple[int, ...]]:
     """Check the positions of a table's rows and wrap right ascensions.
 
     Parameters
@@ -90,7 +92,7 @@ def positions(rows: Rows, findings: Findings) -> tuple[Rows, Floats, Floats, int
     lon, lat
         Degrees; meaningless in the rows that were found bad.
     wrapped
-        How many right ascensions were wrapped.
+        How many right ascensions were wrapped in each source.
 
     Raises
     ------
@@ -112,9 +114,9 @@ def positions(rows: Rows, findings: Findings) -> tuple[Rows, Floats, Floats, int
         ~((lon >= -180) & (lon < 540)), ra, lambda v: f"{_show(v)} is not in [0, 360)"
     )
     outside = (lon < 0) | (lon >= 360)
-    if not (wrapped := int(np.count_nonzero(outside))):
-        return rows, lon, lat, 0
-    rows = _wrap(rows, ra, outside)
+    wrapped = rows.count(outside)
+    if any(wrapped):
+        rows = _wrap(rows, ra, outside)
     return rows, _floats(rows, ra), lat, wrapped
 
 

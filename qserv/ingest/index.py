@@ -112,8 +112,8 @@ class LiveIndex:
                 found = self._ask(shard, distinct.take(pa.array(part)))
                 homes[part] = np.maximum(homes[part], found)
         at = pc.fill_null(pc.index_in(keys, value_set=distinct), -1).to_numpy()
-        found: Integers = np.append(homes, -1)[at]
-        return found
+        by_row: Integers = np.append(homes, -1)[at]
+        return by_row
 
     def _ask(self, shard: czar_pb2.IndexShardLocation, keys: pa.Array) -> Integers:
         request = worker_pb2.LookupRequest(

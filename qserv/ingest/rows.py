@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from qserv.catalog.tables import Table
@@ -62,6 +64,12 @@ class Rows:
         source = bisect_right(ends, row)
         before = ends[source] - self.sources[source].rows
         return self.sources[source].path, row - before + 1
+
+    def count(self, flags: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+        """Return how many rows of each source are flagged."""
+        ends = list(accumulate(source.rows for source in self.sources))
+        parts = np.split(flags, ends[:-1])
+        return tuple(int(np.count_nonzero(part)) for part in parts)
 
 
 def gather(

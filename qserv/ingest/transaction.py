@@ -196,13 +196,13 @@ class Transaction:
         """Workers that hold at least one staged file."""
         return frozenset(w for file in self.files.values() for w in file.workers)
 
-    def placed(self, entry: ManifestEntry) -> tuple[str, ...] | None:
-        """Return the workers that must hold a file; None if nobody was placed."""
+    def placed(self, entry: ManifestEntry) -> tuple[str, ...]:
+        """Return the workers that must hold a file; none if nobody was placed."""
         if entry.role is Role.INDEX:
-            return self.shards.get(entry.chunk)
+            return self.shards.get(entry.chunk, ())
         if entry.chunk == EVERYWHERE:
-            return self.replicated or None
-        return self.chunks.get(entry.chunk)
+            return self.replicated
+        return self.chunks.get(entry.chunk, ())
 
     def missing(self, rows: Mapping[str, int]) -> tuple[str, ...]:
         """Say what stands between the transaction and its commit.
@@ -222,7 +222,7 @@ class Transaction:
 
     def _unacknowledged(self) -> Iterable[str]:
         for path, file in sorted(self.files.items()):
-            for worker in self.placed(file.entry) or ():
+            for worker in self.placed(file.entry):
                 if worker not in file.workers:
                     yield f"worker {worker} has not acknowledged {path}"
 
@@ -241,13 +241,6 @@ def step(
     transaction: Transaction, event: Event
 ) -> tuple[Transaction, tuple[Action, ...]]:
     """Apply one event.
-
-    Parameters
-    ----------
-    transaction
-        The load as it is.
-    event
-        What happened.
 
     Returns
     -------
@@ -284,8 +277,7 @@ def _require(transaction: Transaction, what: str, *states: State) -> None:
     if transaction.state not in states:
         why = f" ({transaction.reason})" if transaction.reason else ""
         raise Conflict(
-            f"load {transaction.id} of release {transaction.release} is "
-            f"{transaction.state}{why}: it cannot {what}"
+            f"load {transaction.id} is {transaction.state}{why}: it cannot {what}"
         )
 
 
@@ -294,7 +286,7 @@ def _place(transaction: Transaction, event: Place) -> Transaction:
     lists = (*event.chunks.values(), *event.shards.values())
     if not event.chunks or not all(lists):
         raise InvalidRequest(
-            f"load {transaction.id}: every chunk and index shard needs a worker"
+            f"load {transaction.id}: each chunk and shard needs a worker"
         )
     return replace(
         transaction,
@@ -322,12 +314,11 @@ def _admit(
             f"load {transaction.id} does not load table {file.table}; "
             f"it loads {', '.join(transaction.tables)}"
         )
-    placed = transaction.placed(file.entry) or ()
+    placed = transaction.placed(file.entry)
     if not placed or file.workers - set(placed):
         raise InvalidRequest(
-            f"load {transaction.id}: {path} ({file.entry.role} {file.entry.chunk} of "
-            f"{file.table}) is on {', '.join(sorted(file.workers)) or 'no worker'}, "
-            f"but was placed on {', '.join(placed) or 'none'}"
+            f"load {transaction.id}: {path} was placed on {', '.join(placed) or 'none'}"
+            f", but is on {', '.join(sorted(file.workers)) or 'none'}"
         )
     if (before := known.get(path)) is None:
         return file

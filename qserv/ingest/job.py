@@ -1,0 +1,211 @@
+"""The steps of one load between its beginning and its end."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import grpc
+import numpy as np
+import pyarrow as pa
+
+from qserv.catalog.tables import Table, TableKind
+from qserv.ingest import index, parcels, rows
+from qserv.ingest.locate import Locator
+from qserv.ingest.partition import Located
+from qserv.ingest.peers import Czar
+from qserv.ingest.progress import LoadReport, Meter, Phase
+from qserv.ingest.rows import Source
+from qserv.ingest.staging import Stager
+from qserv.sky.chunking import MAX_ORDER_FOR, ChunkTree, Load
+from qserv.wire.v1 import common_pb2
+from qserv.wire.v1 import czar_pb2 as pb
+
+_FILES_A_CALL: Final = 1000
+
+_SYSTEM_BYTES: Final = 8.0
+"""Bytes that the system columns add to a stored row, about: they compress well."""
+
+
+class Job:
+    """One load, after the czar began it.
+
+    Parameters
+    ----------
+    release
+        The release to load into.
+    begun
+        What the czar answered to the beginning.
+    czar, channels, meter
+        Who is called, how workers are reached, who is told.
+    """
+
+    def __init__(
+        self,
+        *,
+        release: str,
+        begun: pb.BeginReply,
+        czar: Czar,
+        channels: Callable[[str], grpc.Channel],
+        meter: Meter,
+    ) -> None:
+        self._release = release
+        self._begun = begun
+        self._czar = czar
+        self._channels = channels
+        self._meter = meter
+        live = {
+            existing.name.lower(): index.LiveIndex(release, existing, channels)
+            for existing in begun.tables
+            if existing.index
+        }
+        self._locator = Locator(live=live, loaded={})
+        self._located: dict[str, Located] = {}
+        self._copies: dict[str, tuple[Table, pa.Table]] = {}
+        self._sources: list[pb.Contribution] = []
+
+    def run(
+        self, tables: Sequence[Table], paths: Mapping[str, Sequence[Path]]
+    ) -> LoadReport:
+        """Read, place, send and commit.
+
+        Parameters
+        ----------
+        tables
+            What to load, directors first.
+        paths
+            The files of each table by name.
+
+        Returns
+        -------
+        LoadReport
+            What was loaded.
+        """
+        self._meter.enter(Phase.READING)
+        for table in tables:
+            self._read(table, paths[table.name])
+        self._meter.enter(Phase.PARTITIONING)
+        tree = self._tree()
+        placement = self._place(tree)
+        self._tell_sources()
+        size = self._send(tree, placement)
+        self._meter.enter(Phase.COMMITTING)
+        loaded = self._rows_by_table()
+        snapshot = self._czar.commit(
+            pb.CommitRequest(transaction=self._begun.transaction, rows=loaded)
+        )
+        return LoadReport(
+            release=self._release,
+            snapshot=snapshot,
+            rows=loaded,
+            files={table.name: len(paths[table.name]) for table in tables},
+            chunks=len(tree),
+            size=size,
+            nulled=sum(c.nulled for c in self._sources),
+            wrapped=sum(c.wrapped for c in self._sources),
+            seconds=self._meter.elapsed,
+        )
+
+    def _read(self, table: Table, paths: Sequence[Path]) -> None:
+        def seen(count: int, size: int) -> None:
+            self._meter.add(table.name, count, size)
+
+        found = rows.gather(table, paths, seen=seen)
+        wrapped = (0,) * len(found.sources)
+        if table.kind is TableKind.REPLICATED:
+            self._copies[table.name] = (table, found.data)
+        else:
+            self._located[table.name], wrapped = self._locator.locate(found)
+        self._sources += [
+            _contribution(table, source, count)
+            for source, count in zip(found.sources, wrapped, strict=True)
+        ]
+
+    def _rows_by_table(self) -> dict[str, int]:
+        partitioned = {n: len(located.homes) for n, located in self._located.items()}
+        return partitioned | {n: data.num_rows for n, (_, data) in self._copies.items()}
+
+    def _tree(self) -> ChunkTree:
+        """Return the family's tree, which its first load makes."""
+        if self._begun.tree:
+            return ChunkTree(np.array(self._begun.tree, dtype=np.int64))
+        return ChunkTree.build(
+            [_load(located) for located in self._located.values()],
+            leaf_rows=self._begun.leaf_rows,
+            leaf_bytes=self._begun.leaf_bytes,
+            max_order=MAX_ORDER_FOR(self._begun.overlap),
+        )
+
+    def _place(self, tree: ChunkTree) -> parcels.Placement:
+        request = pb.PlaceRequest(
+            transaction=self._begun.transaction,
+            tree=() if self._begun.tree else tree.chunks.tolist(),
+            index_shards=parcels.shards_wanted(self._located.values()),
+        )
+        return parcels.Placement(self._czar.place(request))
+
+    def _send(self, tree: ChunkTree, placement: parcels.Placement) -> int:
+        """Write and stage all files; return the bytes that workers took, all copies."""
+        self._meter.enter(Phase.SENDING, total=sum(self._rows_by_table().values()))
+        with tempfile.TemporaryDirectory(prefix="qserv-load-") as scratch:
+            stager = Stager(
+                transaction=self._begun.transaction,
+                release=self._release,
+                scratch=Path(scratch),
+                channels=self._channels,
+            )
+            # Table by table, for each is sorted in memory while it is sent.
+            size = 0
+            for table, data in self._copies.values():
+                parts = parcels.of_copies(table, data, placement)
+                size += self._contribute(stager.stage(parts))
+            for located in self._located.values():
+                parts = parcels.of_chunks(located, tree, self._begun.overlap, placement)
+                size += self._contribute(stager.stage(parts))
+        return size
+
+    def _contribute(self, staged: Iterator[pb.StagedFile]) -> int:
+        size = 0
+        while files := list(islice(staged, _FILES_A_CALL)):
+            self._czar.contribute(
+                pb.ContributeRequest(transaction=self._begun.transaction, files=files)
+            )
+            size += sum(map(self._count, files))
+        return size
+
+    def _count(self, file: pb.StagedFile) -> int:
+        size = file.entry.size * len(file.worker_ids)
+        base = file.entry.role == common_pb2.ROLE_BASE
+        self._meter.add(file.table, file.entry.rows if base else 0, size)
+        return size
+
+    def _tell_sources(self) -> None:
+        sources = iter(self._sources)
+        while some := list(islice(sources, _FILES_A_CALL)):
+            self._czar.contribute(
+                pb.ContributeRequest(
+                    transaction=self._begun.transaction, contributions=some
+                )
+            )
+
+
+def _load(located: Located) -> Load:
+    """Return what a table says about where the tree is split."""
+    count = len(located.homes)
+    return Load(
+        homes=located.homes,
+        row_bytes=located.data.nbytes / max(count, 1) + _SYSTEM_BYTES,
+        director=located.table.kind is TableKind.DIRECTOR,
+    )
+
+
+def _contribution(table: Table, source: Source, wrapped: int) -> pb.Contribution:
+    return pb.Contribution(
+        table=table.name,
+        source=str(source.path),
+        sha256=source.sha256,
+        rows=source.rows,
+        nulled=source.nulled,
+        wrapped=wrapped,
+    )
