@@ -36,13 +36,9 @@ def run(*arguments, cwd):
 def installed(tmp_path_factory):
     """Install a wheel of the checkout into a directory of its own."""
     place = tmp_path_factory.mktemp("wheel")
-    build = [
-        "--no-deps",
-        "--no-build-isolation",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
-    run("-m", "pip", "wheel", *build, "--wheel-dir", place, ROOT, cwd=place)
+    quiet = ["--no-deps", "--quiet", "--disable-pip-version-check"]
+    build = ["--no-build-isolation", "--wheel-dir", place, ROOT]
+    run("-m", "pip", "wheel", *quiet, *build, cwd=place)
     (wheel,) = place.glob("qserv-*.whl")
     target = place / "site"
     run("-m", "pip", "install", *quiet, "--target", target, wheel, cwd=place)
