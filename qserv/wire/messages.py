@@ -253,15 +253,24 @@ class Source(Protocol):
     """What `qserv.plan.plan.ScanSource` has; the wire knows no plan."""
 
     @property
-    def release(self) -> str: ...
+    def release(self) -> str:
+        """Name of the release."""
+
     @property
-    def table(self) -> str: ...
+    def table(self) -> str:
+        """Name of the table."""
+
     @property
-    def manifest_version(self) -> int: ...
+    def manifest_version(self) -> int:
+        """Version of the table's list of files."""
+
     @property
-    def extent(self) -> str: ...
+    def extent(self) -> str:
+        """Which rows of each chunk."""
+
     @property
-    def columns(self) -> tuple[Column, ...]: ...
+    def columns(self) -> tuple[Column, ...]:
+        """The stored columns that are read."""
 
 
 @dataclass(frozen=True, slots=True)
