@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.tables import CHUNK, HEALPIX, UNIT_VECTOR, Table
+from qserv.ingest.stored import stored_schema
 from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree, overlap_hosts
-from qserv.storage.shard import stored_schema
 
 _ROUNDING: Final = 1e-9
 """Degrees; more than the errors of the distance below, less than a pixel."""

@@ -11,6 +11,7 @@ import grpc
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
 from qserv.catalog.tables import Table
 from qserv.errors import CorruptData
+from qserv.ingest import stored
 from qserv.ingest.parcels import Parcel
 from qserv.storage import layout, shard
 from qserv.wire.errors import from_rpc
@@ -144,7 +145,7 @@ class Stager:
 def _bounded(parcel: Parcel) -> Sequence[str]:
     if parcel.role is Role.INDEX:
         return (shard.INDEX_KEY,)
-    return shard.bounded_columns(parcel.table)
+    return stored.bounded_columns(parcel.table)
 
 
 def _parts(

@@ -285,9 +285,7 @@ def _place(transaction: Transaction, event: Place) -> Transaction:
     _require(transaction, "be placed", State.BEGUN)
     lists = (*event.chunks.values(), *event.shards.values())
     if not event.chunks or not all(lists):
-        raise InvalidRequest(
-            f"load {transaction.id}: each chunk and shard needs a worker"
-        )
+        raise InvalidRequest(f"load {transaction.id}: a chunk or shard has no worker")
     return replace(
         transaction,
         state=State.PLACED,
@@ -349,11 +347,11 @@ def _commit(
 def _share(
     transaction: Transaction, worker: str
 ) -> dict[str, tuple[ManifestEntry, ...]]:
-    share: dict[str, list[ManifestEntry]] = {}
-    for _, file in sorted(transaction.files.items()):
-        if worker in file.workers:
-            share.setdefault(file.table, []).append(file.entry)
-    return {table: tuple(entries) for table, entries in share.items()}
+    held = [f for _, f in sorted(transaction.files.items()) if worker in f.workers]
+    return {
+        table: tuple(file.entry for file in held if file.table == table)
+        for table in dict.fromkeys(file.table for file in held)
+    }
 
 
 def _installed(
@@ -375,11 +373,8 @@ def _installed(
 
 def _published(transaction: Transaction, snapshot: int) -> Transaction:
     _require(transaction, "be published", State.COMMITTING)
-    if transaction.installed != transaction.installers:
-        absent = ", ".join(sorted(transaction.installers - transaction.installed))
-        raise Conflict(
-            f"load {transaction.id} cannot be published before {absent} installed it"
-        )
+    if absent := transaction.installers - transaction.installed:
+        raise Conflict(f"load {transaction.id} is not installed on {min(absent)} yet")
     return replace(transaction, state=State.COMMITTED, snapshot=snapshot)
 
 
@@ -388,9 +383,7 @@ def _abort(
 ) -> tuple[Transaction, tuple[Action, ...]]:
     committing = transaction.state is State.COMMITTING
     if committing and transaction.installed == transaction.installers:
-        raise Conflict(
-            f"load {transaction.id} is being published: it cannot be aborted now"
-        )
+        raise Conflict(f"load {transaction.id} is being published: too late to abort")
     return _undo(transaction, reason)
 
 

@@ -14,8 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qserv.catalog.snapshot import ManifestEntry, Role
-from qserv.catalog.tables import CHUNK, HEALPIX, UNIT_VECTOR, Column, DataType, Table
-from qserv.wire.codec import arrow_schema
 
 INDEX_KEY: Final = "key"
 """The column of an index shard that holds the director keys."""
@@ -29,56 +27,6 @@ ROW_GROUP: Final[Mapping[Role, int]] = {
 """Rows of a row group: whole DuckDB vectors, small where few rows are wanted."""
 
 Bounds = Mapping[str, tuple[int | float | str, int | float | str]]
-
-_SYSTEM: Final = {
-    HEALPIX: Column(
-        HEALPIX,
-        DataType.BIGINT,
-        description="Home: HEALPix NESTED pixel of the director at order 29",
-        nullable=False,
-    ),
-    CHUNK: Column(
-        CHUNK,
-        DataType.BIGINT,
-        description="Host: the chunk beside which this copy is stored",
-        nullable=False,
-    ),
-    **{
-        name: Column(
-            name,
-            DataType.DOUBLE,
-            description=f"Unit vector of the own position, {name[1]}",
-            nullable=False,
-        )
-        for name in UNIT_VECTOR
-    },
-}
-
-
-def stored_schema(table: Table) -> pa.Schema:
-    """Return the Arrow schema of a table's files: system columns first, home first.
-
-    Fields carry unit, UCD and description. Own and overlap files have the same one; a
-    replicated table has no system columns.
-    """
-    system = [_SYSTEM[name] for name in table.system_columns]
-    return arrow_schema([*system, *table.columns])
-
-
-def index_schema(key: Column) -> pa.Schema:
-    """Return the Arrow schema of the index on a director's key column.
-
-    Columns are `INDEX_KEY` (int64 or string) and ``_healpix_29``.
-    """
-    wide = DataType.BIGINT if key.datatype.is_integer else key.datatype
-    return arrow_schema([Column(INDEX_KEY, wide, nullable=False), _SYSTEM[HEALPIX]])
-
-
-def bounded_columns(table: Table) -> tuple[str, ...]:
-    """Return the columns of a table whose bounds its manifest entries have."""
-    home = (HEALPIX,) if table.partitioned else ()
-    names = (table.key, *(table.position or ()))
-    return (*home, *(table.column(name).name for name in names if name))
 
 
 def write(
@@ -96,7 +44,7 @@ def write(
     Parameters
     ----------
     rows
-        At least one row, sorted, in the types of `stored_schema` or `index_schema`.
+        At least one row, sorted, with the columns and metadata that the file gets.
     destination
         The file to write.
     role, chunk, path, offset
