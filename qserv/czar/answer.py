@@ -51,6 +51,8 @@ class Answer:
         The czar's.
     epoch
         The czar's epoch.
+    most
+        Rows of the result after which nothing more is wanted; None: never.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Answer:
         merge: Merge,
         members: Members,
         epoch: int,
+        most: int | None,
     ) -> None:
+        self._most = most
         self._work = work
         self._running = running
         self._steps = steps
@@ -156,9 +160,16 @@ class Answer:
             schema=encode_schema(schema),
             scan_class=_SCAN_CLASS[work.plan.scan_class],
             batch_chunks=work.request.batch_chunks,
-            limit=fragment.limit,
+            limit=self._limit(fragment),
         )
         return Stage(task, schema)
+
+    def _limit(self, fragment: Fragment) -> int | None:
+        if self._work.plan.residual is not None or self._most is None:
+            return fragment.limit
+        # One row more than is wanted tells that the result overflows.
+        most = self._most + 1
+        return most if fragment.limit is None else min(fragment.limit, most)
 
     def _progress(self, rows: Rows) -> Progress | None:
         self._rows += sum(batch.num_rows for batch in rows.batches)

@@ -11,6 +11,7 @@ from qserv.catalog.snapshot import IndexShard, Snapshot, TableVersion
 from qserv.czar.members import Members
 from qserv.errors import ClusterError, WorkerUnavailable
 from qserv.plan.plan import KeyRestrictor, Plan
+from qserv.sky.chunking import pixel_ranges
 from qserv.wire.codec import keys_to_proto
 from qserv.wire.errors import from_rpc
 from qserv.wire.v1 import worker_pb2
@@ -36,8 +37,8 @@ async def resolve(
     Returns
     -------
     dict
-        The homes (order-29 pixels, distinct) of the keys that exist. A restrictor on a
-        table with rows but without an index is left out: its homes are unknown.
+        The homes (order-29 pixels, distinct) of the keys that exist; where a table with
+        rows has no index, a pixel of every leaf.
 
     Raises
     ------
@@ -49,7 +50,10 @@ async def resolve(
     for restrictor in restrictors:
         if isinstance(restrictor, KeyRestrictor):
             version = snapshot.table(restrictor.release, restrictor.table)
-            if version.index or not version.rows:
+            if version.rows and not version.index:
+                leaves = snapshot.family(restrictor.release).tree.chunks
+                homes[restrictor] = pixel_ranges(leaves)[:, 0]
+            else:
                 homes[restrictor] = await _homes(version, restrictor.keys, members)
     return homes
 

@@ -29,7 +29,6 @@ class Planning(Protocol):
         *,
         language: str,
         default_release: str | None,
-        max_rows: int | None,
     ) -> Plan:
         """Turn a text into a plan."""
         ...
@@ -127,7 +126,6 @@ class Preparation:
                 snapshot,
                 language=request.language,
                 default_release=request.default_release,
-                max_rows=self.most(request),
             )
 
         if len(request.text) < _LONG:

@@ -106,7 +106,8 @@ class Session:
         work = await self._preparation.prepare(request, steps)
         running.chunks = int(work.route.chunks.size)
         yield _header(work, running)
-        cut = _cut(work, self._preparation.most(request))
+        most = self._preparation.most(request)
+        cut = _cut(work, most)
         answer = Answer(
             work,
             running,
@@ -115,6 +116,7 @@ class Session:
             merge=self._merge,
             members=self._members,
             epoch=self._epoch,
+            most=most,
         )
         async with aclosing(answer.parts()) as parts:
             while not cut.full and (part := await anext(parts, None)) is not None:

@@ -1,0 +1,1 @@
+"""The gRPC way into a czar, and the program that serves it."""

@@ -1,0 +1,233 @@
+"""What a load may begin with: its family, its tables, and whether they fit."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from qserv.catalog.snapshot import Family, Snapshot, TableVersion
+from qserv.catalog.tables import Table, TableKind
+from qserv.errors import InvalidRequest
+
+OVERLAP: Final = 60 / 3600
+"""Degrees, unless a family's first load says otherwise."""
+LEAF_ROWS: Final = 1_000_000
+LEAF_BYTES: Final = 2**30
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a loader asks for.
+
+    Parameters
+    ----------
+    release
+        The release to load into, made when it is new.
+    tables
+        The tables to load into, made when they are new.
+    family
+        The release's family; empty: the one it has, or one named like it.
+    replicas
+        Copies of each chunk; 0: the family's, or the czar's.
+    overlap, leaf_rows, leaf_bytes
+        Degrees, and limits of a leaf; None: the family's, or the defaults.
+    who, pipeline
+        Who loads, with what; for the history.
+    """
+
+    release: str
+    tables: tuple[Table, ...]
+    family: str = ""
+    replicas: int = 0
+    overlap: float | None = None
+    leaf_rows: int | None = None
+    leaf_bytes: int | None = None
+    who: str = ""
+    pipeline: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a family's tables are cut and copied.
+
+    Parameters
+    ----------
+    family
+        Its name.
+    overlap
+        Degrees.
+    leaf_rows, leaf_bytes
+        Limits of a leaf.
+    replicas
+        Copies of each chunk.
+    existing
+        The family as it is; None for a new one.
+    """
+
+    family: str
+    overlap: float
+    leaf_rows: int
+    leaf_bytes: int
+    replicas: int
+    existing: Family | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a load goes into.
+
+    Parameters
+    ----------
+    release
+        In the catalog's spelling.
+    layout
+        Of its family.
+    tables
+        As the catalog knows them, or will.
+    existing
+        Those that have rows already.
+    """
+
+    release: str
+    layout: Layout
+    tables: tuple[Table, ...]
+    existing: tuple[TableVersion, ...]
+
+
+def target(asked: Beginning, snapshot: Snapshot, *, replicas: int) -> Target:
+    """Check what a loader asks for against what there is.
+
+    Parameters
+    ----------
+    asked
+        What it asks for.
+    snapshot
+        The newest.
+    replicas
+        Copies of each chunk of a new family, unless it says otherwise.
+
+    Raises
+    ------
+    InvalidRequest
+        If it does not fit; says what and why.
+    """
+    _check_names(asked)
+    release = snapshot.releases.get(asked.release.lower())
+    known = release.tables if release else {}
+    tables = tuple(_table(table, known) for table in asked.tables)
+    _check_directors(tables, known)
+    return Target(
+        release=release.name if release else asked.release,
+        layout=_layout(asked, snapshot, replicas),
+        tables=tables,
+        existing=tuple(
+            known[table.name.lower()] for table in tables if table.name.lower() in known
+        ),
+    )
+
+
+def _check_names(asked: Beginning) -> None:
+    names = [
+        ("release", asked.release),
+        ("family", asked.family or asked.release),
+        *(("table", table.name) for table in asked.tables),
+    ]
+    for kind, name in names:
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"{kind} {name!r}: a name is a letter, then letters, digits and _"
+            )
+    folded = [table.name.lower() for table in asked.tables]
+    if not folded or len(set(folded)) < len(folded):
+        raise InvalidRequest("a load names at least one table, and each table once")
+
+
+def _layout(asked: Beginning, snapshot: Snapshot, replicas: int) -> Layout:
+    release = snapshot.releases.get(asked.release.lower())
+    if release and asked.family and asked.family.lower() != release.family.lower():
+        raise InvalidRequest(
+            f"release {release.name} belongs to family {release.family}, "
+            f"not {asked.family}"
+        )
+    name = release.family if release else asked.family or asked.release
+    for family in snapshot.families.values():
+        if family.name.lower() == name.lower():
+            return _known_layout(asked, family)
+    overlap = OVERLAP if asked.overlap is None else asked.overlap
+    leaf_rows = LEAF_ROWS if asked.leaf_rows is None else asked.leaf_rows
+    leaf_bytes = LEAF_BYTES if asked.leaf_bytes is None else asked.leaf_bytes
+    copies = asked.replicas or replicas
+    if not 0 <= overlap < 90 or leaf_rows < 1 or leaf_bytes < 1 or copies < 1:
+        raise InvalidRequest(
+            "overlap must be 0 to 90 degrees, leaf limits and replicas at least 1"
+        )
+    return Layout(name, overlap, leaf_rows, leaf_bytes, copies, None)
+
+
+def _known_layout(asked: Beginning, family: Family) -> Layout:
+    copies = len(family.replicas[int(family.tree.chunks[0])])
+    for what, wish, have in (
+        ("overlap", asked.overlap, family.overlap),
+        ("leaf_rows", asked.leaf_rows, family.leaf_rows),
+        ("leaf_bytes", asked.leaf_bytes, family.leaf_bytes),
+        ("replicas", asked.replicas or None, copies),
+    ):
+        if wish is not None and wish != have:
+            raise InvalidRequest(
+                f"family {family.name} has {what} {have:g} since its first load, "
+                f"not {wish:g}; leave it out, or load into another family"
+            )
+    return Layout(
+        family.name,
+        family.overlap,
+        family.leaf_rows,
+        family.leaf_bytes,
+        copies,
+        family,
+    )
+
+
+def _table(table: Table, known: Mapping[str, TableVersion]) -> Table:
+    """Return the table as the catalog knows it, if it does and the two agree."""
+    if (version := known.get(table.name.lower())) is None:
+        return table
+    for (what, new), (_, old) in zip(
+        _shape(table), _shape(version.table), strict=False
+    ):
+        if new != old:
+            raise InvalidRequest(
+                f"table {version.release}.{version.table.name} exists with {what} "
+                f"{old}, not {new}"
+            )
+    if len(table.columns) != len(version.table.columns):
+        raise InvalidRequest(
+            f"table {version.release}.{version.table.name} exists with "
+            f"{len(version.table.columns)} columns, not {len(table.columns)}"
+        )
+    return version.table
+
+
+def _shape(table: Table) -> Iterable[tuple[str, object]]:
+    yield "kind", str(table.kind)
+    yield "key", table.key and table.key.lower()
+    yield "director", table.director and table.director.lower()
+    yield "position", table.position and tuple(c.lower() for c in table.position)
+    for number, column in enumerate(table.columns, 1):
+        yield f"column {number}", f"{column.name.lower()} {column.datatype}"
+
+
+def _check_directors(
+    tables: tuple[Table, ...], known: Mapping[str, TableVersion]
+) -> None:
+    kinds = {name: version.table.kind for name, version in known.items()}
+    kinds |= {table.name.lower(): table.kind for table in tables}
+    for table in tables:
+        if table.director is None:
+            continue
+        if kinds.get(table.director.lower()) is not TableKind.DIRECTOR:
+            raise InvalidRequest(
+                f"table {table.name}: its director {table.director} is no director "
+                "table of this load or release"
+            )

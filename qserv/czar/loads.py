@@ -1,0 +1,379 @@
+"""The life of a load on the czar: begin, place, contribute, commit or abort.
+
+What a state allows stands in `qserv.ingest.transaction`; here are the calls. A commit
+installs on every worker of the family first and publishes last, in one metadata
+transaction: before it nothing is visible, after it everything. A failure on the way
+leaves the tables as they were, and the workers are told to forget.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+
+from qserv.catalog.placement import place
+from qserv.catalog.publication import Contribution, HeldFile, Load, Publication
+from qserv.catalog.snapshot import EVERYWHERE, Family
+from qserv.catalog.store import Store
+from qserv.czar.beginning import Beginning, Target, target
+from qserv.czar.installation import Installation, family_workers
+from qserv.czar.members import Members
+from qserv.errors import Conflict, InvalidRequest, WorkerUnavailable
+from qserv.ingest import transaction as life
+from qserv.ingest.transaction import StagedFile, State, Transaction
+from qserv.sky.chunking import MAX_ORDER_FOR, ChunkTree
+from qserv.telemetry import logger
+
+_log = logger(__name__)
+
+PATIENCE: Final = 900.0
+"""Seconds of a loader's silence after which another may take its place."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A load that is neither committed nor aborted."""
+
+    transaction: Transaction
+    target: Target
+    heard: float
+    family: Family | None = None
+    contributions: dict[tuple[str, str], Contribution] = field(default_factory=dict)
+
+    def spelling(self, table: str) -> str:
+        for known in self.target.tables:
+            if known.name.lower() == table.lower():
+                return known.name
+        return table
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Which workers take the files of a load.
+
+    Parameters
+    ----------
+    family
+        Its tree, and the workers of each chunk.
+    shards
+        New index shard -> worker ids.
+    first_shard
+        The number of the first new index shard.
+    """
+
+    family: Family
+    shards: Mapping[int, tuple[str, ...]]
+    first_shard: int
+
+
+class Loads:
+    """All loads of this czar.
+
+    Parameters
+    ----------
+    store
+        The metadata.
+    members
+        The workers.
+    installation
+        Calls them.
+    replicas
+        Copies of each chunk of a new family, unless its load says otherwise.
+    patience
+        Seconds of a loader's silence after which another may take its place.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        members: Members,
+        installation: Installation,
+        replicas: int,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._members = members
+        self._installation = installation
+        self._replicas = replicas
+        self._patience = patience
+        self._clock = clock
+        self._open: dict[str, _Open] = {}
+        self._ended: dict[str, Transaction] = {}
+        self._one_commit = asyncio.Lock()
+        self._commits: set[asyncio.Task[int]] = set()
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Ids of the loads that are neither committed nor aborted."""
+        return tuple(self._open)
+
+    async def begin(self, asked: Beginning) -> tuple[str, Target]:
+        """Begin a load.
+
+        Returns
+        -------
+        tuple
+            Its id, and what it goes into.
+
+        Raises
+        ------
+        Conflict
+            If another load of the family is under way.
+        InvalidRequest
+            If what is asked for does not fit what there is.
+        """
+        wanted = target(asked, self._store.snapshot(), replicas=self._replicas)
+        await self._take_over(wanted.layout.family)
+        begun = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        number = f"{begun}-{secrets.token_hex(3)}"
+        names = tuple(table.name for table in wanted.tables)
+        self._open[number] = _Open(
+            Transaction(id=number, release=wanted.release, tables=names),
+            wanted,
+            self._clock(),
+        )
+        record = Load(
+            number, wanted.release, wanted.layout.family, asked.who, asked.pipeline
+        )
+        try:
+            await asyncio.to_thread(self._store.begin, record)
+        except BaseException:
+            del self._open[number]
+            raise
+        _log.info("load begun", load=number, release=wanted.release, tables=names)
+        return number, wanted
+
+    async def _take_over(self, family: str) -> None:
+        """Make way for a new load of a family, if the one before is silent."""
+        for number, load in tuple(self._open.items()):
+            if load.target.layout.family.lower() != family.lower():
+                continue
+            silence = self._clock() - load.heard
+            if silence < self._patience or load.transaction.state is State.COMMITTING:
+                raise Conflict(
+                    f"load {number} of release {load.target.release} (family "
+                    f"{family}) is under way, last heard of {silence:.0f} s ago; wait "
+                    f"for it, or until it is silent for {self._patience:.0f} s"
+                )
+            await self.abort(number, f"its loader was silent for {silence:.0f} s")
+            # Somebody else may have begun meanwhile.
+            await self._take_over(family)
+
+    def place(self, number: str, chunks: Sequence[int], shards: int) -> Placed:
+        """Choose the workers of a load.
+
+        Parameters
+        ----------
+        number
+            The load's id.
+        chunks
+            The tree that the loader made for a new family; else none, or as it is.
+        shards
+            How many new index shards there are.
+
+        Raises
+        ------
+        WorkerUnavailable
+            If too few workers are alive, or one that holds the family is not.
+        InvalidRequest
+            If the tree is none, or not the family's.
+        """
+        load = self._get(number)
+        family = self._family(load, chunks)
+        first = _first_shard(load.target)
+        workers = family_workers(family)
+        replicas = load.target.layout.replicas
+        placed = Placed(
+            family=family,
+            shards=place(range(first, first + shards), workers, replicas),
+            first_shard=first,
+        )
+        event = life.Place(
+            chunks={c: w for c, w in family.replicas.items() if c != EVERYWHERE},
+            replicated=family.replicas[EVERYWHERE],
+            shards=placed.shards,
+        )
+        load.transaction, _ = life.step(load.transaction, event)
+        load.family = family
+        return placed
+
+    def _family(self, load: _Open, chunks: Sequence[int]) -> Family:
+        layout = load.target.layout
+        alive = self._members.alive.keys()
+        if (family := layout.existing) is not None:
+            if len(chunks) and list(chunks) != family.tree.chunks.tolist():
+                raise InvalidRequest(
+                    f"family {family.name} has a tree of {len(family.tree)} chunks "
+                    f"since its first load; the loader sent another"
+                )
+            if dead := set(family_workers(family)) - alive:
+                raise WorkerUnavailable(
+                    f"workers {', '.join(sorted(dead))} hold chunks of family "
+                    f"{family.name} and are not alive; start them and load again"
+                )
+            return family
+        tree = ChunkTree(np.array(chunks, np.int64))
+        if max(tree.orders) > (deepest := MAX_ORDER_FOR(layout.overlap)):
+            raise InvalidRequest(
+                f"a leaf of order {max(tree.orders)} is too small for an overlap of "
+                f"{layout.overlap:g} degrees: {deepest} is the deepest"
+            )
+        placed = place(tree.chunks, tuple(alive), layout.replicas)
+        return Family(
+            name=layout.family,
+            overlap=layout.overlap,
+            leaf_rows=layout.leaf_rows,
+            leaf_bytes=layout.leaf_bytes,
+            tree_version=1,
+            tree=tree,
+            replicas={EVERYWHERE: tuple(sorted(alive)), **placed},
+        )
+
+    def contribute(
+        self,
+        number: str,
+        contributions: Iterable[Contribution],
+        files: Iterable[StagedFile],
+    ) -> None:
+        """Take in which input files were read, and which files are staged where."""
+        load = self._get(number)
+        staged = tuple(replace(f, table=load.spelling(f.table)) for f in files)
+        load.transaction, _ = life.step(load.transaction, life.Contribute(staged))
+        for contribution in contributions:
+            table = load.spelling(contribution.table)
+            # A repeated call says the same again.
+            load.contributions[table, contribution.source] = replace(
+                contribution, table=table
+            )
+
+    async def commit(self, number: str, rows: Mapping[str, int]) -> int:
+        """Make a load visible, whole, and return its snapshot id.
+
+        It goes on to its end even if the loader goes away.
+
+        Raises
+        ------
+        InvalidRequest
+            If files or rows are missing; the load stays open.
+        QservError
+            If a worker cannot install it; the load is aborted, the tables are as they
+            were.
+        """
+        ended = self._ended.get(number)
+        if ended is not None and ended.snapshot is not None:
+            return ended.snapshot
+        load = self._get(number)
+        expected = {load.spelling(table): count for table, count in rows.items()}
+        # Refused at once, before the queue of commits.
+        load.transaction, _ = life.step(load.transaction, life.Commit(expected))
+        task = asyncio.create_task(self._commit(load))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+        return await asyncio.shield(task)
+
+    async def _commit(self, load: _Open) -> int:
+        number = load.transaction.id
+        async with self._one_commit:
+            try:
+                snapshot = await self._publish(load)
+            except Exception as error:  # any failure must undo what was installed
+                failed = life.Failed(str(error))
+                transaction, _ = life.step(load.transaction, failed)
+                await self._undo(transaction)
+                raise
+        self._end(load.transaction)
+        _log.info("load committed", load=number, snapshot=snapshot)
+        return snapshot
+
+    async def _publish(self, load: _Open) -> int:
+        transaction, family, goal = load.transaction, load.family, load.target
+        assert family is not None, "a load that commits was placed"
+        version = await asyncio.to_thread(self._store.allocate)
+        files = [
+            HeldFile(file.table, file.entry, file.workers)
+            for file in transaction.files.values()
+        ]
+        fresh = await self._installation.install(
+            transaction.id,
+            release=goal.release,
+            tables=goal.tables,
+            version=version,
+            family=family,
+            files=files,
+        )
+        for worker in sorted(transaction.installers):
+            transaction, _ = life.step(transaction, life.Installed(worker))
+        publication = Publication(
+            load=transaction.id,
+            version=version,
+            release=goal.release,
+            family=family,
+            replicas=goal.layout.replicas,
+            tables=goal.tables,
+            files=fresh,
+            contributions=tuple(load.contributions.values()),
+        )
+        snapshot = await asyncio.to_thread(self._store.publish, publication)
+        load.transaction, _ = life.step(transaction, life.Published(snapshot.id))
+        return snapshot.id
+
+    async def abort(self, number: str, reason: str) -> None:
+        """Give a load up; its workers forget it. Repeating it does nothing.
+
+        Raises
+        ------
+        Conflict
+            If it is committed, or being published.
+        """
+        ended = self._ended.get(number)
+        if ended is not None and ended.state is State.ABORTED:
+            return
+        load = self._get(number)
+        if load.transaction.state is State.COMMITTING:
+            raise Conflict(
+                f"load {number} is being published: it cannot be aborted now"
+            )
+        transaction, _ = life.step(load.transaction, life.Abort(reason))
+        await self._undo(transaction)
+
+    async def _undo(self, transaction: Transaction) -> None:
+        self._end(transaction)
+        _log.warning("load aborted", load=transaction.id, reason=transaction.reason)
+        holders = transaction.holders
+        await asyncio.to_thread(
+            self._store.abort, transaction.id, transaction.reason, holders
+        )
+        await self._installation.forget(holders)
+
+    def _end(self, transaction: Transaction) -> None:
+        del self._open[transaction.id]
+        self._ended[transaction.id] = replace(transaction, files={}, chunks={})
+
+    def _get(self, number: str) -> _Open:
+        if (load := self._open.get(number)) is None:
+            ended = self._ended.get(number)
+            raise Conflict(
+                f"load {number} is {ended.state}: {ended.reason or 'it is over'}"
+                if ended
+                else f"there is no load {number}; begin a new one"
+            )
+        load.heard = self._clock()
+        return load
+
+    async def close(self) -> None:
+        """Wait for commits that are under way."""
+        await asyncio.gather(*self._commits, return_exceptions=True)
+
+
+def _first_shard(goal: Target) -> int:
+    shards = [shard.shard for table in goal.existing for shard in table.index]
+    return max(shards, default=-1) + 1

@@ -1,0 +1,126 @@
+"""The program of a czar: everything assembled, served until it is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from qserv.catalog.store import Store
+from qserv.config import CzarConfig
+from qserv.czar.executive import Executive
+from qserv.czar.installation import Installation
+from qserv.czar.loads import Loads
+from qserv.czar.members import Members
+from qserv.czar.merge import Merge
+from qserv.czar.preparation import Preparation
+from qserv.czar.queries import Queries
+from qserv.czar.session import Session
+from qserv.faces.rpc.service import CzarService
+from qserv.plan import explain, planner, route
+from qserv.telemetry import logger
+from qserv.wire.channel import start_server
+from qserv.wire.v1.czar_pb2_grpc import add_CzarServicer_to_server
+
+_log = logger(__name__)
+
+_SPILL: Final = "spill"
+_GRACE: Final = 5.0
+"""Seconds that running calls have to end when the czar stops."""
+
+
+async def run(config: CzarConfig, *, ready: Callable[[str], None]) -> None:
+    """Run a czar until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    config
+        Its settings.
+    ready
+        Called with ``host:port`` once it serves.
+
+    Raises
+    ------
+    Conflict
+        If another czar holds its directory.
+    InvalidRequest
+        If it cannot listen where it was told to.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(config) as endpoint:
+        ready(endpoint)
+        await stop.wait()
+        _log.info("czar stops")
+
+
+@asynccontextmanager
+async def serving(config: CzarConfig) -> AsyncIterator[str]:
+    """Serve in the block; gives ``host:port``."""
+    async with AsyncExitStack() as stack:
+        service = await _assemble(config, stack)
+        server, port = await start_server(
+            config.host,
+            config.port,
+            lambda server: add_CzarServicer_to_server(service, server),
+            allow_remote=config.allow_remote,
+        )
+        stack.push_async_callback(server.stop, _GRACE)
+        endpoint = f"{config.host}:{port}"
+        _log.info("czar serves", endpoint=endpoint)
+        yield endpoint
+
+
+class _Planner:
+    """`qserv.plan` as the session sees it."""
+
+    plan = staticmethod(planner.plan)
+    route = staticmethod(route.route)
+    explain = staticmethod(explain.explain)
+
+
+async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
+    """Make all parts of a czar; the stack takes them apart in reverse order."""
+    store = Store.open(config.directory)
+    stack.callback(store.close)
+    members = Members(store=store, dead_after=config.dead_after)
+    stack.push_async_callback(members.close)
+    watch = asyncio.create_task(members.watch())
+    stack.callback(watch.cancel)
+    merge = Merge(
+        directory=config.directory / _SPILL,
+        threads=config.merge_threads,
+        memory=config.merge_memory,
+    )
+    stack.callback(merge.close)
+    await merge.warm()
+    installation = Installation(store=store, members=members)
+    loads = Loads(
+        store=store,
+        members=members,
+        installation=installation,
+        replicas=config.replicas,
+    )
+    stack.push_async_callback(loads.close)
+    session = Session(
+        preparation=Preparation(
+            store=store, members=members, planning=_Planner(), max_rows=config.max_rows
+        ),
+        members=members,
+        executive=Executive(members=members),
+        merge=merge,
+        queries=Queries(timeout=config.query_timeout),
+        epoch=store.epoch,
+    )
+    service = CzarService(
+        session=session,
+        loads=loads,
+        installation=installation,
+        members=members,
+        store=store,
+        interval=config.join_interval,
+    )
+    stack.push_async_callback(service.close)
+    return service

@@ -1,0 +1,102 @@
+"""What a czar says about itself: workers, releases, tables, running queries."""
+
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from qserv.catalog.snapshot import Release, Snapshot, TableVersion
+from qserv.czar.members import Members
+from qserv.czar.queries import Running
+from qserv.wire.codec import columns_to_proto
+from qserv.wire.v1 import czar_pb2
+
+
+def own_version() -> str:
+    """Return the version of this qserv; of a checkout that is not installed, none."""
+    try:
+        return version("qserv")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def status(
+    snapshot: Snapshot, members: Members, running: tuple[Running, ...]
+) -> czar_pb2.StatusReply:
+    """Describe a cluster.
+
+    Parameters
+    ----------
+    snapshot
+        The newest.
+    members
+        The workers.
+    running
+        The queries that run now.
+    """
+    return czar_pb2.StatusReply(
+        version=own_version(),
+        snapshot=snapshot.id,
+        workers=_workers(snapshot, members),
+        releases=[
+            _release(snapshot, release) for release in snapshot.releases.values()
+        ],
+        queries=[
+            czar_pb2.QueryStatus(
+                query_id=query.id,
+                text=query.text,
+                state="running",
+                seconds=query.seconds,
+                chunks_done=query.tally.chunks_done,
+                chunks=query.chunks,
+            )
+            for query in running
+        ],
+    )
+
+
+def _workers(snapshot: Snapshot, members: Members) -> Iterator[czar_pb2.WorkerStatus]:
+    held = Counter(
+        worker
+        for family in snapshot.families.values()
+        for chunk in family.tree.chunks.tolist()
+        for worker in family.replicas[chunk]
+    )
+    for member in members.all.values():
+        yield czar_pb2.WorkerStatus(
+            worker_id=member.id,
+            endpoint=member.endpoint,
+            alive=member.alive,
+            seconds_since_seen=members.silence(member),
+            chunks=held[member.id],
+            threads=member.threads,
+        )
+    # A worker that holds chunks and has not joined is told of, too.
+    for worker in sorted(held.keys() - members.all.keys()):
+        yield czar_pb2.WorkerStatus(worker_id=worker, chunks=held[worker])
+
+
+def _release(snapshot: Snapshot, release: Release) -> czar_pb2.ReleaseStatus:
+    family = snapshot.families[release.family]
+    return czar_pb2.ReleaseStatus(
+        name=release.name,
+        state=release.state,
+        family=release.family,
+        chunks=len(family.tree),
+        orders=family.tree.orders,
+        overlap=family.overlap,
+        tables=[_table(table) for table in release.tables.values()],
+    )
+
+
+def _table(version: TableVersion) -> czar_pb2.TableStatus:
+    statistics = version.statistics
+    return czar_pb2.TableStatus(
+        name=version.table.name,
+        kind=version.table.kind,
+        rows=version.rows,
+        size=int(statistics.size.sum()),
+        chunks=int(statistics.chunks.size),
+        columns=columns_to_proto(version.table.columns),
+        chunk_ids=statistics.chunks.tolist(),
+        chunk_rows=statistics.rows.tolist(),
+    )
