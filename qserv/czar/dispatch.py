@@ -197,7 +197,7 @@ class Dispatch:
         if (attempt := self._open.get(number)) is None:
             return []
         if attempt.outstanding:
-            early = TaskFailed(f"worker {attempt.worker} ended its task early")
+            early = TaskFailed("its task ended early")
             return self._failed(AttemptFailed(number, early))
         del self._open[number]
         return self._finish_if_done()
