@@ -1,0 +1,156 @@
+"""Director keys into homes, from the shards of the index that a worker holds.
+
+A shard's files are sorted by key. Of each we keep the first key of every row group, so
+that a key costs the decoding of one row group, and of the groups asked for last their
+rows. Fences are read from the rows: nothing trusts a footer.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qserv.catalog.snapshot import ManifestEntry
+from qserv.catalog.tables import HEALPIX
+from qserv.errors import ChunkMissing, CorruptData, InvalidRequest
+from qserv.storage.inventory import Inventory
+from qserv.storage.manifest import Holding
+
+__all__ = ["NOWHERE", "KeyIndex"]
+
+NOWHERE: Final = -1
+"""The home of a key that the index does not have."""
+
+_KEY: Final = "key"
+_GROUPS_KEPT: Final = 256
+
+Keys = npt.NDArray[Any]
+Homes = npt.NDArray[np.int64]
+
+
+class KeyIndex:
+    """The index shards of one worker.
+
+    Parameters
+    ----------
+    data
+        The directory that paths of entries begin below.
+    inventory
+        Verifies files before their first use.
+    """
+
+    def __init__(self, *, data: Path, inventory: Inventory) -> None:
+        self._data = data
+        self._inventory = inventory
+        self._files: dict[str, _File] = {}
+        self._lock = Lock()
+
+    def homes(
+        self, holding: Holding, shards: Iterable[int], keys: Sequence[int | str]
+    ) -> Homes:
+        """Look keys up; blocks where rows are not in memory: call it in a thread.
+
+        Parameters
+        ----------
+        holding
+            Of the director table, at the version that is asked for.
+        shards
+            Where to look.
+        keys
+            Whole numbers or texts.
+
+        Returns
+        -------
+        ndarray
+            ``_healpix_29`` of each key, int64; `NOWHERE` where there is none.
+
+        Raises
+        ------
+        ChunkMissing
+            If a shard is not held.
+        CorruptData
+            If a file does not match its checksum, or is not sorted.
+        InvalidRequest
+            If the index has keys of the other type.
+        """
+        wanted = np.array(keys, dtype=object if _texts(keys) else np.int64)
+        homes = np.full(len(wanted), NOWHERE, dtype=np.int64)
+        with self._lock:
+            for entry in _entries(holding, shards):
+                found = self._file(entry).homes(wanted)
+                homes = np.where(found == NOWHERE, homes, found)
+        return homes
+
+    def _file(self, entry: ManifestEntry) -> "_File":
+        if stale := self._inventory.unverified([entry]):
+            self._inventory.verify(stale)
+            self._files.pop(entry.path, None)
+        if entry.path not in self._files:
+            self._files[entry.path] = _File(self._data / entry.path, entry.path)
+        return self._files[entry.path]
+
+
+class _File:
+    def __init__(self, place: Path, path: str) -> None:
+        self._path = path
+        self._parquet = pq.ParquetFile(place, memory_map=True)
+        self._kept: OrderedDict[int, tuple[Keys, Homes]] = OrderedDict()
+        groups = range(self._parquet.num_row_groups)
+        firsts = [self._parquet.read_row_group(g, [_KEY])[_KEY][0] for g in groups]
+        self._is_text = pa.types.is_string(self._parquet.schema_arrow.field(_KEY).type)
+        self._fences = self._array([first.as_py() for first in firsts])
+        if np.any(self._fences[1:] < self._fences[:-1]):
+            raise CorruptData(f"index file {path} is not sorted; load the table again")
+
+    def homes(self, keys: Keys) -> Homes:
+        if _texts(keys) != self._is_text and keys.size:
+            raise InvalidRequest(
+                f"index file {self._path} has {'texts' if self._is_text else 'numbers'}"
+                " as keys, and was asked for the other"
+            )
+        groups = np.searchsorted(self._fences, keys, side="right") - 1
+        homes = np.full(len(keys), NOWHERE, dtype=np.int64)
+        for group in np.unique(groups[groups >= 0]):
+            here = np.flatnonzero(groups == group)
+            homes[here] = _search(*self._group(int(group)), keys[here])
+        return homes
+
+    def _group(self, group: int) -> tuple[Keys, Homes]:
+        if group not in self._kept:
+            rows = self._parquet.read_row_group(group, [_KEY, HEALPIX])
+            keys = rows[_KEY].to_pylist() if self._is_text else rows[_KEY].to_numpy()
+            self._kept[group] = (self._array(keys), rows[HEALPIX].to_numpy())
+        self._kept.move_to_end(group)
+        if len(self._kept) > _GROUPS_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[group]
+
+    def _array(self, keys: Sequence[Any]) -> Keys:
+        return np.array(keys, dtype=object if self._is_text else np.int64)
+
+
+def _search(keys: Keys, homes: Homes, wanted: Keys) -> Homes:
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found = np.where(keys[places] == wanted, homes[places], NOWHERE)
+    return found.astype(np.int64)
+
+
+def _entries(holding: Holding, shards: Iterable[int]) -> list[ManifestEntry]:
+    asked = list(shards)
+    if missing := sorted(set(asked) - holding.index.keys()):
+        manifest = holding.manifest
+        raise ChunkMissing(
+            f"this worker does not hold index shards {', '.join(map(str, missing))} "
+            f"of {manifest.release}.{manifest.table} at version {manifest.version}"
+        )
+    return [entry for shard in asked for entry in holding.index[shard]]
+
+
+def _texts(keys: Sequence[int | str] | Keys) -> bool:
+    return len(keys) > 0 and isinstance(keys[0], str)

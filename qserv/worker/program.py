@@ -1,0 +1,182 @@
+"""The worker's program: everything put together, from start to a clean end."""
+
+import asyncio
+import fcntl
+import shutil
+import signal
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any, Final
+
+from qserv.config import WorkerConfig
+from qserv.errors import Conflict, TaskFailed
+from qserv.ingest.receiver import Receiver
+from qserv.storage.durable import make_directory
+from qserv.storage.inventory import Inventory
+from qserv.storage.layout import WorkerDirectory
+from qserv.storage.manifest import ManifestStore
+from qserv.telemetry import logger
+from qserv.wire.channel import start_server
+from qserv.wire.v1.worker_pb2_grpc import add_WorkerServicer_to_server
+from qserv.worker.engine import Settings
+from qserv.worker.executors import Executor
+from qserv.worker.lookup import KeyIndex
+from qserv.worker.membership import Membership
+from qserv.worker.pool import Pool
+from qserv.worker.service import WorkerService
+
+__all__ = ["run"]
+
+_GRACE: Final = 1.0
+
+_log = logger(__name__)
+
+
+async def run(config: WorkerConfig, *, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    ready
+        Called with ``host:port`` as soon as the worker answers there.
+
+    Raises
+    ------
+    Conflict
+        If another process uses the directory.
+    InvalidRequest
+        If the address cannot be listened on, or a czar is of another cluster.
+    TaskFailed
+        If its executors cannot be kept running.
+    """
+    directory = WorkerDirectory(config.directory.resolve())
+    with _stopped_by_signal() as stop, _locked(directory):
+        _prepare(directory)
+        settings = _settings(config, directory)
+        pool = Pool([Executor(settings) for _ in range(config.executors)])
+        await pool.start()
+        try:
+            await _serve(config, directory, pool, ready, stop)
+        finally:
+            await pool.stop()
+    _log.info("stopped")
+
+
+async def _serve(
+    config: WorkerConfig,
+    directory: WorkerDirectory,
+    pool: Pool,
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
+) -> None:
+    manifests = ManifestStore(directory)
+    inventory = Inventory(directory.data)
+    receiver = Receiver(directory=directory, manifests=manifests)
+    threads = config.executors * config.threads
+    service = WorkerService(
+        directory=directory,
+        manifests=manifests,
+        inventory=inventory,
+        index=KeyIndex(data=directory.data, inventory=inventory),
+        receiver=receiver,
+        pool=pool,
+        batch_bytes=config.batch_bytes,
+        batch_chunks=config.batch_chunks,
+        executors=config.executors,
+        threads=threads,
+        failpoint=config.failpoint,
+    )
+
+    async def joined(worker_id: str, transactions: Collection[str]) -> None:
+        service.worker_id = worker_id
+        await receiver.forget_all_but(transactions)
+
+    server, port = await start_server(
+        config.host,
+        config.port,
+        lambda server: add_WorkerServicer_to_server(service, server),
+        allow_remote=config.allow_remote,
+    )
+    endpoint = f"{config.host}:{port}"
+    membership = Membership(
+        directory=directory,
+        endpoint=endpoint,
+        version=version("qserv"),
+        threads=threads,
+        joined=joined,
+    )
+    try:
+        ready(endpoint)
+        joins = [membership.keep_joined(czar) for czar in config.czars]
+        await _until(stop, pool, joins)
+    finally:
+        await server.stop(_GRACE)
+
+
+async def _until(
+    stop: asyncio.Event, pool: Pool, joins: list[Coroutine[Any, Any, None]]
+) -> None:
+    waits = (stop.wait(), pool.broken.wait(), *joins)
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        if pool.broken.is_set():
+            raise TaskFailed("an executor process died and cannot be started again")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _stopped_by_signal() -> Iterator[asyncio.Event]:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _settings(config: WorkerConfig, directory: WorkerDirectory) -> Settings:
+    return Settings(
+        data=str(directory.data),
+        spill=str(directory.spill),
+        threads=config.threads,
+        memory=config.memory,
+    )
+
+
+def _prepare(directory: WorkerDirectory) -> None:
+    # What a killed executor had spilled is of no use to anybody.
+    shutil.rmtree(directory.spill, ignore_errors=True)
+    for path in (
+        directory.data,
+        directory.staging,
+        directory.manifests,
+        directory.spill,
+    ):
+        make_directory(path)
+
+
+@contextmanager
+def _locked(directory: WorkerDirectory) -> Iterator[None]:
+    make_directory(directory.root)
+    with directory.lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(
+                f"another worker uses the directory {directory.root}; stop it, or give "
+                "this one another --dir"
+            ) from None
+        yield

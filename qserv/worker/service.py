@@ -1,0 +1,217 @@
+"""The gRPC face of a worker: tasks, key look-ups, files, and who it is."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from importlib.metadata import version
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from typing_extensions import override
+
+from qserv.errors import ChunkMissing, InvalidValue, UnsupportedQuery
+from qserv.ingest.receiver import Receiver
+from qserv.storage.inventory import Inventory
+from qserv.storage.layout import WorkerDirectory
+from qserv.storage.manifest import ManifestStore
+from qserv.telemetry import query_context
+from qserv.wire.messages import keys_from_proto
+from qserv.wire.v1 import worker_pb2, worker_pb2_grpc
+from qserv.worker.engine import Batch
+from qserv.worker.frames import TaskStream
+from qserv.worker.lookup import KeyIndex
+from qserv.worker.pool import Job, Pool
+from qserv.worker.process import Done
+from qserv.worker.tasks import WorkerTask
+
+__all__ = ["WorkerService"]
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_FLUSH_SECONDS: Final = 0.2
+
+
+class WorkerService(worker_pb2_grpc.WorkerServicer):
+    """Serves one worker.
+
+    Parameters
+    ----------
+    directory
+        Where it keeps everything.
+    manifests, inventory, index, receiver
+        What it holds, which files are good, its index shards, its loads.
+    pool
+        Its executors.
+    batch_bytes, batch_chunks
+        Limits of a batch.
+    executors, threads
+        How many executors, and DuckDB threads over all of them.
+    failpoint
+        For tests: ``"after-first-frame"`` kills the process between the first data
+        frame of a batch and its end.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: WorkerDirectory,
+        manifests: ManifestStore,
+        inventory: Inventory,
+        index: KeyIndex,
+        receiver: Receiver,
+        pool: Pool,
+        batch_bytes: int,
+        batch_chunks: int,
+        executors: int,
+        threads: int,
+        failpoint: str = "",
+    ) -> None:
+        self.worker_id = ""
+        """Given by the first czar that was joined."""
+        self._directory = directory
+        self._manifests = manifests
+        self._inventory = inventory
+        self._index = index
+        self._receiver = receiver
+        self._pool = pool
+        self._batch_bytes = batch_bytes
+        self._batch_chunks = batch_chunks
+        self._executors = executors
+        self._threads = threads
+        self._failpoint = failpoint
+
+    @override
+    async def RunTask(
+        self, request: worker_pb2.Task, context: Context
+    ) -> AsyncIterator[worker_pb2.TaskFrame]:
+        """Run a task batch by batch and stream its frames."""
+        with query_context(request.query_id):
+            task = WorkerTask(
+                request,
+                manifests=self._manifests,
+                batch_bytes=self._batch_bytes,
+                batch_chunks=self._batch_chunks,
+                executors=self._executors,
+            )
+            stream = TaskStream(task, request.attempt)
+            job = Job(len(task.batches), task.scan_class, self._prepare(task, stream))
+            async with aclosing(self._pool.run(job)) as events:
+                async for event in events:
+                    match event.content:
+                        case bytes():
+                            yield stream.data(event.batch, event.content)
+                            await self._fail_here()
+                        case Done():
+                            for frame in stream.ended(event.batch, event.content):
+                                yield frame
+                            if stream.is_full:
+                                break
+                        case Exception():
+                            raise _placed(event.content, task.place(event.batch))
+            yield stream.end()
+
+    def _prepare(self, task: WorkerTask, stream: TaskStream) -> Any:
+        async def prepare(number: int) -> Batch:
+            entries = task.entries(number)
+            files = [entry for of_source in entries for entry in of_source]
+            if unverified := self._inventory.unverified(files):
+                await asyncio.to_thread(self._inventory.verify, unverified)
+            stream.reads(number, len(files), sum(entry.size for entry in files))
+            return task.batch(entries, stream.rows)
+
+        return prepare
+
+    async def _fail_here(self) -> None:
+        if self._failpoint == "after-first-frame":
+            # What was written to the stream shall be seen on the far side.
+            await asyncio.sleep(_FLUSH_SECONDS)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @override
+    async def LookupKeys(
+        self, request: worker_pb2.LookupRequest, context: Context
+    ) -> worker_pb2.LookupReply:
+        """Turn director keys into homes."""
+        name = f"{request.release}.{request.table}"
+        held = self._manifests.holding(
+            request.release, request.table, request.manifest_version
+        )
+        if held is None:
+            raise ChunkMissing(
+                f"this worker does not hold {name} at version "
+                f"{request.manifest_version}"
+            )
+        keys = keys_from_proto(request.keys)
+        homes = await asyncio.to_thread(self._index.homes, held, request.shards, keys)
+        return worker_pb2.LookupReply(homes=homes)
+
+    @override
+    async def Stage(
+        self, request_iterator: Any, context: Context
+    ) -> worker_pb2.StageReply:
+        """Receive one file."""
+        return await self._receiver.stage(request_iterator)
+
+    @override
+    async def Install(
+        self, request: worker_pb2.InstallRequest, context: Context
+    ) -> worker_pb2.InstallReply:
+        """Put a transaction's files in place, durably."""
+        await self._receiver.install(request)
+        return worker_pb2.InstallReply()
+
+    @override
+    async def Discard(
+        self, request: worker_pb2.DiscardRequest, context: Context
+    ) -> worker_pb2.DiscardReply:
+        """Forget a transaction."""
+        await self._receiver.discard(request.transaction)
+        return worker_pb2.DiscardReply()
+
+    @override
+    async def Describe(
+        self, request: worker_pb2.DescribeRequest, context: Context
+    ) -> worker_pb2.DescribeReply:
+        """Tell who this worker is, what it holds and what runs on it."""
+        held = [
+            worker_pb2.HeldTable(
+                release=holding.manifest.release,
+                table=holding.manifest.table,
+                manifest_version=holding.manifest.version,
+                chunks=holding.chunks,
+                rows=holding.rows,
+                size=holding.size,
+            )
+            for holding in self._manifests.newest()
+        ]
+        return worker_pb2.DescribeReply(
+            worker_id=self.worker_id,
+            version=version("qserv"),
+            executors=self._executors,
+            threads=self._threads,
+            running_batches=self._pool.running,
+            waiting_batches=self._pool.waiting,
+            disk_free=shutil.disk_usage(self._directory.root).free,
+            disk_used=sum(table.size for table in held),
+            held=held,
+        )
+
+    @override
+    async def Exchange(
+        self, request: worker_pb2.ExchangeRequest, context: Context
+    ) -> AsyncIterator[worker_pb2.TaskFrame]:
+        """Refuse: rows do not move between workers yet."""
+        raise UnsupportedQuery("workers do not exchange rows yet")
+        yield  # what makes this a stream
+
+
+def _placed(error: Exception, place: str) -> Exception:
+    match error:
+        case InvalidValue():
+            return InvalidValue(f"{error.text} (in {place})")
+        case _:
+            return error

@@ -1,0 +1,193 @@
+"""A task that came over the wire, checked against what this worker holds.
+
+A worker answers for exactly the manifest versions that the task names and for chunks
+that are placed here, or it refuses and names what it lacks: the czar asks another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry
+from qserv.errors import ChunkMissing, InvalidRequest, UnsupportedQuery
+from qserv.plan.plan import Extent, ScanClass
+from qserv.storage.manifest import Holding, ManifestStore
+from qserv.wire.messages import RemoteSource, source_from_proto, value_from_proto
+from qserv.wire.v1 import worker_pb2
+from qserv.worker.engine import Batch, Template
+from qserv.worker.scheduler import WorkItem, batches
+
+__all__ = ["WorkerTask"]
+
+_WHOLE: Final = -1
+_NAMED: Final = 10
+# Cutting finer costs more than the executors that would share it gain.
+_SHARE_BYTES: Final = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    source: RemoteSource
+    holding: Holding
+
+    def entries(self, batch: Sequence[WorkItem]) -> list[ManifestEntry]:
+        held = self.holding
+        if self.source.extent == Extent.COPY:
+            return [*held.own.get(EVERYWHERE, ())]
+        found = [e for item in batch for e in held.own.get(item.chunk, ())]
+        if self.source.extent == Extent.OWN_AND_OVERLAP:
+            found += [e for i in batch for e in held.overlap.get(i.chunk, ())]
+        return found
+
+
+class WorkerTask:
+    """One worker's share of a stage, ready to run batch by batch.
+
+    Parameters
+    ----------
+    request
+        As the czar sent it.
+    manifests
+        What this worker holds.
+    batch_bytes, batch_chunks
+        Limits of a batch; the request may lower the second.
+    executors
+        Over how many its batches may be spread.
+
+    Raises
+    ------
+    ChunkMissing
+        If a manifest version or a chunk is not held here; names it.
+    InvalidRequest
+        If the message contradicts itself.
+    UnsupportedQuery
+        If it needs what workers do not do yet.
+    """
+
+    def __init__(
+        self,
+        request: worker_pb2.Task,
+        *,
+        manifests: ManifestStore,
+        batch_bytes: int,
+        batch_chunks: int,
+        executors: int,
+    ) -> None:
+        _refuse_what_comes_later(request)
+        self._request = request
+        self._scans = [
+            _Scan(source, _held(source, manifests))
+            for source in map(source_from_proto, request.sources)
+        ]
+        self._check_placed()
+        self._template = Template(request.sql, [s.source.columns for s in self._scans])
+        self._parameters = tuple(map(value_from_proto, request.parameters))
+        items = self._items()
+        share = sum(item.work for item in items) // executors
+        self.batches = batches(
+            items,
+            min(batch_bytes, max(share, _SHARE_BYTES)),
+            min(batch_chunks, request.batch_chunks or batch_chunks),
+        )
+        """The work items of each batch."""
+
+    @property
+    def scan_class(self) -> ScanClass:
+        """How it is scheduled."""
+        interactive = self._request.scan_class == worker_pb2.SCAN_CLASS_INTERACTIVE
+        return ScanClass.INTERACTIVE if interactive else ScanClass.SCAN
+
+    @property
+    def limit(self) -> int | None:
+        """Rows after which it may stop."""
+        return self._request.limit if self._request.HasField("limit") else None
+
+    def entries(self, number: int) -> list[list[ManifestEntry]]:
+        """Return the files that a batch reads, by source."""
+        return [scan.entries(self.batches[number]) for scan in self._scans]
+
+    def batch(self, entries: Sequence[Sequence[ManifestEntry]], rows: int) -> Batch:
+        """Return what an executor runs.
+
+        Parameters
+        ----------
+        entries
+            As `entries` gave them.
+        rows
+            That the task has sent already.
+        """
+        files = [[entry.path for entry in of_source] for of_source in entries]
+        return Batch(
+            sql=self._template.fill(files),
+            parameters=self._parameters,
+            schema=self._request.schema,
+            limit=None if self.limit is None else max(0, self.limit - rows),
+        )
+
+    def place(self, number: int) -> str:
+        """Return where a batch reads, for people."""
+        chunks = [item.chunk for item in self.batches[number]]
+        tables = sorted({f"{s.source.release}.{s.source.table}" for s in self._scans})
+        return f"{_named(chunks)} of {', '.join(tables)}"
+
+    def _check_placed(self) -> None:
+        for scan in self._scans:
+            if scan.source.extent == Extent.COPY:
+                wanted = {EVERYWHERE}
+            else:
+                wanted = set(self._request.chunks)
+            if missing := wanted - scan.holding.placed:
+                raise ChunkMissing(
+                    f"this worker does not hold {_named(sorted(missing))} of "
+                    f"{scan.source.release}.{scan.source.table}"
+                )
+
+    def _items(self) -> list[WorkItem]:
+        chunks, work = self._request.chunks, self._request.work
+        if len(set(chunks)) != len(chunks):
+            raise InvalidRequest("a task names a chunk twice")
+        if len(work) not in {0, len(chunks)}:
+            raise InvalidRequest("a task's work is not aligned with its chunks")
+        return [
+            WorkItem(chunk, _WHOLE, size)
+            for chunk, size in zip(chunks, work or map(self._size, chunks), strict=True)
+        ]
+
+    def _size(self, chunk: int) -> int:
+        item = (WorkItem(chunk, _WHOLE, 0),)
+        partitioned = [s for s in self._scans if s.source.extent != Extent.COPY]
+        return sum(e.size for scan in partitioned for e in scan.entries(item))
+
+
+def _held(source: RemoteSource, manifests: ManifestStore) -> Holding:
+    name = f"{source.release}.{source.table}"
+    held = manifests.holding(source.release, source.table, source.manifest_version)
+    if held is None:
+        raise ChunkMissing(
+            f"this worker does not hold {name} at version {source.manifest_version}"
+        )
+    tree = held.manifest.tree_version
+    if source.extent != Extent.COPY and tree != source.tree_version:
+        raise ChunkMissing(
+            f"this worker holds {name} at version {source.manifest_version} over tree "
+            f"version {tree}, not {source.tree_version}"
+        )
+    return held
+
+
+def _refuse_what_comes_later(request: worker_pb2.Task) -> None:
+    later = {
+        "reads rows of an earlier stage": request.input_stages,
+        "brings a side table": request.side_tables,
+        "cuts a chunk into parts": any(p != _WHOLE for p in request.file_parts),
+    }
+    for what, used in later.items():
+        if used:
+            raise UnsupportedQuery(f"a task that {what} cannot be run yet")
+
+
+def _named(chunks: Sequence[int]) -> str:
+    shown = ", ".join(map(str, chunks[:_NAMED]))
+    more = len(chunks) - _NAMED
+    which = f"{shown} and {more} more" if more > 0 else shown
+    return f"chunk{'s' if len(chunks) > 1 else ''} {which}"
