@@ -203,12 +203,14 @@ class Connection:
         release
             Its name, the schema in SQL; made if it does not exist.
         inputs
-            Table name to files: a path, a pattern, or several.
+            Table name to Parquet and CSV files: a path, a directory, a wildcard, or
+            several of them.
         schema
-            Felis YAML with the tables' columns, or tables; None infers the columns.
+            Felis YAML with the tables' columns, or the tables themselves; without it
+            the columns are those of the files.
         sidecar
-            YAML with each table's kind, key and position; None looks beside a schema
-            file ``NAME.yaml`` for ``NAME.sidecar.yaml``.
+            YAML with each table's kind, key and position; by default the file beside
+            a schema ``NAME.yaml`` that is called ``NAME.sidecar.yaml``.
         family
             Releases of one family share a chunk tree; by default the release's own.
         replicas

@@ -1,15 +1,14 @@
-"""Loading as users say it: patterns of files, a schema file, a sidecar beside it."""
+"""Loading as users say it: one file or several, a schema file or tables."""
 
 import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from qserv.catalog.felis import read_schema
 from qserv.catalog.tables import Table
-from qserv.errors import InvalidRequest
 from qserv.ingest import loader
 from qserv.ingest.progress import LoadProgress, LoadReport
+from qserv.ingest.schema import tables_of
 
 __all__ = ["Files", "LoadProgress", "LoadReport", "load"]
 
@@ -32,11 +31,16 @@ def load(
     progress: Callable[[LoadProgress], None] | None,
 ) -> LoadReport:
     """Load files through a czar; see `qserv.client.connection.Connection.load`."""
+    lists = {table: _several(files) for table, files in inputs.items()}
+    if schema is None or isinstance(schema, str | Path):
+        tables = tables_of(lists, schema=schema, sidecar=sidecar)
+    else:
+        tables = tuple(schema)
     return loader.load(
         czar,
         release,
-        {table: _expand(table, files) for table, files in inputs.items()},
-        tables=_tables(schema, sidecar, inputs),
+        lists,
+        tables=tables,
         family=family,
         replicas=replicas,
         overlap=overlap,
@@ -48,38 +52,8 @@ def load(
     )
 
 
-def _tables(
-    schema: str | Path | Sequence[Table] | None,
-    sidecar: str | Path | None,
-    inputs: Mapping[str, Files],
-) -> tuple[Table, ...] | None:
-    match schema:
-        case None:
-            return None
-        case str() | Path():
-            return read_schema(schema, sidecar, only=inputs.keys())
-        case _:
-            return tuple(schema)
-
-
-def _expand(table: str, files: Files) -> list[Path]:
-    patterns = [files] if isinstance(files, str | Path) else files
-    return [path for pattern in patterns for path in _matches(table, Path(pattern))]
-
-
-def _matches(table: str, pattern: Path) -> list[Path]:
-    if pattern.is_file():
-        return [pattern]
-    if pattern.is_dir():
-        found = [*pattern.glob("*.parquet"), *pattern.glob("*.csv")]
-    else:
-        found = list(pattern.parent.glob(pattern.name))
-    if not found:
-        raise InvalidRequest(
-            f"table {table}: there is no file {pattern}; "
-            "give a file, a directory of Parquet or CSV files, or a pattern"
-        )
-    return sorted(found)
+def _several(files: Files) -> Sequence[str | Path]:
+    return [files] if isinstance(files, str | Path) else files
 
 
 def _who() -> str:

@@ -17,6 +17,11 @@ from qserv.pipelines.survey import FILTERS, Cadence, Floats, Visits, flux, visit
 
 Integers = npt.NDArray[np.int64]
 
+_SOURCE: Final = [
+    *("sourceId", "objectId", "visitId", "filterId"),
+    *("ra", "dec", "posErr", "mjd", "psfFlux", "psfFluxErr"),
+]
+
 PHOTON: Final = 1.4e5
 """Variance of the photon noise per flux, nJy."""
 THRESHOLD: Final = 5.0
@@ -138,7 +143,8 @@ def observe(stars: Stars, cadence: Cadence, number: int, seed: int) -> Pass:
     kept = {name: values[found] for name, values in rows.items()}
     snr = kept["psfFlux"] / kept["psfFluxErr"]
     where = _astrometry(stars, plan, visit[found], star[found], snr, random=random)
-    return Pass(plan.table(), pa.table(where | kept), forced)
+    sources = pa.table(where | kept).select(_SOURCE)
+    return Pass(plan.table(), sources, forced)
 
 
 def covered(
