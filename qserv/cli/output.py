@@ -117,11 +117,11 @@ def rich_table(rows: pa.Table) -> "Table":
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for field in rows.schema:
-        unit = (field.metadata or {}).get(b"unit", b"").decode()
+    units = [(field.metadata or {}).get(b"unit", b"").decode() for field in rows.schema]
+    for field, unit in zip(rows.schema, units, strict=True):
         right = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
         table.add_column(
-            field.name + (f"\n[dim]{unit}[/dim]" if unit else ""),
+            field.name + (f"\n[dim]{unit}[/dim]" if any(units) else ""),
             justify="right" if right else "left",
             overflow="fold",
         )

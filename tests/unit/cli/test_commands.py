@@ -1,0 +1,198 @@
+"""Commands print what was asked for, and one clear line when they cannot."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from pyarrow import csv, parquet
+from support.fake_czar import FakeCzar, answer, serving
+
+from qserv.catalog.tables import Column, DataType
+from qserv.cli.main import main
+from qserv.errors import InternalError, UnknownName
+from qserv.sky.chunking import chunk_id
+from qserv.wire.v1 import czar_pb2 as pb
+
+COLUMNS = [
+    Column("name", DataType.VARCHAR),
+    Column("ra", DataType.DOUBLE, "deg"),
+]
+ROWS = {"name": ["Vega", None, "[red]"], "ra": [279.25, 0.125, None]}
+
+
+@pytest.fixture
+def czar():
+    czar = FakeCzar()
+    czar.frames = answer(COLUMNS, ROWS, warnings=["only a warning"])
+    with serving(czar) as czar.endpoint:
+        yield czar
+
+
+@pytest.fixture
+def qserv(czar):
+    def run(*arguments):
+        return CliRunner().invoke(main, arguments, env={"QSERV_CZAR": czar.endpoint})
+
+    return run
+
+
+def test_a_table_for_people(qserv):
+    done = qserv("sql", "SELECT")
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["name", "ra"] in lines
+    assert ["deg"] in lines
+    assert ["Vega", "279.25"] in lines
+    assert ["NULL", "0.125"] in lines
+    assert ["[red]", "NULL"] in lines, "a value is never markup"
+    assert "3 rows in 0.002 s, 2 of 12 chunks" in done.stderr
+    assert "warning: only a warning" in done.stderr
+
+
+def test_csv_and_json_go_to_standard_output(qserv):
+    done = qserv("sql", "--format", "csv", "SELECT")
+    assert done.stdout == '"name","ra"\n"Vega",279.25\n,0.125\n"[red]",\n'
+    done = qserv("sql", "--format", "json", "SELECT")
+    assert json.loads(done.stdout) == [
+        {"name": "Vega", "ra": 279.25},
+        {"name": None, "ra": 0.125},
+        {"name": "[red]", "ra": None},
+    ]
+
+
+def test_a_file_is_written_in_the_format_of_its_name(qserv, tmp_path):
+    assert qserv("sql", "-o", str(tmp_path / "a.parquet"), "SELECT").exit_code == 0
+    table = parquet.read_table(tmp_path / "a.parquet")
+    assert table.to_pydict() == ROWS
+    assert table.schema.field("ra").metadata[b"unit"] == b"deg"
+    assert qserv("sql", "-o", str(tmp_path / "a.csv"), "SELECT").exit_code == 0
+    assert csv.read_csv(tmp_path / "a.csv").num_rows == 3
+
+
+def test_a_broken_answer_leaves_the_file_as_it_was(qserv, czar, tmp_path):
+    kept = tmp_path / "a.csv"
+    kept.write_text("before")
+    del czar.frames[-1]
+    done = qserv("sql", "-o", str(kept), "SELECT")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error Q5004: ")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+def test_explain_prints_the_plan(qserv, czar):
+    assert qserv("sql", "--explain", "SELECT 1").stdout == "the plan of SELECT 1\n"
+    assert czar.requests == []
+
+
+def test_a_query_may_come_from_standard_input(czar):
+    done = CliRunner().invoke(
+        main, ["sql", "--czar", czar.endpoint, "-"], input="SELECT 2"
+    )
+    assert done.exit_code == 0, done.output
+    assert czar.requests[0].text == "SELECT 2"
+
+
+def test_a_users_error_is_one_line_and_status_2(qserv, czar):
+    czar.error = UnknownName("there is no release hop; loaded are: hip")
+    done = qserv("sql", "SELECT")
+    assert done.stderr == "error Q3002: there is no release hop; loaded are: hip\n"
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+def test_a_bug_says_what_to_do(qserv, czar):
+    czar.error = InternalError("this cannot be")
+    done = qserv("sql", "SELECT")
+    assert done.stderr.startswith("error Q9001: [BUG] this cannot be\nplease report")
+    assert done.exit_code == 1
+
+
+def test_nobody_there_is_one_line_and_status_1():
+    done = CliRunner().invoke(main, ["status", "--czar", "127.0.0.1:1"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error Q5001: the czar at 127.0.0.1:1")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_cluster_it_says_how_to_start_one(tmp_path):
+    done = CliRunner().invoke(main, ["status", "--dir", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "qserv up" in done.stderr
+
+
+def test_the_endpoint_file_of_a_directory_is_found(czar, tmp_path):
+    (tmp_path / "endpoint").write_text(czar.endpoint + "\n")
+    done = CliRunner().invoke(main, ["status", "--dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "snapshot 7" in done.stdout
+
+
+def fill(status):
+    status.workers.add(worker_id="w-a", endpoint="h:1", alive=True, chunks=2, threads=1)
+    status.workers.add(worker_id="w-b", endpoint="h:2", seconds_since_seen=9)
+    chunks = [chunk_id(1, pixel) for pixel in range(48)]
+    tables = [
+        pb.TableStatus(
+            name="Object",
+            kind="director",
+            rows=480,
+            size=2_500_000,
+            chunks=48,
+            chunk_ids=chunks,
+            chunk_rows=[10] * 48,
+        ),
+        pb.TableStatus(name="Filter", kind="replicated", rows=4),
+    ]
+    status.releases.add(
+        name="hip", state="published", chunks=48, orders=[1, 2], tables=tables
+    )
+    status.queries.add(query_id="q-9", text="SELECT\n  1", state="running", chunks=4)
+
+
+def test_status_for_people(qserv, czar):
+    fill(czar.status)
+    lines = [" ".join(line.split()) for line in qserv("status").stdout.splitlines()]
+    assert "w-a h:1 alive 2 1" in lines
+    assert "w-b h:2 silent for 9 s 0 0" in lines
+    assert "hip.Object director published 480 2.5 48 of 48 1 to 2" in lines
+    assert any(line.startswith("q-9 running SELECT 1") for line in lines)
+
+
+def test_status_for_programs(qserv, czar):
+    fill(czar.status)
+    status = json.loads(qserv("status", "--json").stdout)
+    assert status["releases"][0]["tables"][0]["chunk_rows"] == [10] * 48
+    assert status["workers"][1]["alive"] is False
+
+
+def test_a_map_is_drawn(qserv, czar, tmp_path):
+    fill(czar.status)
+    done = qserv("map", "hip.Object", "-o", str(tmp_path / "sky.png"))
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "sky.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("table", "says"), [("hip.None", "no table hip.None"), ("hip.Filter", "no chunk")]
+)
+def test_what_cannot_be_drawn_is_said(qserv, czar, table, says):
+    fill(czar.status)
+    done = qserv("map", table)
+    assert done.exit_code == 2
+    assert says in done.stderr
+
+
+def test_load_wants_table_and_files(qserv):
+    done = qserv("load", "mine", "objects.parquet")
+    assert done.exit_code == 2
+    assert "TABLE=FILES" in done.stderr
+
+
+def test_importing_the_command_line_is_cheap():
+    slow = "{'astropy', 'healpy', 'felis', 'grpc', 'duckdb', 'numpy', 'pyarrow'}"
+    code = f"import sys, qserv.cli.main; print({slow} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
