@@ -1,0 +1,81 @@
+"""Manifests on disk: whole, checked, each version once."""
+
+import pytest
+
+from qserv.catalog.snapshot import ManifestEntry, Role
+from qserv.errors import Conflict, CorruptData, InvalidRequest
+from qserv.storage.layout import WorkerDirectory
+from qserv.storage.manifest import Manifest, ManifestStore
+
+
+def entry(role=Role.BASE, chunk=4, name="t1-0", **more):
+    return ManifestEntry(
+        role=role,
+        chunk=chunk,
+        path=f"dr1/Object/{role}/{name}.parquet",
+        rows=10,
+        live_rows=10,
+        size=100,
+        sha256="ab" * 32,
+        **more,
+    )
+
+
+def manifest(version=1, entries=(), chunks=(4, 5), transaction="t1"):
+    return Manifest(
+        "dr1", "Object", version, 1, transaction, tuple(chunks), tuple(entries)
+    )
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return WorkerDirectory(tmp_path)
+
+
+def test_what_was_installed_is_read_back_by_another_process(directory):
+    entries = (
+        entry(bounds={"ra": (0.1, 359.9), "name": ("a", "é")}, offset=0.25),
+        entry(Role.OVERLAP, validity=(3, 7)),
+        entry(Role.INDEX, chunk=2),
+    )
+    made = manifest(entries=entries)
+    ManifestStore(directory).install(made)
+    held = ManifestStore(directory).holding("dr1", "Object", 1)
+    assert held.manifest == made
+    assert held.own == {4: entries[:1]}
+    assert held.overlap == {4: entries[1:2]}
+    assert held.index == {2: entries[2:]}
+    assert held.placed == {4, 5}
+    assert (held.chunks, held.rows, held.size) == (2, 10, 300)
+
+
+def test_older_versions_stay_and_the_newest_is_known(directory):
+    store = ManifestStore(directory)
+    for version in (9, 10, 2):
+        store.install(manifest(version, [entry(name=f"t{version}-0")]))
+    again = ManifestStore(directory)
+    assert [h.manifest.version for h in again.newest()] == [10]
+    assert sorted(h.manifest.version for h in again.all()) == [2, 9, 10]
+    assert again.holding("dr1", "Object", 3) is None
+
+
+def test_a_version_has_one_content_for_ever(directory):
+    store = ManifestStore(directory)
+    store.install(manifest())
+    store.install(manifest())
+    with pytest.raises(Conflict, match=r"version 1 of dr1\.Object has another content"):
+        ManifestStore(directory).install(manifest(transaction="t2"))
+
+
+def test_a_changed_byte_is_noticed(directory):
+    store = ManifestStore(directory)
+    store.install(manifest(entries=[entry()]))
+    path = directory.manifest("dr1", "Object", 1)
+    path.write_bytes(path.read_bytes().replace(b'"chunk": 4', b'"chunk": 5'))
+    with pytest.raises(CorruptData, match=r"dr1/Object/1\.json does not match"):
+        ManifestStore(directory).holding("dr1", "Object", 1)
+
+
+def test_delta_files_are_refused(directory):
+    with pytest.raises(InvalidRequest, match="no delta files yet"):
+        ManifestStore(directory).install(manifest(entries=[entry(Role.DELTA)]))
