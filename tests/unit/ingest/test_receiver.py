@@ -1,0 +1,310 @@
+"""Stage, install, discard: durable, repeatable, whole after a crash anywhere."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from qserv.catalog.snapshot import ManifestEntry, Role
+from qserv.errors import (
+    ChunkMissing,
+    Conflict,
+    CorruptData,
+    InvalidRequest,
+    TaskFailed,
+)
+from qserv.ingest import receiver as module
+from qserv.ingest.receiver import Receiver
+from qserv.storage import layout
+from qserv.storage.layout import WorkerDirectory
+from qserv.storage.manifest import ManifestStore
+from qserv.wire.messages import entry_to_proto
+from qserv.wire.v1 import common_pb2, worker_pb2
+
+CHUNKS = (20, 21, 22)
+
+
+class Crash(BaseException):
+    """The machine went off."""
+
+
+def content(chunk, transaction="t1"):
+    return f"rows of {chunk} by {transaction}".encode() * 1000
+
+
+def entry(chunk, transaction="t1", data=None):
+    data = content(chunk, transaction) if data is None else data
+    return ManifestEntry(
+        role=Role.BASE,
+        chunk=chunk,
+        path=layout.base_path("dr1", "Object", chunk, f"{transaction}-0"),
+        rows=1,
+        live_rows=1,
+        size=len(data),
+        sha256=sha256(data).hexdigest(),
+    )
+
+
+async def parts(made, data, transaction="t1"):
+    header = worker_pb2.StageHeader(
+        transaction=transaction,
+        release="dr1",
+        table="Object",
+        entry=entry_to_proto(made),
+    )
+    yield worker_pb2.StagePart(header=header)
+    for start in range(0, len(data), 7000):
+        yield worker_pb2.StagePart(data=data[start : start + 7000])
+
+
+def install_request(*entries, version=1, transaction="t1"):
+    manifest = common_pb2.Manifest(
+        release="dr1",
+        table="Object",
+        version=version,
+        tree_version=1,
+        entries=map(entry_to_proto, entries),
+        chunks=CHUNKS,
+    )
+    return worker_pb2.InstallRequest(transaction=transaction, manifests=[manifest])
+
+
+class Worker:
+    """A receiver over a directory; made anew it is the worker after a restart."""
+
+    def __init__(self, root):
+        self.directory = WorkerDirectory(root)
+        self.directory.data.mkdir(parents=True, exist_ok=True)
+        self.manifests = ManifestStore(self.directory)
+        self.receiver = Receiver(directory=self.directory, manifests=self.manifests)
+
+    async def stage(self, chunk, transaction="t1", data=None):
+        made = entry(chunk, transaction)
+        data = content(chunk, transaction) if data is None else data
+        return await self.receiver.stage(parts(made, data, transaction))
+
+    async def load(self, transaction="t1", version=1, before=()):
+        for chunk in CHUNKS:
+            await self.stage(chunk, transaction)
+        entries = [*before, *(entry(chunk, transaction) for chunk in CHUNKS)]
+        await self.receiver.install(
+            install_request(*entries, version=version, transaction=transaction)
+        )
+
+    def files(self):
+        data = self.directory.data
+        return {str(p.relative_to(data)) for p in data.rglob("*") if p.is_file()}
+
+    def staged(self):
+        return [p for p in self.directory.staging.rglob("*") if p.is_file()]
+
+    def held(self, version=1):
+        return self.manifests.holding("dr1", "Object", version)
+
+
+@pytest.fixture
+def worker(tmp_path):
+    return Worker(tmp_path)
+
+
+async def test_a_load_is_held_with_its_bytes(worker):
+    reply = await worker.stage(20)
+    assert (reply.size, reply.sha256.hex()) == (entry(20).size, entry(20).sha256)
+    await worker.load()
+    assert worker.files() == {entry(chunk).path for chunk in CHUNKS}
+    assert worker.directory.file(entry(20).path).read_bytes() == content(20)
+    assert worker.staged() == []
+    assert worker.held().placed == set(CHUNKS)
+
+
+async def test_every_call_may_be_repeated(worker):
+    await worker.load()
+    await worker.load()
+    await worker.load()
+    assert worker.files() == {entry(chunk).path for chunk in CHUNKS}
+    assert worker.staged() == []
+
+
+async def test_other_bytes_than_promised_are_refused(worker):
+    with pytest.raises(CorruptData, match="send it again"):
+        await worker.stage(20, data=content(20)[:-1] + b"X")
+    with pytest.raises(CorruptData, match="send it again"):
+        await worker.stage(20, data=content(20)[:-1])
+    assert worker.staged() == []
+
+
+async def test_what_the_disk_turned_into_something_else_is_refused(worker, monkeypatch):
+    def rotten(file):
+        synced(file)
+        with Path(file.name).open("r+b") as disk:
+            disk.write(b"\0")
+
+    synced = module._sync
+    monkeypatch.setattr(module, "_sync", rotten)
+    with pytest.raises(CorruptData, match="send it again"):
+        await worker.stage(20)
+
+
+async def test_a_full_disk_is_told(worker, monkeypatch):
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_sync", full)
+    with pytest.raises(TaskFailed, match=r"cannot keep .*: No space left"):
+        await worker.stage(20)
+    assert worker.staged() == []
+
+
+async def test_a_file_needs_a_header_and_a_path_of_ours(worker):
+    async def headless():
+        yield worker_pb2.StagePart(data=b"x")
+
+    with pytest.raises(InvalidRequest, match="must begin with its header"):
+        await worker.receiver.stage(headless())
+    with pytest.raises(InvalidRequest, match="cannot name"):
+        await worker.stage(20, transaction="../t")
+    message = install_request(entry(20))
+    message.manifests[0].entries[0].path = "../../x.parquet"
+    with pytest.raises(InvalidRequest, match="is not a path of a data file"):
+        await worker.receiver.install(message)
+
+
+async def test_a_file_that_was_never_staged_is_named(worker):
+    await worker.stage(20)
+    with pytest.raises(ChunkMissing, match=r"Npix=5/t1-0\.parquet was never staged"):
+        await worker.receiver.install(install_request(entry(20), entry(21)))
+    assert worker.held() is None
+
+
+async def test_a_file_in_place_never_gets_another_content(worker):
+    await worker.load()
+    other = content(20)[::-1]
+    await worker.receiver.stage(parts(entry(20, data=other), other))
+    with pytest.raises(Conflict, match="is there with another content"):
+        await worker.receiver.install(install_request(entry(20, data=other), version=2))
+    assert worker.directory.file(entry(20).path).read_bytes() == content(20)
+
+
+async def test_discard_forgets_what_was_staged_and_installed_in_vain(worker):
+    await worker.load("t1", 1)
+    await worker.load("t2", 2, before=[entry(chunk) for chunk in CHUNKS])
+    await worker.stage(20, "t2")
+    for _ in range(2):
+        await worker.receiver.discard("t2")
+        assert worker.files() == {entry(chunk).path for chunk in CHUNKS}
+        assert worker.staged() == []
+        assert worker.held(2) is None
+        assert worker.held(1).manifest.entries == tuple(map(entry, CHUNKS))
+
+
+async def test_what_a_later_version_reads_is_not_discarded(worker):
+    await worker.load("t1", 1)
+    await worker.load("t2", 2, before=[entry(chunk) for chunk in CHUNKS])
+    with pytest.raises(Conflict, match="t1 was committed"):
+        await worker.receiver.discard("t1")
+    assert worker.held(1) is not None
+
+
+async def test_after_a_restart_staged_files_count_until_their_load_has_ended(tmp_path):
+    await Worker(tmp_path).stage(20, "open")
+    await Worker(tmp_path).stage(20, "aborted")
+    (tmp_path / "staging" / "open" / ".half").write_bytes(b"half a file")
+    again = Worker(tmp_path)
+    await again.stage(20, "new")
+    await again.receiver.forget_all_but({"open"})
+    await again.receiver.forget_all_but(set())
+    assert again.directory.transactions == {"open", "new"}
+    assert [p.name for p in again.staged() if p.name.startswith(".")] == []
+
+
+STEPS = (
+    (os, "fsync"),
+    (Path, "hardlink_to"),
+    (Path, "mkdir"),
+    (Path, "replace"),
+    (Path, "unlink"),
+    (os, "rmdir"),
+    (os, "unlink"),
+)
+
+
+def crash_at(monkeypatch, step):
+    """Let change number `step` of the disk, and all after it, never happen."""
+    count = 0
+
+    def spoil(real):
+        def change(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count > step:
+                raise Crash
+            return real(*args, **kwargs)
+
+        return change
+
+    for owner, name in STEPS:
+        monkeypatch.setattr(owner, name, spoil(getattr(owner, name)))
+
+
+async def crashes(work, monkeypatch, step):
+    """Tell whether `work` met the crash at `step`; otherwise it is done."""
+    with monkeypatch.context() as patch:
+        crash_at(patch, step)
+        try:
+            await work()
+        except Crash:
+            return True
+    return False
+
+
+async def test_a_crash_anywhere_in_a_load_leaves_the_old_or_the_new(
+    tmp_path, monkeypatch
+):
+    before = [entry(chunk, "t0") for chunk in CHUNKS]
+    step, seen = 0, set()
+    crashed = True
+    while crashed:
+        root = tmp_path / str(step)
+        worker = Worker(root)
+        await worker.load("t0", 1)
+        load = lambda w=worker: w.load("t1", 2, before=before)  # noqa: E731
+        crashed = await crashes(load, monkeypatch, step)
+
+        again = Worker(root)
+        whole = again.held(2)
+        seen.add(whole is not None)
+        for found in filter(None, (again.held(1), whole)):
+            for file in found.manifest.entries:
+                data = again.directory.file(file.path).read_bytes()
+                assert sha256(data).hexdigest() == file.sha256
+        assert again.held(1).manifest.entries == tuple(before)
+
+        await again.load("t1", 2, before=before)
+        assert len(again.held(2).manifest.entries) == 6
+        assert again.staged() == []
+        step += 1
+    assert seen == {False, True}
+    assert step > 20
+
+
+async def test_a_crash_anywhere_in_a_discard_is_finished_by_the_next(
+    tmp_path, monkeypatch
+):
+    step = 0
+    crashed = True
+    while crashed:
+        root = tmp_path / str(step)
+        worker = Worker(root)
+        await worker.load("t0", 1)
+        await worker.load("t1", 2, before=[entry(chunk, "t0") for chunk in CHUNKS])
+        crashed = await crashes(
+            lambda w=worker: w.receiver.discard("t1"), monkeypatch, step
+        )
+        again = Worker(root)
+        await again.receiver.discard("t1")
+        assert again.files() == {entry(chunk, "t0").path for chunk in CHUNKS}
+        assert again.held(2) is None
+        assert again.held(1) is not None
+        step += 1
+    assert step > 3
