@@ -110,10 +110,9 @@ def positions(
     lon, lat = _floats(rows, ra), _floats(rows, dec)
     # A comparison with NaN, which stands for NULL here, is false.
     findings.add(~(np.abs(lat) <= 90), dec, lambda v: f"{_show(v)} is not within ±90")
-    findings.add(
-        ~((lon >= -180) & (lon < 540)), ra, lambda v: f"{_show(v)} is not in [0, 360)"
-    )
-    outside = (lon < 0) | (lon >= 360)
+    sound = (lon >= -180) & (lon < 540)
+    findings.add(~sound, ra, lambda v: f"{_show(v)} is not in [0, 360)")
+    outside = sound & ((lon < 0) | (lon >= 360))
     wrapped = rows.count(outside)
     if any(wrapped):
         rows = _wrap(rows, ra, outside)
@@ -189,11 +188,11 @@ def _floats(rows: Rows, name: str) -> Floats:
 
 def _wrap(rows: Rows, name: str, outside: Flags) -> Rows:
     data, at = rows.data, rows.data.schema.get_field_index(name)
-    field, stored = data.schema.field(at), data.column(name).to_numpy()
-    wrapped = np.where(outside, np.mod(stored, 360.0), stored).astype(stored.dtype)
+    field, angles = data.schema.field(at), data.column(name).to_numpy().copy()
+    angles[outside] = np.mod(angles[outside], 360.0)
     # A tiny negative angle plus 360 rounds to 360 itself.
-    wrapped[outside & (wrapped == 360)] = 0
-    column = pa.array(wrapped, from_pandas=True).cast(field.type)
+    angles[outside & (angles == 360)] = 0
+    column = pa.array(angles, from_pandas=True).cast(field.type)
     return Rows(rows.table, data.set_column(at, field, column), rows.sources)
 
 

@@ -1,0 +1,74 @@
+"""Small tables to load, and the steps of a load without any process."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qserv.catalog.tables import Column, DataType, Table, TableKind
+from qserv.ingest import rows
+from qserv.ingest.locate import Locator
+from qserv.ingest.rows import Rows
+from qserv.wire.codec import arrow_schema
+
+
+def columns(**types):
+    return tuple(Column(name, DataType(kind)) for name, kind in types.items())
+
+
+OBJECT = Table(
+    "Object",
+    TableKind.DIRECTOR,
+    columns(objectId="BIGINT", ra="DOUBLE", dec="DOUBLE", mag="REAL"),
+    key="objectId",
+    position=("ra", "dec"),
+)
+SOURCE = Table(
+    "Source",
+    TableKind.CHILD,
+    columns(sourceId="BIGINT", objectId="BIGINT", ra="DOUBLE", dec="DOUBLE"),
+    key="objectId",
+    director="Object",
+    position=("ra", "dec"),
+)
+FORCED = Table(
+    "ForcedSource",
+    TableKind.CHILD,
+    columns(objectId="BIGINT", flux="DOUBLE"),
+    key="objectId",
+    director="Object",
+)
+FILTER = Table(
+    "Filter", TableKind.REPLICATED, columns(filterId="SMALLINT", name="VARCHAR")
+)
+
+
+def data(table, **values):
+    """Return rows of a table; columns that are not given count from 0."""
+    length = len(next(iter(values.values())))
+    arrays = [values.get(c.name, np.arange(length)) for c in table.columns]
+    schema = arrow_schema(table.columns)
+    return pa.table(
+        [pa.array(a).cast(f.type) for a, f in zip(arrays, schema, strict=True)],
+        schema=schema,
+    )
+
+
+def parquet(path: Path, table, **values) -> Path:
+    """Write rows of a table to a Parquet file."""
+    pq.write_table(data(table, **values), path)
+    return path
+
+
+def gather(table, *paths) -> Rows:
+    """Read files of a table."""
+    return rows.gather(table, paths, seen=lambda *_: None)
+
+
+def located(table, locator=None, **values):
+    """Check rows that never lay in a file, and find their homes."""
+    found = data(table, **values)
+    source = rows.Source(Path("memory"), b"", found.num_rows, 0)
+    locator = locator or Locator(live={}, loaded={})
+    return locator.locate(Rows(table, found, (source,)))[0]

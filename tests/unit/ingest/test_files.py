@@ -1,0 +1,48 @@
+"""Paths, directories and wildcards name the files to load."""
+
+import hashlib
+
+import pytest
+
+from qserv.errors import BadContribution
+from qserv.ingest.files import find, fingerprint
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b.parquet", "a.csv", "deep/c.pq", "_metadata.parquet", "x.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('a"b')
+    return tmp_path
+
+
+def test_what_is_found(tree):
+    def names(*patterns):
+        return [path.name for path in find("T", patterns)]
+
+    assert names(tree) == ["a.csv", "b.parquet", "c.pq"]
+    assert names(tree / "*.csv", tree / "a.csv") == ["a.csv"]
+    assert names(str(tree / "**/*.p*")) == ["_metadata.parquet", "b.parquet", "c.pq"]
+
+
+@pytest.mark.parametrize("pattern", ["none.csv", "*.parq", "empty"])
+def test_nothing_is_an_error(tree, pattern):
+    (tree / "empty").mkdir()
+    with pytest.raises(
+        BadContribution, match=rf"table T: there is no file .*{pattern[1:]}"
+    ):
+        find("T", [tree / pattern])
+
+
+def test_other_files_are_refused(tree):
+    with pytest.raises(BadContribution, match=r"x.txt is neither Parquet nor CSV"):
+        find("T", [tree / "x.txt"])
+
+
+def test_fingerprint(tree):
+    mark = fingerprint(tree / "a.csv")
+    assert mark.sha256 == hashlib.sha256(b'a"b').digest()
+    assert mark.quotes == 1
+    with pytest.raises(BadContribution, match=r"cannot be read"):
+        fingerprint(tree)
