@@ -6,7 +6,10 @@ EXTRAS_test := test
 EXTRAS_dev := dev,docs
 EXTRAS_docs := docs
 
-.PHONY: test check bench docs
+.PHONY: demo test check bench docs
+
+demo: .stamps/demo
+	$(BIN)/python -m qserv.cli.main demo
 
 test: .stamps/test
 	$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/bench -p no:benchmark
@@ -20,6 +23,12 @@ bench: .stamps/test
 docs: .stamps/docs
 	$(BIN)/sphinx-build -q -W --keep-going -j auto docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
+
+.stamps/demo: pyproject.toml | .venv
+	@echo "installing qserv into .venv; the first time takes a minute"
+	$(BIN)/python -m pip install --quiet --editable .
+	@mkdir -p $(@D)
+	@touch $@
 
 # A stamp says that .venv holds what pyproject.toml asks for with those extras.
 .stamps/%: pyproject.toml | .venv

@@ -22,7 +22,7 @@ WHERE CONTAINS(POINT(ra, dec),
       POLYGON(75, -12, 92, -12, 92, 11, 75, 11)) = 1 ORDER BY Hpmag
 
 -- The light curve of Polaris: a join of two tables in one chunk
-SELECT o.objectId, f.name AS band, s.mjd, s.psfFlux, s.psfFluxErr
+SELECT TOP 8 o.objectId, f.name AS band, s.mjd, s.psfFlux, s.psfFluxErr
 FROM hip.Object AS o
 JOIN hip.Source AS s ON s.objectId = o.objectId
 JOIN hip.Filter AS f ON f.filterId = s.filterId

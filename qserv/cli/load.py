@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @click.option("--family", help="Releases that share a chunk tree.  [RELEASE]")
 @click.option("--replicas", type=int, help="Copies of each chunk.  [the czar's]")
 @click.option("--overlap", type=float, help="Overlap radius, arcsec.  [60]")
-@click.option("--leaf-rows", type=int, help="Rows that split a leaf of a new tree.")
+@click.option(
+    "--leaf-rows", type=int, help="Director rows that split a leaf of a new tree."
+)
 @click.option("--leaf-bytes", type=int, help="Bytes that split a leaf of a new tree.")
 @czar_options
 def load(

@@ -105,6 +105,13 @@ def _write_table(result: "Result", file: IO[bytes]) -> None:
         )
 
 
+def touched(result: "Result") -> str:
+    """Return how many chunks a query touches of how many, for people."""
+    if not result.chunks_total:
+        return "no chunk"
+    return f"{result.chunks:,} of {result.chunks_total:,} chunks"
+
+
 def rich_table(rows: pa.Table) -> "Table":
     """Return rows as a table for people: units in the heads, numbers to the right.
 

@@ -79,7 +79,8 @@ def _style_of(output: Path | None) -> str:
 
 
 def _summary(result: "Result") -> str:
-    touched = f"{result.chunks} of {result.chunks_total} chunks"
-    lines = [f"{result.rows} rows in {result.seconds:.3f} s, {touched}"]
+    from qserv.cli.output import touched
+
+    lines = [f"{result.rows} rows in {result.seconds:.3f} s, {touched(result)}"]
     lines += [f"warning: {warning}" for warning in result.warnings]
     return "\n".join(lines)

@@ -141,6 +141,7 @@ class Part:
             with self._starting:
                 if self._stopping.is_set():
                     return
+                _close_pipes(self._process)
                 self._process = self._launch()
             born = time.monotonic()
             self._hear(born + START_DEADLINE)
@@ -187,9 +188,13 @@ class Part:
         if self._thread.is_alive():
             self._thread.join()
         self._sweep()
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
+        _close_pipes(process)
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        pipe.close()
 
 
 def _read_line(process: subprocess.Popen[bytes], deadline: float) -> bytes:
