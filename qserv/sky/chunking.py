@@ -304,8 +304,8 @@ def overlap_hosts(
     """Return beside which chunks each row must be stored, apart from its own.
 
     Complete: every leaf that has a point within the radius (+ 1 mas) of the row, other
-    than the leaf that holds the row, is among its hosts. A host is at most one margin
-    pixel away: about twice the radius, or four times where the orders fall badly.
+    than the leaf that holds the row, is among its hosts. Every host touches the margin
+    pixel that the row lies in (see Notes): it is at most that pixel's extent away.
 
     Parameters
     ----------

@@ -199,11 +199,22 @@ def disc(lon: float, lat: float, radius: float, order: int) -> Pixels:
     Returns
     -------
     array of int64
-        Sorted; healpy's inclusive cover, grown by a border pixel.
+        Sorted.
+
+    Notes
+    -----
+    Up to 90 degrees this is healpy's inclusive cover, grown by a border pixel. Beyond,
+    healpy (1.20) loses whole base pixels, so each pixel is tested: one that touches the
+    disc has its centre within radius and pixel radius.
     """
     import healpy
 
     center = np.stack(unit_vectors(lon, lat))
-    reach = min(math.pi, math.radians(radius + SLACK))
+    reach = math.radians(radius + SLACK)
+    if radius > 90:
+        every = np.arange(12 * 4**order, dtype=np.int64)
+        farthest = math.cos(min(math.pi, reach + math.radians(max_radius(order))))
+        # The tolerance is for the rounding of a cosine near -1.
+        return every[centers(order, every) @ center >= farthest - 1e-15]
     found = healpy.query_disc(2**order, center, reach, inclusive=True, nest=True)
     return grow(order, np.asarray(found, dtype=np.int64))

@@ -226,7 +226,7 @@ def box(lon: float, lat: float, width: float, height: float) -> Polygon:
             "split it"
         )
     center = np.array(_vector(lon, lat))
-    east, north = _axes(center)
+    east, north = _axes(center, math.radians(lon))
     u = math.tan(math.radians(width / 2)) * east
     v = math.tan(math.radians(height / 2)) * north
     corners = [center + i * u + j * v for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
@@ -287,7 +287,7 @@ def _frame_of(corners: Floats) -> Frame:
             f"a polygon whose vertices lie more than {_WIDEST:.0f} degrees from its "
             "centre is not answered yet: split it"
         )
-    east, north = _axes(center)
+    east, north = _axes(center, math.atan2(center[1], center[0]))
     plane = zip(corners @ east / w, corners @ north / w, strict=True)
     return (
         _tuple(center),
@@ -302,9 +302,8 @@ def _tuple(vector: Floats) -> Vector:
     return x, y, z
 
 
-def _axes(center: Floats) -> tuple[Floats, Floats]:
-    """Return the directions east and north at a centre; at a pole, of longitude 0."""
-    turn = math.atan2(center[1], center[0])
+def _axes(center: Floats, turn: float) -> tuple[Floats, Floats]:
+    """Return the directions east and north at a centre of that longitude (radians)."""
     east = np.array([-math.sin(turn), math.cos(turn), 0.0])
     return east, np.cross(center, east)
 
