@@ -19,6 +19,10 @@ class Sky:
     files: dict[str, Path]
     plain: duckdb.DuckDBPyConnection
 
+    def answer(self, query: str) -> list[tuple]:
+        """Return the rows that plain DuckDB answers."""
+        return self.plain.execute(query).fetchall()
+
     def load(self, db, release="sky", **options):
         """Load it all into a cluster."""
         tables = tuple(self.survey.tables.values())

@@ -100,7 +100,7 @@ def test_each_worker_holds_a_share(confined_cluster, directories):
 def test_answers_are_exact(confined_cluster, sky, query, batch_chunks):
     found = confined_cluster.query(query, batch_chunks=batch_chunks).to_arrow()
     rows = [tuple(row.values()) for row in found.to_pylist()]
-    expected = sky.plain.execute(query).fetchall()
+    expected = sky.answer(query)
     assert sorted(rows, key=repr) == sorted(expected, key=repr)
 
 

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from pyarrow import csv
 from support.processes import Program, alive, descendants, until
 
 import qserv
@@ -40,14 +41,14 @@ def test_what_was_loaded_is_there_again(sky, tmp_path):
         sky.load(db)
     with qserv.LocalCluster(directory=tmp_path) as db:
         (row,) = db.query(query).to_arrow().to_pylist()
-    assert tuple(row.values()) == sky.plain.execute(query).fetchone()
+    assert [tuple(row.values())] == sky.answer(query)
 
 
 def test_two_clusters_on_one_machine_do_not_collide(sky, tmp_path):
     query = "SELECT SUM(objectId) AS s FROM sky.Object"
     few = "SELECT objectId, ra, dec FROM sky.Object LIMIT 10"
     other = tmp_path / "few.csv"
-    sky.plain.sql(few).write_csv(str(other))
+    csv.write_csv(sky.plain.sql(few).to_arrow_table(), other)
     with (
         qserv.LocalCluster(1, tmp_path / "a") as one,
         qserv.LocalCluster(1, tmp_path / "b") as two,
@@ -58,9 +59,9 @@ def test_two_clusters_on_one_machine_do_not_collide(sky, tmp_path):
             "tables:\n  Object: {kind: director, key: objectId, position: [ra, dec]}\n"
         )
         two.load("sky", {"Object": other}, schema=sidecar)
-        found = [db.query(query).to_arrow()["s"].to_pylist() for db in (one, two)]
+        found = [db.query(query).to_arrow()["s"][0].as_py() for db in (one, two)]
     queries = (query, f"SELECT SUM(objectId) FROM ({few})")
-    assert found == [list(sky.plain.execute(q).fetchone()) for q in queries]
+    assert found == [sky.answer(q)[0][0] for q in queries]
 
 
 def test_a_directory_has_one_cluster(tmp_path):

@@ -39,7 +39,7 @@ def test_rows_that_came_before_the_error_are_right(dying, sky, batch_chunks):
     assert isinstance(error, ClusterError), error
     assert not result.complete
     assert len(rows) == len(set(rows))
-    assert set(rows) < set(sky.plain.execute(QUERY).fetchall())
+    assert set(rows) < set(sky.answer(QUERY))
 
 
 def test_a_merged_answer_is_none_at_all(dying):
@@ -54,4 +54,4 @@ def test_the_worker_starts_again_and_the_cluster_answers_again(dying, sky):
     until(lambda: dying.cluster.processes.get(VICTIM, before) != before)
     dying.cluster.wait_whole()
     rows = dying.query(QUERY).to_pandas().itertuples(index=False, name=None)
-    assert sorted(rows) == sorted(sky.plain.execute(QUERY).fetchall())
+    assert sorted(rows) == sorted(sky.answer(QUERY))
