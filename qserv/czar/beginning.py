@@ -87,7 +87,7 @@ class Target:
     tables
         As the catalog knows them, or will.
     existing
-        Those that have rows already.
+        Those of them, and of the directors that they name, that are live already.
     """
 
     release: str
@@ -122,10 +122,16 @@ def target(asked: Beginning, snapshot: Snapshot, *, replicas: int) -> Target:
         release=release.name if release else asked.release,
         layout=_layout(asked, snapshot, replicas),
         tables=tables,
-        existing=tuple(
-            known[table.name.lower()] for table in tables if table.name.lower() in known
-        ),
+        existing=_existing(tables, known),
     )
+
+
+def _existing(
+    tables: tuple[Table, ...], known: Mapping[str, TableVersion]
+) -> tuple[TableVersion, ...]:
+    names = [table.name.lower() for table in tables]
+    names += [table.director.lower() for table in tables if table.director]
+    return tuple(known[name] for name in dict.fromkeys(names) if name in known)
 
 
 def _check_names(asked: Beginning) -> None:

@@ -1,0 +1,122 @@
+"""Workers that do what a test tells them to, over real gRPC, in the test's own loop."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import grpc
+import pyarrow as pa
+
+from qserv.catalog.tables import Column, DataType
+from qserv.wire.channel import start_server
+from qserv.wire.codec import Digest, arrow_schema
+from qserv.wire.v1 import worker_pb2 as pb
+from qserv.wire.v1.worker_pb2_grpc import WorkerServicer, add_WorkerServicer_to_server
+
+COLUMNS = (Column("chunk", DataType.BIGINT), Column("n", DataType.BIGINT))
+SCHEMA = arrow_schema(COLUMNS)
+ROWS = 3
+"""Rows that a fake worker has in each chunk: (chunk, 0), (chunk, 1), (chunk, 2)."""
+
+
+class FakeWorker(WorkerServicer):
+    """Answers each chunk as a batch of its own, unless `trouble` says otherwise.
+
+    `trouble` is a word, or an error to raise: "dies" in the open batch of its second
+    chunk, "damages" the first batch, "loses a row" of it, "hangs", "ends early".
+    """
+
+    def __init__(self, worker_id):
+        self.id = worker_id
+        self.trouble = None
+        self.tasks = []
+        self.installed = []
+        self.discarded = []
+        self.lookups = []
+        self.homes = {}
+        self.hangs = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def RunTask(self, request, context):
+        self.tasks.append(request)
+        if isinstance(self.trouble, Exception):
+            raise self.trouble
+        if self.trouble == "hangs":
+            await self.hang()
+        if self.trouble == "ends early":
+            return
+        for number, chunk in enumerate(request.chunks):
+            data = rows(chunk)
+            if self.trouble == "loses a row" and number == 0:
+                data = data.slice(1)
+            message = bytes(data.serialize())
+            yield frame(request, data=pb.Data(batch=number, record_batch=message))
+            if self.trouble == "dies" and number == 1:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            digest = Digest()
+            digest.update(message)
+            if self.trouble == "damages" and number == 0:
+                digest.update(b"x")
+            end = pb.BatchEnd(
+                batch=number,
+                chunks=[chunk],
+                file_parts=[-1],
+                rows=ROWS,
+                digest=digest.value(),
+                counters=pb.Counters(bytes_scanned=100),
+            )
+            yield frame(request, batch_end=end)
+        yield frame(request, task_end=pb.TaskEnd(batches=len(request.chunks)))
+
+    async def hang(self):
+        self.hangs.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+
+    async def LookupKeys(self, request, context):
+        self.lookups.append(request)
+        if isinstance(self.trouble, Exception):
+            raise self.trouble
+        keys = request.keys.integers
+        return pb.LookupReply(homes=[self.homes.get(key, -1) for key in keys])
+
+    async def Install(self, request, context):
+        if isinstance(self.trouble, Exception):
+            raise self.trouble
+        self.installed.append(request)
+        return pb.InstallReply()
+
+    async def Discard(self, request, context):
+        self.discarded.append(request.transaction)
+        return pb.DiscardReply()
+
+
+def frame(task, **part):
+    return pb.TaskFrame(attempt=task.attempt, **part)
+
+
+def rows(chunk):
+    numbers = pa.array(range(ROWS), pa.int64())
+    chunks = pa.array([chunk] * ROWS, pa.int64())
+    return pa.RecordBatch.from_arrays([chunks, numbers], schema=SCHEMA)
+
+
+@asynccontextmanager
+async def joined(members, *names):
+    """Serve fake workers that have joined; gives them by name."""
+    workers, servers = {}, []
+    for name in names:
+        workers[name] = FakeWorker(name)
+        server, port = await start_server(
+            "127.0.0.1",
+            0,
+            lambda s, w=workers[name]: add_WorkerServicer_to_server(w, s),
+        )
+        servers.append(server)
+        await members.join(name, f"127.0.0.1:{port}", 1)
+    try:
+        yield workers
+    finally:
+        for server in servers:
+            await server.stop(None)

@@ -1,0 +1,154 @@
+"""The metadata: whole or not at all, for ever, and never of two czars."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from support import metadata
+
+from qserv import sqltext
+from qserv.catalog import database
+from qserv.catalog.database import FILE, Database
+from qserv.catalog.publication import Load
+from qserv.catalog.snapshot import IndexShard
+from qserv.catalog.store import Store
+from qserv.errors import Conflict, InvalidRequest, UnknownName
+
+
+@pytest.fixture
+def store(tmp_path):
+    with closing(Store.open(tmp_path)) as opened:
+        yield opened
+
+
+def test_a_publication_shows_in_the_next_snapshot_whole(store):
+    assert store.snapshot().releases == {}
+
+    snapshot = metadata.publish(store)
+
+    assert snapshot is store.snapshot()
+    layout = metadata.family()
+    family = snapshot.family("HIP")
+    assert (family.tree, family.replicas) == (layout.tree, layout.replicas)
+    assert (family.overlap, family.leaf_rows) == (layout.overlap, layout.leaf_rows)
+    version = snapshot.table("hip", "object")
+    assert version.table == metadata.OBJECT
+    assert version.rows == 20
+    assert version.offset == 0.5
+    assert metadata.chunks_of(version.statistics) == {4: [10, 1300], 5: [10, 1000]}
+    assert version.index == (IndexShard(0, 1, 1000, layout.replicas[4]),)
+    source = snapshot.table("hip", "Source")
+    assert (source.table, source.rows, source.offset) == (metadata.SOURCE, 50, None)
+    copied = snapshot.table("hip", "Filter").statistics
+    assert metadata.chunks_of(copied) == {0: [6, 600]}
+
+
+def test_all_of_it_survives_a_restart(store, tmp_path):
+    before = metadata.publish(store)
+    store.close()
+
+    with closing(Store.open(tmp_path)) as again:
+        assert again.cluster_id == store.cluster_id
+        assert again.epoch == store.epoch + 1
+        after = again.snapshot()
+    assert after.id == before.id
+    assert after.families == before.families
+    assert after.table("hip", "Object").table == metadata.OBJECT
+
+
+def test_an_older_snapshot_stays_as_it_was(store):
+    first = metadata.publish(store)
+    layout = metadata.family()
+    second = metadata.publish(
+        store, "load-2", files=metadata.files("load-2", layout, version=2)
+    )
+
+    assert (first.id, second.id) == (1, 2)
+    assert second.table("hip", "Object").rows == 40
+    assert [shard.shard for shard in second.table("hip", "Object").index] == [0, 1]
+    then = store.snapshot(1)
+    assert then.table("hip", "Object").rows == 20
+    assert then.table("hip", "Object").manifest_version == 1
+    assert store.snapshot(0).releases == {}
+    with pytest.raises(UnknownName, match="no snapshot 3; the newest is 2"):
+        store.snapshot(3)
+
+
+def test_a_publication_that_fails_half_way_leaves_nothing(store, tmp_path):
+    metadata.publish(store)
+
+    with pytest.raises(sa.exc.IntegrityError):
+        # Its paths exist already, which is noticed after releases and trees.
+        metadata.publish(
+            store,
+            "load-2",
+            release="other",
+            layout=replace(metadata.family(), name="other"),
+            files=metadata.files("load-1", metadata.family(), version=2),
+        )
+
+    assert set(store.snapshot().releases) == {"hip"}
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        assert file.execute("SELECT name FROM family").fetchall() == [("hip",)]
+        assert file.execute("SELECT MAX(id) FROM snapshot").fetchone() == (1,)
+    # Its number is spent: a worker may have installed it.
+    assert store.allocate() == 3
+
+
+def test_without_the_transaction_half_a_publication_would_show(store):
+    metadata.publish(store)
+    sa.event.remove(store._database.engine, "begin", database._on_begin)
+
+    with pytest.raises(sa.exc.IntegrityError):
+        metadata.publish(
+            store,
+            "load-2",
+            release="other",
+            layout=replace(metadata.family(), name="other"),
+            files=metadata.files("load-1", metadata.family(), version=2),
+        )
+
+    with store._database.begin() as connection:
+        names = connection.exec_driver_sql("SELECT name FROM family").scalars().all()
+    assert names == ["hip", "other"]
+
+
+def test_a_load_left_unfinished_is_aborted_at_the_next_start(store, tmp_path):
+    store.join("w1", "127.0.0.1:1")
+    store.begin(Load("load-1", "hip", "hip", "me", ""))
+    store.close()
+
+    with closing(Store.open(tmp_path)) as again:
+        assert again.discards("w1") == ("load-1",)
+        again.discarded("load-1", "w1")
+        assert again.discards("w1") == ()
+    with closing(Store.open(tmp_path)) as once_more:
+        assert once_more.discards("w1") == ()
+
+
+def test_two_czars_never_share_a_directory(store, tmp_path):
+    with pytest.raises(Conflict, match=str(tmp_path)):
+        Store.open(tmp_path)
+    store.close()
+    Store.open(tmp_path).close()
+
+
+def test_metadata_of_a_newer_qserv_is_refused(tmp_path):
+    newer = [*sqltext.migrations(), (2, "CREATE TABLE more (id BIGINT);\n")]
+    Database(tmp_path, migrations=lambda: newer).close()
+
+    with pytest.raises(InvalidRequest, match="format 2, but this qserv knows 1"):
+        Store.open(tmp_path)
+    # The refusal gave the lock back.
+    Database(tmp_path, migrations=lambda: newer).close()
+
+
+def test_a_migration_that_fails_leaves_the_format_as_it_was(store, tmp_path):
+    store.close()
+    broken = "CREATE TABLE more (id BIGINT);\nCREATE TABLE more (id BIGINT);\n"
+    scripts = [*sqltext.migrations(), (2, broken)]
+    with pytest.raises(sa.exc.OperationalError):
+        Database(tmp_path, migrations=lambda: scripts)
+    Store.open(tmp_path).close()

@@ -1,0 +1,279 @@
+"""Loads: visible whole or not at all, one a family, forgotten where they fail."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from support import metadata
+
+from qserv.catalog.publication import Contribution
+from qserv.catalog.snapshot import EVERYWHERE, Role
+from qserv.czar.beginning import Beginning
+from qserv.czar.installation import Installation
+from qserv.czar.loads import Loads
+from qserv.errors import (
+    Conflict,
+    InvalidRequest,
+    TaskFailed,
+    UnknownName,
+    WorkerUnavailable,
+)
+from qserv.ingest.transaction import StagedFile
+
+TABLES = (metadata.OBJECT, metadata.SOURCE, metadata.FILTER)
+ROWS = {"Object": 20, "Source": 50, "Filter": 6}
+
+
+@pytest.fixture
+def installation(store, members):
+    return Installation(store=store, members=members)
+
+
+@pytest.fixture
+async def loads(store, members, workers, installation, clock):
+    made = Loads(
+        store=store,
+        members=members,
+        installation=installation,
+        replicas=1,
+        patience=60,
+        clock=clock,
+    )
+    yield made
+    await made.close()
+
+
+def asked(**changes):
+    return replace(Beginning("hip", TABLES, leaf_rows=1000), **changes)
+
+
+async def staged(loads, **changes):
+    """Take a load to where it may commit; return its id and what was placed."""
+    number, target = await loads.begin(asked(**changes))
+    tree = () if target.layout.existing else metadata.TREE.chunks.tolist()
+    placed = loads.place(number, tree, 1)
+    at = placed.family.replicas | {-1: placed.shards[placed.first_shard]}
+    files = []
+    for file in metadata.files(number, placed.family, placed.first_shard + 1):
+        index = file.entry.role is Role.INDEX
+        entry = replace(file.entry, validity=(1, None))
+        holders = frozenset(at[-1 if index else entry.chunk])
+        files.append(StagedFile(file.table.upper(), entry, holders))
+    read = Contribution("object", "objects.parquet", "cd" * 32, 20, 1, 2)
+    loads.contribute(number, [read], files)
+    loads.contribute(number, [read], files)
+    return number, placed
+
+
+async def test_a_commit_installs_everywhere_and_shows_everything(loads, store, workers):
+    number, placed = await staged(loads)
+    assert store.snapshot().releases == {}
+    assert loads.open == (number,)
+
+    assert await loads.commit(number, ROWS) == 1
+
+    snapshot = store.snapshot()
+    assert {t: snapshot.table("hip", t).rows for t in ROWS} == ROWS
+    assert snapshot.family("hip").replicas == placed.family.replicas
+    assert loads.open == ()
+    for name, worker in workers.items():
+        (request,) = worker.installed
+        manifests = {manifest.table: manifest for manifest in request.manifests}
+        assert {m.version for m in manifests.values()} == {1}
+        mine = [c for c, held in placed.family.replicas.items() if name in held and c]
+        assert list(manifests["Object"].chunks) == mine
+        assert list(manifests["Source"].chunks) == mine
+        assert list(manifests["Filter"].chunks) == [EVERYWHERE]
+        assert [entry.chunk for entry in manifests["Filter"].entries] == [EVERYWHERE]
+    kept = [
+        entry.path.split("/")[1]
+        for worker in workers.values()
+        for entry in worker.installed[0].manifests[0].entries
+    ]
+    assert sorted(kept) == ["i0", "o4", "o5", "v4"]
+    # The loader may not have heard of it.
+    assert await loads.commit(number, ROWS) == 1
+
+
+async def test_a_second_load_joins_the_first(loads, store, workers):
+    first, placed = await staged(loads)
+    await loads.commit(first, ROWS)
+    # Names are matched in any case, what the family has need not be said again.
+    second, again = await staged(loads, release="HIP", leaf_rows=None)
+    assert again.first_shard == 1
+    assert again.family == placed.family
+
+    assert await loads.commit(second, ROWS) == 2
+
+    assert store.snapshot().table("hip", "Object").rows == 40
+    assert store.snapshot(1).table("hip", "Object").rows == 20
+    entries = [
+        entry
+        for worker in workers.values()
+        for entry in worker.installed[1].manifests[0].entries
+    ]
+    assert sorted((e.path.split("/")[1], e.valid_from) for e in entries) == [
+        *(("i0", 1), ("i0", 2), ("o4", 1), ("o4", 2)),
+        *(("o5", 1), ("o5", 2), ("v4", 1), ("v4", 2)),
+    ]
+
+
+async def test_a_worker_that_cannot_install_leaves_everything_as_it_was(
+    loads, store, workers
+):
+    number, _ = await staged(loads)
+    workers["w2"].trouble = TaskFailed("disk full")
+
+    with pytest.raises(TaskFailed, match="disk full"):
+        await loads.commit(number, ROWS)
+
+    assert store.snapshot().releases == {}
+    assert {name: w.discarded for name, w in workers.items()} == {
+        name: [number] for name in workers
+    }
+    with pytest.raises(Conflict, match=r"aborted.*disk full"):
+        await loads.commit(number, ROWS)
+    workers["w2"].trouble = None
+    other, _ = await staged(loads)
+    # The number of the failed commit is not used again.
+    assert await loads.commit(other, ROWS) == 2
+
+
+async def test_a_commit_that_cannot_be_written_is_discarded(
+    loads, store, workers, monkeypatch
+):
+    def full(publication):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(store, "publish", full)
+    number, _ = await staged(loads)
+    with pytest.raises(OSError, match="no space"):
+        await loads.commit(number, ROWS)
+    assert all(worker.discarded == [number] for worker in workers.values())
+    assert store.snapshot().releases == {}
+
+
+async def test_missing_rows_are_refused_and_may_still_come(loads):
+    number, _ = await staged(loads)
+    with pytest.raises(InvalidRequest, match="Object has 20 contributed rows, not 21"):
+        await loads.commit(number, ROWS | {"Object": 21})
+    assert await loads.commit(number, ROWS) == 1
+
+
+async def test_a_commit_goes_on_when_its_loader_goes_away(loads, store):
+    number, _ = await staged(loads)
+    commit = asyncio.create_task(loads.commit(number, ROWS))
+    while not loads._commits:
+        await asyncio.sleep(0)
+    commit.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await commit
+    await loads.close()
+    assert store.snapshot().table("hip", "Object").rows == 20
+
+
+async def test_an_abort_is_forgotten_everywhere_even_by_who_was_away(
+    loads, store, members, workers, installation, clock
+):
+    number, _ = await staged(loads)
+    endpoint = members.get("w3").endpoint
+    members.lost("w3", WorkerUnavailable("away"))
+
+    await loads.abort(number, "Ctrl-C")
+    await loads.abort(number, "Ctrl-C")
+
+    assert workers["w1"].discarded == [number]
+    assert workers["w3"].discarded == []
+    assert store.discards("w3") == (number,)
+    await members.join("w3", endpoint, 1)
+    await installation.forget(["w3"])
+    assert workers["w3"].discarded == [number]
+    assert store.discards("w3") == ()
+
+
+async def test_one_load_a_family_until_its_loader_falls_silent(loads, clock):
+    number, _ = await staged(loads)
+    with pytest.raises(Conflict, match=number):
+        await loads.begin(asked(release="other", family="HIP"))
+    clock.now += 61
+    other, _ = await loads.begin(asked())
+    assert loads.open == (other,)
+    with pytest.raises(Conflict, match="was silent for 61 s"):
+        loads.contribute(number, [], [])
+
+
+async def test_a_new_family_needs_as_many_workers_as_replicas(loads, members, store):
+    number, _ = await loads.begin(asked(replicas=4))
+    with pytest.raises(WorkerUnavailable, match="4 replicas"):
+        loads.place(number, metadata.TREE.chunks.tolist(), 1)
+    await loads.abort(number, "too few")
+
+    number, placed = await staged(loads, replicas=2)
+    await loads.commit(number, ROWS)
+    assert {len(w) for c, w in placed.family.replicas.items() if c} == {2}
+    assert placed.family.replicas[EVERYWHERE] == ("w1", "w2", "w3")
+    number, _ = await loads.begin(asked())
+    members.lost("w2", WorkerUnavailable("away"))
+    with pytest.raises(WorkerUnavailable, match="workers w2 hold chunks"):
+        loads.place(number, (), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"release": "no spaces"}, "release 'no spaces'"),
+        ({"tables": ()}, "at least one table"),
+        ({"tables": (metadata.SOURCE,)}, "its director Object is no director"),
+        ({"overlap": -1.0}, "overlap must be 0 to 90"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_at_the_beginning(loads, changes, text):
+    with pytest.raises(InvalidRequest, match=text):
+        await loads.begin(asked(**changes))
+    assert loads.open == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"family": "other"}, "release hip belongs to family hip, not other"),
+        ({"overlap": 0.5}, "has overlap 0.0166667 since its first load, not 0.5"),
+        ({"replicas": 2}, "has replicas 1 since"),
+        (
+            {"tables": (replace(metadata.OBJECT, key="ra"),)},
+            "hip.Object exists with key objectid, not ra",
+        ),
+        (
+            {"tables": (replace(metadata.FILTER, columns=()),)},
+            "hip.Filter exists with 1 columns, not 0",
+        ),
+    ],
+)
+async def test_a_later_load_fits_what_there_is(loads, changes, text):
+    number, _ = await staged(loads)
+    await loads.commit(number, ROWS)
+    with pytest.raises(InvalidRequest, match=text):
+        await loads.begin(asked(**changes))
+
+
+async def test_a_tree_that_is_none_or_another_is_refused(loads):
+    number, _ = await loads.begin(asked())
+    with pytest.raises(InvalidRequest, match="not a tree"):
+        loads.place(number, [4, 5], 1)
+    deep = [4 * 4**11 + pixel for pixel in range(4)]
+    with pytest.raises(InvalidRequest):
+        loads.place(number, deep, 1)
+    await loads.abort(number, "no tree")
+
+    number, _ = await staged(loads)
+    await loads.commit(number, ROWS)
+    number, _ = await loads.begin(asked())
+    with pytest.raises(InvalidRequest, match="the loader sent another"):
+        loads.place(number, [4, 5], 1)
+
+
+async def test_nobody_knows_a_load_that_never_was(loads, store):
+    with pytest.raises(Conflict, match="there is no load x"):
+        loads.contribute("x", [], [])
+    with pytest.raises(UnknownName):
+        store.snapshot().table("hip", "Object")

@@ -1,0 +1,44 @@
+"""Members: who is alive, and who is told when somebody is not."""
+
+import pytest
+
+from qserv.errors import InvalidRequest, WorkerUnavailable
+
+
+async def test_a_worker_gets_a_name_once_and_keeps_it(members, store):
+    name, fresh = await members.join("", "127.0.0.1:1", 2)
+    assert name
+    assert fresh
+    assert await members.join(name, "127.0.0.1:1", 2) == (name, False)
+    assert (members.get(name).endpoint, members.get(name).threads) == ("127.0.0.1:1", 2)
+    with pytest.raises(InvalidRequest, match="host:port"):
+        await members.join("", "", 2)
+
+
+async def test_silence_is_death_until_the_next_sign_of_life(members, clock):
+    lost = []
+    with members.watching(lambda worker, error: lost.append((worker, error.text))):
+        await members.join("w1", "127.0.0.1:1", 1)
+        clock.now += 3.9
+        await members.join("w2", "127.0.0.1:2", 1)
+        members.check()
+        assert lost == []
+        clock.now += 0.2
+        members.check()
+        members.check()
+        assert [worker for worker, _ in lost] == ["w1"]
+        assert "no sign of life for 4.1 s" in lost[0][1]
+        assert set(members.alive) == {"w2"}
+        with pytest.raises(WorkerUnavailable, match="w1 is not alive"):
+            members.get("w1")
+        assert await members.join("w1", "127.0.0.1:1", 1) == ("w1", True)
+        assert set(members.alive) == {"w1", "w2"}
+
+
+async def test_a_worker_that_moves_is_told_of(members):
+    lost = []
+    await members.join("w1", "127.0.0.1:1", 1)
+    with members.watching(lambda worker, error: lost.append(worker)):
+        assert await members.join("w1", "127.0.0.1:9", 1) == ("w1", True)
+    assert lost == ["w1"]
+    assert members.get("w1").endpoint == "127.0.0.1:9"

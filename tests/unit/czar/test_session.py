@@ -1,0 +1,260 @@
+"""A session: header, rows, trailer; limits exact to the row; stops when told to."""
+
+import asyncio
+from contextlib import aclosing, closing
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support import metadata
+from support.fake_worker import COLUMNS, ROWS, SCHEMA
+
+from qserv.catalog.snapshot import EVERYWHERE
+from qserv.catalog.tables import Column, DataType
+from qserv.czar.merge import Merge
+from qserv.czar.preparation import Preparation
+from qserv.czar.queries import Queries
+from qserv.czar.results import Header, Progress, Request, Trailer
+from qserv.czar.session import Session
+from qserv.errors import Cancelled, ChunkMissing, Conflict, DeadlineExceeded
+from qserv.plan.plan import (
+    Extent,
+    Fragment,
+    KeyRestrictor,
+    Plan,
+    Residual,
+    Route,
+    ScanClass,
+    ScanSource,
+)
+from qserv.wire.codec import Digest, decode_batch, decode_schema
+
+SUM = (Column("total", DataType.BIGINT, unit="ct"),)
+
+
+class Planning:
+    """Plans what a test says, whatever the text; remembers the homes."""
+
+    def __init__(self):
+        self.fragment = fragment()
+        self.residual = None
+        self.columns = COLUMNS
+        self.chunks = [4, 5, 6, 7]
+        self.homes = None
+
+    def plan(self, text, snapshot, *, language, default_release):
+        return Plan(
+            query=text,
+            snapshot=snapshot.id,
+            release="hip",
+            family="hip",
+            tree_version=1,
+            fragment=self.fragment,
+            residual=self.residual,
+            columns=self.columns,
+            scan_class=ScanClass.SCAN,
+        )
+
+    def route(self, plan, snapshot, homes):
+        self.homes = homes
+        chunks = np.array(self.chunks, np.int64)
+        return Route(chunks, 12, 0, 0, np.ones_like(chunks))
+
+    def explain(self, plan, route):
+        return f"{len(route.chunks)} of {route.of} chunks"
+
+
+def fragment(**changes):
+    source = ScanSource("hip", "Object", 1, Extent.OWN, COLUMNS)
+    return replace(Fragment("SELECT …", (), (source,), COLUMNS), **changes)
+
+
+@pytest.fixture
+def planning():
+    return Planning()
+
+
+@pytest.fixture
+def timeout():
+    return 60.0
+
+
+@pytest.fixture
+async def session(store, members, workers, executive, planning, tmp_path, timeout):
+    metadata.publish(store)
+    merge = Merge(directory=tmp_path / "spill", threads=1, memory=2**28)
+    with closing(merge):
+        yield Session(
+            preparation=Preparation(
+                store=store, members=members, planning=planning, max_rows=None
+            ),
+            members=members,
+            executive=executive,
+            merge=merge,
+            queries=Queries(timeout=timeout),
+            epoch=1,
+        )
+
+
+async def frames(session, **request):
+    async with aclosing(session.query(Request("SELECT …", **request))) as answer:
+        return [frame async for frame in answer if not isinstance(frame, Progress)]
+
+
+async def ask(session, **request):
+    """Return header, table and trailer of an answer, its digest checked."""
+    header, *data, trailer = await frames(session, **request)
+    assert isinstance(header, Header)
+    assert isinstance(trailer, Trailer)
+    digest = Digest()
+    for message in data:
+        digest.update(message)
+    assert digest.value() == trailer.digest
+    schema = decode_schema(header.schema)
+    batches = [decode_batch(message, schema) for message in data]
+    table = pa.Table.from_batches(batches, schema)
+    assert table.num_rows == trailer.rows
+    return header, table, trailer
+
+
+async def test_a_plan_without_residual_streams_through(session):
+    header, table, trailer = await ask(session, query_id="mine")
+    assert (header.query_id, header.release, header.snapshot) == ("mine", "hip", 1)
+    assert (header.chunks, header.chunks_total) == (4, 12)
+    assert sorted(table["chunk"].to_pylist()) == sorted([4, 5, 6, 7] * ROWS)
+    assert not trailer.overflow
+    assert trailer.bytes_scanned == 400
+    assert trailer.steps.keys() == {"plan", "route", "execute"}
+    assert session.running == ()
+
+
+async def test_a_residual_runs_once_over_all_rows(session, planning):
+    planning.residual = Residual("SELECT SUM(chunk) + $1::INT FROM partials", ("1",))
+    planning.columns = SUM
+    header, table, trailer = await ask(session)
+    assert table.to_pydict() == {"total": [(4 + 5 + 6 + 7) * ROWS + 1]}
+    assert decode_schema(header.schema).field("total").metadata == {b"unit": b"ct"}
+    assert trailer.steps.keys() == {"plan", "route", "execute", "merge"}
+
+
+async def test_a_plan_may_read_nothing(session, planning, workers):
+    planning.fragment, planning.chunks = None, []
+    planning.residual, planning.columns = Residual("SELECT 7::BIGINT AS total"), SUM
+    _, table, _ = await ask(session)
+    assert table.to_pydict() == {"total": [7]}
+    assert not any(worker.tasks for worker in workers.values())
+
+
+async def test_an_empty_answer_is_typed(session, planning):
+    planning.chunks = []
+    header, table, trailer = await ask(session)
+    assert decode_schema(header.schema).equals(SCHEMA)
+    assert (table.num_rows, trailer.attempts) == (0, 0)
+
+    planning.residual = Residual("SELECT * FROM partials")
+    assert (await ask(session))[1].num_rows == 0
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("most", [0, 1, 3, 5, 11, 12, 13])
+async def test_max_rows_cuts_exactly_and_says_so(session, planning, merged, most):
+    planning.residual = Residual("SELECT * FROM partials") if merged else None
+    _, table, trailer = await ask(session, max_rows=most)
+    assert table.num_rows == min(most, 4 * ROWS)
+    assert trailer.overflow == (most < 4 * ROWS)
+    assert bool(trailer.warnings) == trailer.overflow
+
+
+async def test_a_limit_of_the_query_is_no_overflow(session, planning, workers):
+    planning.fragment = fragment(limit=4)
+    _, table, trailer = await ask(session)
+    assert (table.num_rows, trailer.overflow) == (4, False)
+    sent = [task for worker in workers.values() for task in worker.tasks]
+    assert {task.limit for task in sent} == {4}
+    assert (await ask(session, max_rows=4))[2].overflow is False
+    assert (await ask(session, max_rows=3))[2].overflow is True
+
+
+async def test_replicated_tables_alone_are_asked_of_one_worker(
+    session, planning, workers
+):
+    planning.fragment, planning.chunks = fragment(once=True), [EVERYWHERE]
+    _, table, _ = await ask(session)
+    assert table.num_rows == ROWS
+    assert sum(len(worker.tasks) for worker in workers.values()) == 1
+
+
+async def test_keys_are_resolved_by_the_shards_that_may_hold_them(
+    session, planning, workers
+):
+    keys = KeyRestrictor("hip", "Object", (1, 5, 1000, 1001))
+    planning.fragment = fragment(restrictors=(keys,))
+    (holder,) = metadata.family().replicas[4]
+    workers[holder].homes = {1: 77, 5: 33, 1001: 99}
+    await ask(session)
+    assert {key: homes.tolist() for key, homes in planning.homes.items()} == {
+        keys: [33, 77]
+    }
+    (lookup,) = workers[holder].lookups
+    # 1001 lies beyond the shard, 1000 is in its range and does not exist.
+    assert (list(lookup.keys.integers), list(lookup.shards)) == ([1, 5, 1000], [0])
+
+
+async def test_an_error_comes_instead_of_the_trailer(session, workers):
+    for worker in workers.values():
+        worker.trouble = ChunkMissing("not here")
+    with pytest.raises(ChunkMissing):
+        await frames(session)
+    assert session.running == ()
+
+
+def hang(workers):
+    """Have the worker hang that holds chunk 4."""
+    (holder,) = metadata.family().replicas[4]
+    workers[holder].trouble = "hangs"
+    return workers[holder]
+
+
+async def test_a_cancelled_query_stops_everywhere(session, workers):
+    hanging = hang(workers)
+    running = asyncio.create_task(frames(session, query_id="mine"))
+    await asyncio.wait_for(hanging.hangs.wait(), 10)
+    with pytest.raises(Conflict):
+        await frames(session, query_id="mine")
+
+    assert session.cancel("mine")
+    with pytest.raises(Cancelled, match="mine"):
+        await running
+    await asyncio.wait_for(hanging.cancelled.wait(), 10)
+    assert not session.cancel("mine")
+
+
+@pytest.mark.parametrize("timeout", [0.2])
+async def test_a_query_has_a_deadline(session, workers, timeout):
+    hanging = hang(workers)
+    with pytest.raises(DeadlineExceeded, match=r"0\.2 s"):
+        await frames(session)
+    await asyncio.wait_for(hanging.cancelled.wait(), 10)
+
+
+async def test_a_client_that_goes_away_stops_everything(session, workers):
+    hanging = hang(workers)
+    running = asyncio.create_task(frames(session))
+    await asyncio.wait_for(hanging.hangs.wait(), 10)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.wait_for(hanging.cancelled.wait(), 10)
+    assert session.running == ()
+
+
+async def test_explain_runs_nothing(session, workers):
+    assert await session.explain(Request("SELECT …")) == "4 of 12 chunks"
+    assert not any(worker.tasks for worker in workers.values())
+
+
+async def test_a_long_text_and_an_old_snapshot_are_answered(session):
+    request = Request("SELECT " + "x" * 5000, snapshot=1)
+    async with aclosing(session.query(request)) as answer:
+        assert (await anext(answer)).snapshot == 1
