@@ -33,6 +33,7 @@ def status(*, as_json: bool, czar: str | None, directory: Path) -> None:
     from rich.console import Console
 
     console = Console()
+    console.width = max(console.width, 110)
     console.print(f"qserv {found.version}, snapshot {found.snapshot}\n")
     for table in (_workers(found), _releases(found), _queries(found)):
         if table.row_count:
@@ -74,22 +75,23 @@ def _releases(found: "Status") -> "Table":
     grid = _grid("table", "kind", "state", "rows", "MB", "chunks", "orders", left=3)
     for release in found.releases:
         for table in release.tables:
+            chunks = f"{table.chunks:,} of {release.chunks:,}"
+            in_chunks = table.kind != "replicated"
             grid.add_row(
                 f"{release.name}.{table.name}",
                 table.kind,
                 release.state,
                 f"{table.rows:,}",
                 f"{table.size / 1e6:,.1f}",
-                f"{table.chunks:,} of {release.chunks:,}" if table.chunks else "",
-                _orders(release),
+                chunks if in_chunks else "",
+                _orders(release) if in_chunks else "",
             )
     return grid
 
 
 def _orders(release: "ReleaseStatus") -> str:
-    if not release.orders:
-        return ""
-    return f"{min(release.orders)} to {max(release.orders)}"
+    low, high = min(release.orders, default=0), max(release.orders, default=0)
+    return f"{low} to {high}" if low < high else f"{low}"
 
 
 def _queries(found: "Status") -> "Table":
