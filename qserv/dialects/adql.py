@@ -69,7 +69,7 @@ def parse(text: str) -> exp.Select:
     except sqlglot.errors.ParseError as error:
         raise ParseError(_explain(error)) from error
     except sqlglot.errors.TokenError as error:
-        raise ParseError(f"{error}: is a quote left open?") from error
+        raise ParseError("a text or a name in quotes is left open") from error
     except RecursionError as error:
         raise LimitExceeded("the query is nested too deeply: take it apart") from error
 
@@ -103,4 +103,6 @@ def _explain(error: sqlglot.errors.ParseError) -> str:
     first = error.errors[0]
     where = f"line {first['line']}, column {first['col']}"
     near = f"{(first['start_context'] or '')[-30:]}«{first['highlight']}»"
-    return f"{where}: {first['description']}, near {near}"
+    if first["description"].startswith("Required keyword"):
+        return f"{where}: something is missing, near {near}"
+    return f"{where}: this does not belong here, near {near}"

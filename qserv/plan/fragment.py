@@ -28,7 +28,7 @@ def fragment(query: Query, parts: Split, cells: tuple[Cells, ...]) -> Fragment:
     """
     writer = Writer(query.relations)
     select = "SELECT DISTINCT" if query.distinct and not query.grouped else "SELECT"
-    listed = typed(parts.columns, [writer.sql(s) for s in parts.selected])
+    listed = typed(writer, parts.columns, parts.selected)
     tables = _from(query, writer, cells)
     where = _where(query, writer, cells)
     group = "" if not query.grouped else _group_by(writer, parts)

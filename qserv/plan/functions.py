@@ -94,9 +94,14 @@ def _alike(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
 
 
 def _compared(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
-    if all(a.datatype.is_numeric for a in arguments):
-        return arguments, DataType.BOOLEAN  # DuckDB compares in the wider type
-    return unify(name, arguments), DataType.BOOLEAN
+    if not all(a.datatype.is_numeric for a in arguments):
+        return unify(name, arguments), DataType.BOOLEAN
+    whole = all(a.datatype.is_integer for a in arguments)
+    # DuckDB compares columns in the wider type; a cast here would hide its statistics.
+    return tuple(
+        a if whole or not isinstance(a, Literal) else cast(a, DataType.DOUBLE)
+        for a in arguments
+    ), DataType.BOOLEAN
 
 
 def unify(name: str, arguments: Arguments) -> Arguments:
@@ -249,7 +254,8 @@ def function(name: str, arguments: Arguments) -> Expression:
     if reason := _NOT_YET.get(key):
         raise UnsupportedQuery(f"{key} is not answered yet: {reason}")
     if (found := _NAMED.get(key)) is None:
-        close = get_close_matches(key, [*_NAMED, *AGGREGATES, "DISTANCE", "CONTAINS"])
+        known = [*_NAMED, *AGGREGATES, "DISTANCE", "CONTAINS"]
+        close = get_close_matches(key, known, cutoff=0.7)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UnknownName(f"there is no function {name}{hint}")
     if not found.least <= len(arguments) <= found.most:

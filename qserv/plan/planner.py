@@ -7,17 +7,18 @@ from collections.abc import Callable
 from typing import Final
 
 from qserv.catalog.snapshot import Snapshot
+from qserv.catalog.tables import DataType
 from qserv.dialects import adql
 from qserv.errors import InvalidRequest
 from qserv.plan.aggregate import Split, split
 from qserv.plan.bind import bind
-from qserv.plan.expressions import Aggregate, Expression
+from qserv.plan.expressions import Aggregate, Expression, Literal
 from qserv.plan.fragment import fragment
 from qserv.plan.neighbours import neighbours
 from qserv.plan.plan import Fragment, Plan, Residual, ScanClass
 from qserv.plan.query import Query
 from qserv.plan.relations import relations
-from qserv.plan.render import typed
+from qserv.plan.render import Writer, typed
 from qserv.plan.residual import residual
 from qserv.plan.restrict import restrict
 
@@ -73,9 +74,9 @@ def _counted(query: Query) -> Plan | None:
         return None
     if any(not _is_count(o.expression) for o in query.outputs):
         return None
-    rows = query.relations[0].version.rows
+    rows = Literal(query.relations[0].version.rows, DataType.BIGINT)
     columns = tuple(o.column for o in query.outputs)
-    sql = f"SELECT {typed(columns, [str(rows)] * len(columns))}"
+    sql = f"SELECT {typed(Writer(), columns, [rows] * len(columns))}"
     note = "count      from the manifests: no chunk is read"
     return _assembled(query, None, Residual(sql), (*query.notes, note))
 
@@ -96,7 +97,7 @@ def _merge_note(parts: Split) -> str:
         return "merge      concatenate: batches stream through the czar"
     if parts.grouping is None:
         return "merge      sort what the chunks kept"
-    return f"merge      {len(parts.columns)} columns of partial results, regrouped"
+    return f"merge      partial results regrouped, {len(parts.columns)} columns wide"
 
 
 def _assembled(

@@ -80,6 +80,11 @@ def relations(query: Query) -> Query:
         for anchor in partitioned
         if anchor.join is not JoinKind.LEFT
     ]
+    if not attempts:
+        raise UnsupportedQuery(
+            "a LEFT JOIN of a replicated table with a partitioned one is not answered "
+            "yet: exchange the tables if the partitioned one is to be kept whole"
+        )
     for attempt in attempts:
         if attempt.proven():
             return attempt.decided()

@@ -4,6 +4,7 @@ Nothing of the user's text is copied: names come from the catalog, numbers are w
 anew, texts are bound as parameters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -224,12 +225,22 @@ def ordered(writer: Writer, keys: tuple[Ordering, ...]) -> str:
     return f"\nORDER BY {', '.join(terms)}"
 
 
-def typed(columns: tuple[Column, ...], sqls: list[str]) -> str:
+def typed(
+    writer: Writer, columns: Sequence[Column], expressions: Sequence[Expression]
+) -> str:
     """Write a select list in which each expression has its column's name and type."""
     return ",\n  ".join(
-        f"CAST({sql} AS {_TYPES.get(c.datatype, c.datatype)}) AS {quoted(c.name)}"
-        for c, sql in zip(columns, sqls, strict=True)
+        f"{_typed(writer, column, expression)} AS {quoted(column.name)}"
+        for column, expression in zip(columns, expressions, strict=True)
     )
+
+
+def _typed(writer: Writer, column: Column, expression: Expression) -> str:
+    sql = writer.sql(expression)
+    exact = isinstance(expression, (ColumnRef, PartialRef, Cast, Literal))
+    if exact and expression.datatype is column.datatype:
+        return sql
+    return f"CAST({sql} AS {_TYPES.get(column.datatype, column.datatype)})"
 
 
 _TYPES: Final = {DataType.HUGEINT: "DECIMAL(38, 0)"}

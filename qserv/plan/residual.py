@@ -19,7 +19,7 @@ def residual(query: Query, parts: Split) -> Residual:
     writer = Writer(query.relations, vectors=False)
     columns = tuple(o.column for o in query.outputs)
     select = "SELECT DISTINCT" if query.distinct and query.grouped else "SELECT"
-    sql = f"{select} {typed(columns, [writer.sql(o) for o in parts.outputs])}"
+    sql = f"{select} {typed(writer, columns, parts.outputs)}"
     sql += f"\nFROM {_with_means(parts)}"
     if parts.keys:
         sql += f"\nGROUP BY {', '.join(quoted(k.name) for k in parts.keys)}"
