@@ -21,13 +21,14 @@ from qserv.catalog.tables import HEALPIX
 from qserv.errors import ChunkMissing, CorruptData, InvalidRequest
 from qserv.storage.inventory import Inventory
 from qserv.storage.manifest import Holding
+from qserv.storage.shard import INDEX_KEY
 
 __all__ = ["NOWHERE", "KeyIndex"]
 
 NOWHERE: Final = -1
 """The home of a key that the index does not have."""
 
-_KEY: Final = "key"
+
 _GROUPS_KEPT: Final = 256
 
 Keys = npt.NDArray[Any]
@@ -102,8 +103,12 @@ class _File:
         self._parquet = pq.ParquetFile(place, memory_map=True)
         self._kept: OrderedDict[int, tuple[Keys, Homes]] = OrderedDict()
         groups = range(self._parquet.num_row_groups)
-        firsts = [self._parquet.read_row_group(g, [_KEY])[_KEY][0] for g in groups]
-        self._is_text = pa.types.is_string(self._parquet.schema_arrow.field(_KEY).type)
+        firsts = [
+            self._parquet.read_row_group(g, [INDEX_KEY])[INDEX_KEY][0] for g in groups
+        ]
+        self._is_text = pa.types.is_string(
+            self._parquet.schema_arrow.field(INDEX_KEY).type
+        )
         self._fences = self._array([first.as_py() for first in firsts])
         if np.any(self._fences[1:] < self._fences[:-1]):
             raise CorruptData(f"index file {path} is not sorted; load the table again")
@@ -123,8 +128,12 @@ class _File:
 
     def _group(self, group: int) -> tuple[Keys, Homes]:
         if group not in self._kept:
-            rows = self._parquet.read_row_group(group, [_KEY, HEALPIX])
-            keys = rows[_KEY].to_pylist() if self._is_text else rows[_KEY].to_numpy()
+            rows = self._parquet.read_row_group(group, [INDEX_KEY, HEALPIX])
+            keys = (
+                rows[INDEX_KEY].to_pylist()
+                if self._is_text
+                else rows[INDEX_KEY].to_numpy()
+            )
             self._kept[group] = (self._array(keys), rows[HEALPIX].to_numpy())
         self._kept.move_to_end(group)
         if len(self._kept) > _GROUPS_KEPT:
