@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from qserv.catalog.tables import Table, TableKind
-from qserv.ingest import index, parcels, rows
+from qserv.ingest import index, parcels, readers, rows
 from qserv.ingest.locate import Locator
 from qserv.ingest.partition import Located
 from qserv.ingest.peers import Czar
@@ -82,7 +82,9 @@ class Job:
         LoadReport
             What was loaded.
         """
-        self._meter.enter(Phase.READING)
+        counts = [readers.count(path) for found in paths.values() for path in found]
+        total = None if None in counts else sum(filter(None, counts))
+        self._meter.enter(Phase.READING, total=total)
         for table in tables:
             self._read(table, paths[table.name])
         self._meter.enter(Phase.PARTITIONING)
@@ -167,18 +169,18 @@ class Job:
 
     def _contribute(self, staged: Iterator[pb.StagedFile]) -> int:
         size = 0
-        while files := list(islice(staged, _FILES_A_CALL)):
+        counted = map(self._count, staged)
+        while files := list(islice(counted, _FILES_A_CALL)):
             self._czar.contribute(
                 pb.ContributeRequest(transaction=self._begun.transaction, files=files)
             )
-            size += sum(map(self._count, files))
+            size += sum(map(_sent, files))
         return size
 
-    def _count(self, file: pb.StagedFile) -> int:
-        size = file.entry.size * len(file.worker_ids)
+    def _count(self, file: pb.StagedFile) -> pb.StagedFile:
         base = file.entry.role == common_pb2.ROLE_BASE
-        self._meter.add(file.table, file.entry.rows if base else 0, size)
-        return size
+        self._meter.add(file.table, file.entry.rows if base else 0, _sent(file))
+        return file
 
     def _tell_sources(self) -> None:
         sources = iter(self._sources)
@@ -188,6 +190,10 @@ class Job:
                     transaction=self._begun.transaction, contributions=some
                 )
             )
+
+
+def _sent(file: pb.StagedFile) -> int:
+    return file.entry.size * len(file.worker_ids)
 
 
 def _load(located: Located) -> Load:

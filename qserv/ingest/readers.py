@@ -94,6 +94,20 @@ def schema_of(path: Path) -> pa.Schema:
         return file.schema_arrow
 
 
+def count(path: Path) -> int | None:
+    """Return the rows of a file without reading them; None for a CSV.
+
+    Raises
+    ------
+    BadContribution
+        If it is no Parquet file.
+    """
+    if path.suffix.lower() in CSV:
+        return None
+    with _open_parquet(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def _conform(table: Table, batch: pa.RecordBatch, place: Place) -> Batch:
     by_name = {name.lower(): i for i, name in enumerate(batch.schema.names)}
     arrays, nulled = [], 0

@@ -135,11 +135,17 @@ class Stager:
             reply = stub.Stage(_parts(header, file), timeout=seconds)
         except grpc.RpcError as error:
             raise from_rpc(error, worker.endpoint) from error
-        if (reply.size, reply.sha256.hex()) != (entry.size, entry.sha256):
-            raise CorruptData(
-                f"worker {worker.worker_id} at {worker.endpoint} read back other bytes "
-                f"of {entry.path} than were sent"
-            )
+        _check(reply, entry, worker)
+
+
+def _check(
+    reply: worker_pb2.StageReply, entry: ManifestEntry, worker: czar_pb2.WorkerLocation
+) -> None:
+    if (reply.size, reply.sha256.hex()) != (entry.size, entry.sha256):
+        raise CorruptData(
+            f"worker {worker.worker_id} at {worker.endpoint} read back other bytes of "
+            f"{entry.path} than were sent"
+        )
 
 
 def _bounded(parcel: Parcel) -> Sequence[str]:

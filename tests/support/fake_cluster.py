@@ -1,0 +1,228 @@
+"""A czar and workers for loads, over real gRPC, that keep all they get in memory."""
+
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+import pyarrow.parquet as pq
+
+from qserv.catalog.snapshot import EVERYWHERE, Role
+from qserv.ingest import transaction as life
+from qserv.ingest.transaction import StagedFile, Transaction
+from qserv.wire.messages import entry_from_proto, keys_from_proto, value_to_proto
+from qserv.wire.v1 import czar_pb2, czar_pb2_grpc, worker_pb2, worker_pb2_grpc
+
+
+class Worker(worker_pb2_grpc.WorkerServicer):
+    """Takes files, unless `trouble` is "down" or "spoils"."""
+
+    def __init__(self, name):
+        self.name = name
+        self.trouble = None
+        self.files = {}
+        self.largest_part = 0
+        self.lookups = 0
+
+    def Stage(self, parts, context):
+        header, content = next(parts).header, b""
+        for part in parts:
+            self.largest_part = max(self.largest_part, len(part.data))
+            content += part.data
+        if self.trouble == "down":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        if self.trouble == "spoils":
+            content = content[:-1] + b"?"
+        self.files[header.entry.path] = content
+        digest = hashlib.sha256(content).digest()
+        return worker_pb2.StageReply(size=len(content), sha256=digest)
+
+    def LookupKeys(self, request, context):
+        self.lookups += 1
+        if self.trouble == "down":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        known = {}
+        for path, content in self.files.items():
+            if f"{request.table}.index/{request.shards[0]}/" in path:
+                rows = pq.read_table(io.BytesIO(content)).to_pydict()
+                known.update(zip(rows["key"], rows["_healpix_29"], strict=True))
+        asked = keys_from_proto(request.keys)
+        return worker_pb2.LookupReply(homes=[known.get(key, -1) for key in asked])
+
+
+class Czar(czar_pb2_grpc.CzarServicer):
+    """Runs loads over the real state machine; a commit makes files live."""
+
+    def __init__(self, workers):
+        self.workers = workers  # (fake, WorkerLocation)
+        self.tree = []
+        self.live = {}
+        self.tables = {}
+        self.load = None
+        self.begun = None
+        self.contributions = []
+        self.aborted = []
+        self.calls = []
+
+    def Begin(self, request, context):
+        self.begun = request
+        self.load = Transaction(
+            "t1", request.release, tuple(t.name for t in request.tables)
+        )
+        return czar_pb2.BeginReply(
+            transaction=f"t{len(self.calls)}",
+            overlap=request.overlap or 60 / 3600,
+            leaf_rows=request.leaf_rows or 10**6,
+            leaf_bytes=request.leaf_bytes or 2**30,
+            tree=self.tree,
+            tables=[
+                self.existing(t.name) for t in request.tables if t.name in self.tables
+            ],
+        )
+
+    def existing(self, name):
+        shards = [
+            f
+            for f in self.live.values()
+            if f.table == name and f.entry.role is Role.INDEX
+        ]
+        index = []
+        for file in shards:
+            low, high = file.entry.bounds["key"]
+            at = [
+                location
+                for _, location in self.workers
+                if location.worker_id in file.workers
+            ]
+            index.append(
+                czar_pb2.IndexShardLocation(
+                    shard=file.entry.chunk,
+                    low=value_to_proto(low),
+                    high=value_to_proto(high),
+                    workers=at,
+                )
+            )
+        return czar_pb2.ExistingTable(
+            name=name, manifest_version=1, rows=self.tables[name], index=index
+        )
+
+    def Place(self, request, context):
+        self.calls.append("place")
+        self.placed_tree = list(request.tree) or list(self.tree)
+        count = len(self.workers)
+        first = sum(f.entry.role is Role.INDEX for f in self.live.values())
+        chunks = [
+            czar_pb2.Placement(chunk=chunk, workers=[i % count, (i + 1) % count])
+            for i, chunk in enumerate(self.placed_tree)
+        ]
+        shards = [
+            czar_pb2.Placement(chunk=first + i, workers=[i % count])
+            for i in range(request.index_shards)
+        ]
+        names = [location.worker_id for _, location in self.workers]
+        event = life.Place(
+            {p.chunk: tuple(names[w] for w in p.workers) for p in chunks},
+            tuple(names),
+            {p.chunk: tuple(names[w] for w in p.workers) for p in shards},
+        )
+        self.load, _ = life.step(self.load, event)
+        return czar_pb2.PlaceReply(
+            workers=[location for _, location in self.workers],
+            chunks=chunks,
+            index_shards=shards,
+            replicated=range(count),
+        )
+
+    def Contribute(self, request, context):
+        self.calls.append("contribute")
+        self.contributions += request.contributions
+        files = tuple(
+            StagedFile(f.table, entry_from_proto(f.entry), frozenset(f.worker_ids))
+            for f in request.files
+        )
+        self.load, _ = life.step(self.load, life.Contribute(files))
+        return czar_pb2.ContributeReply()
+
+    def Commit(self, request, context):
+        self.load, _ = life.step(self.load, life.Commit(dict(request.rows)))
+        self.live |= self.load.files
+        self.tree = self.placed_tree
+        for table, rows in request.rows.items():
+            self.tables[table] = self.tables.get(table, 0) + rows
+        return czar_pb2.CommitReply(snapshot=42)
+
+    def Abort(self, request, context):
+        self.aborted.append(request.reason)
+        self.load, _ = life.step(self.load, life.Abort(request.reason))
+        return czar_pb2.AbortReply()
+
+    def files(self, table, role):
+        """Return the live files of a table: (entry, rows), the same on all holders."""
+        found = []
+        for path, file in sorted(self.live.items()):
+            if (file.table, file.entry.role) != (table, role):
+                continue
+            copies = {
+                fake.files[path]
+                for fake, location in self.workers
+                if location.worker_id in file.workers
+            }
+            (content,) = copies
+            assert hashlib.sha256(content).hexdigest() == file.entry.sha256
+            found.append((file.entry, pq.read_table(io.BytesIO(content))))
+        return found
+
+    def index(self, table):
+        """Return key -> home of all live shards."""
+        found = {}
+        for _, rows in self.files(table, Role.INDEX):
+            keys = rows["key"].to_numpy()
+            assert np.all(np.diff(keys) > 0)
+            found.update(
+                zip(keys.tolist(), rows["_healpix_29"].to_pylist(), strict=True)
+            )
+        return found
+
+    def copies(self, table):
+        """Return the workers that hold a replicated table."""
+        return {
+            w
+            for file in self.live.values()
+            if file.table == table and file.entry.chunk == EVERYWHERE
+            for w in file.workers
+        }
+
+
+@contextmanager
+def fake_cluster(count=2):
+    """Start a czar and workers; give the czar, its endpoint and the workers."""
+    servers, workers = [], []
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(count):
+            fake = Worker(f"w{number}")
+            endpoint = _serve(
+                pool, servers, worker_pb2_grpc.add_WorkerServicer_to_server, fake
+            )
+            workers.append(
+                (fake, czar_pb2.WorkerLocation(worker_id=fake.name, endpoint=endpoint))
+            )
+        czar = Czar(workers)
+        czar.endpoint = _serve(
+            pool, servers, czar_pb2_grpc.add_CzarServicer_to_server, czar
+        )
+        try:
+            yield czar
+        finally:
+            for server in servers:
+                server.stop(None).wait()
+
+
+def _serve(pool, servers, register, servicer):
+    server = grpc.server(pool)
+    register(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    servers.append(server)
+    return f"127.0.0.1:{port}"

@@ -1,0 +1,248 @@
+"""A load arrives whole and exact, or is aborted with a typed error."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.fake_cluster import fake_cluster
+from support.loads import FILTER, FORCED, OBJECT, SOURCE, parquet
+
+from qserv.catalog.snapshot import Role
+from qserv.errors import (
+    BadContribution,
+    CorruptData,
+    CzarUnavailable,
+    InvalidRequest,
+    WorkerUnavailable,
+)
+from qserv.ingest import staging
+from qserv.ingest.loader import load
+from qserv.ingest.progress import Phase
+from qserv.sky import healpix
+
+TABLES = (OBJECT, SOURCE, FORCED, FILTER)
+
+
+@pytest.fixture
+def czar():
+    with fake_cluster() as czar:
+        yield czar
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path, monkeypatch):
+    """Watch the temporary directory: nothing may stay in it."""
+    place = tmp_path / "scratch"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    yield place
+    assert list(place.iterdir()) == []
+
+
+@pytest.fixture
+def sky():
+    rng = np.random.default_rng(2)
+    ids = rng.permutation(3000) + 10**12
+    ra, dec = rng.uniform(0, 360, 3000), np.degrees(np.arcsin(rng.uniform(-1, 1, 3000)))
+    return {"objectId": ids, "ra": ra, "dec": dec}
+
+
+@pytest.fixture
+def inputs(tmp_path, sky):
+    rng = np.random.default_rng(3)
+    which = rng.integers(0, 3000, 9000)
+    ra, dec = sky["ra"][which], np.clip(sky["dec"][which] + 1e-3, -90, 90)
+    ids = sky["objectId"][which]
+    half = {name: values[:1500] for name, values in sky.items()}
+    rest = {name: values[1500:] for name, values in sky.items()}
+    parquet(tmp_path / "o1.parquet", OBJECT, **half)
+    parquet(tmp_path / "o2.parquet", OBJECT, **rest)
+    parquet(tmp_path / "s.parquet", SOURCE, objectId=ids, ra=ra, dec=dec)
+    flux = np.where(which % 7 == 0, np.nan, which)
+    parquet(tmp_path / "f.parquet", FORCED, objectId=ids, flux=flux)
+    (tmp_path / "filter.csv").write_text("filterId,name\n1,g\n2,r\n")
+    return {
+        "Source": [tmp_path / "s.parquet"],
+        "Object": [tmp_path / "o?.parquet"],
+        "ForcedSource": [tmp_path / "f.parquet"],
+        "Filter": [tmp_path / "filter.csv"],
+    }
+
+
+def run(czar, inputs, **options):
+    options = {"tables": TABLES, "leaf_rows": 100} | options
+    return load(czar.endpoint, "dr1", inputs, **options)
+
+
+def test_everything_arrives_once_where_it_was_placed(czar, inputs, sky):
+    report = run(czar, inputs)
+    assert report.rows == {
+        "Object": 3000, "Source": 9000, "ForcedSource": 9000, "Filter": 2,
+    }  # fmt: skip
+    assert report.snapshot == 42
+    assert report.chunks == len(czar.tree) > 20
+    assert czar.aborted == []
+    homes = dict(
+        zip(
+            sky["objectId"].tolist(), healpix.pixels(sky["ra"], sky["dec"]), strict=True
+        )
+    )
+    for table, expected in report.rows.items():
+        files = czar.files(table, Role.BASE)
+        assert sum(rows.num_rows for _, rows in files) == expected
+        for entry, rows in files:
+            if table != "Filter":
+                check_rows(entry, rows, homes)
+    assert czar.index("Object") == homes
+    assert czar.copies("Filter") == {"w0", "w1"}
+    assert czar.files("Source", Role.OVERLAP) == []
+
+
+def check_rows(entry, rows, homes):
+    assert set(rows["_chunk"].to_pylist()) == {entry.chunk}
+    found = rows["_healpix_29"].to_pylist()
+    assert found == [homes[key] for key in rows["objectId"].to_pylist()]
+    assert found == sorted(found)
+    assert entry.bounds["_healpix_29"] == (found[0], found[-1])
+    assert entry.bounds["objectId"][0] == min(rows["objectId"].to_pylist())
+
+
+def test_what_was_read_is_told(czar, inputs):
+    seen = []
+    report = run(czar, inputs, progress=seen.append, who="me", pipeline="p 1")
+    told = {
+        Path(c.source).name: (c.table, c.rows, c.nulled) for c in czar.contributions
+    }
+    nulled = told["f.parquet"][2]
+    assert nulled > 1000
+    assert told == {
+        "o1.parquet": ("Object", 1500, 0),
+        "o2.parquet": ("Object", 1500, 0),
+        "s.parquet": ("Source", 9000, 0),
+        "f.parquet": ("ForcedSource", 9000, nulled),
+        "filter.csv": ("Filter", 2, 0),
+    }
+    assert (report.nulled, report.wrapped) == (nulled, 0)
+    assert report.files == {"Object": 2, "Source": 1, "ForcedSource": 1, "Filter": 1}
+    assert (czar.begun.who, czar.begun.pipeline) == ("me", "p 1")
+    assert list(dict.fromkeys(p.phase for p in seen)) == list(Phase)
+    sent = [p for p in seen if p.phase is Phase.SENDING]
+    assert sent[-1].rows == sent[-1].total_rows == 21002
+    assert sent[-1].size == report.size
+    assert len(sent) > 50
+
+
+def test_parts_stay_small(czar, tmp_path, monkeypatch):
+    monkeypatch.setattr(staging, "PART_BYTES", 10_000)
+    names = [f"{i}" * 100 for i in range(900)]
+    path = parquet(tmp_path / "f.parquet", FILTER, filterId=range(900), name=names)
+    run(czar, {"Filter": [path]})
+    assert {fake.largest_part for fake, _ in czar.workers} == {10_000}
+
+
+def test_more_rows_and_children_join_what_is_live(czar, tmp_path, inputs, sky):
+    objects = {"Object": inputs.pop("Object")}
+    run(czar, objects)
+    tree, before = list(czar.tree), dict(czar.live)
+    more = {"objectId": [5, 6], "ra": [10.0, 200.0], "dec": [0.0, 0.0]}
+    path = parquet(tmp_path / "more.parquet", OBJECT, **more)
+    report = run(czar, {**inputs, "object": [path]}, leaf_rows=None)
+    assert czar.tree == tree
+    assert before.items() <= czar.live.items()
+    assert report.rows["Object"] == 2
+    assert len(czar.index("Object")) == 3002
+    homes = czar.index("Object")
+    for table in ("Source", "ForcedSource"):
+        for entry, rows in czar.files(table, Role.BASE):
+            check_rows(entry, rows, homes)
+
+
+def test_a_key_that_is_live_is_refused(czar, tmp_path, inputs, sky):
+    run(czar, inputs)
+    again = {"objectId": [1, sky["objectId"][0]], "ra": [1, 1], "dec": [1, 1]}
+    path = parquet(tmp_path / "again.parquet", OBJECT, **again)
+    with pytest.raises(BadContribution, match=r"again.parquet, row 2, column objectId"):
+        run(czar, {"Object": [path]})
+
+
+def test_another_holder_answers_for_a_shard(czar, tmp_path, inputs):
+    run(czar, inputs)
+    for fake, _ in czar.workers:
+        fake.trouble = "down"
+    with pytest.raises(WorkerUnavailable, match=r"nobody answers for index shard 0 of"):
+        run(czar, {"Source": inputs["Source"]})
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"), [("down", WorkerUnavailable), ("spoils", CorruptData)]
+)
+def test_a_worker_in_trouble_aborts_the_load(czar, inputs, trouble, error):
+    czar.workers[1][0].trouble = trouble
+    with pytest.raises(error, match=r"127.0.0.1"):
+        run(czar, inputs)
+    assert len(czar.aborted) == 1
+    assert czar.live == {}
+
+
+def test_an_unchecked_answer_would_commit_spoilt_files(czar, inputs, monkeypatch):
+    """The guarantee, switched off."""
+    monkeypatch.setattr(staging, "_check", lambda *_: None)
+    czar.workers[1][0].trouble = "spoils"
+    run(czar, inputs)
+    with pytest.raises((AssertionError, ValueError)):
+        czar.files("Object", Role.BASE)
+
+
+def test_a_bad_row_aborts_the_load(czar, tmp_path, inputs):
+    bad = parquet(tmp_path / "s.parquet", SOURCE, objectId=[5], ra=[0], dec=[0])
+    with pytest.raises(
+        BadContribution, match=rf"{bad}, row 1, column objectId: 5 is not"
+    ):
+        run(czar, inputs)
+    assert "is an orphan" in czar.aborted[0]
+    assert "place" not in czar.calls
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_an_interrupt_aborts_the_load(czar, inputs, phase):
+    def interrupt(progress):
+        if progress.phase is phase:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(czar, inputs, progress=interrupt)
+    assert len(czar.aborted) == 1
+    assert czar.live == {}
+
+
+def test_a_load_of_nothing_is_a_load(czar, tmp_path):
+    path = parquet(tmp_path / "o.parquet", OBJECT, objectId=[], ra=[], dec=[], mag=[])
+    report = run(czar, {"Object": [path]})
+    assert report.rows == {"Object": 0}
+    assert report.chunks == 12
+
+
+@pytest.mark.parametrize(
+    ("inputs", "tables", "message"),
+    [
+        (
+            {"Star": []},
+            TABLES,
+            r"there is no table Star in the schema, which has Object",
+        ),
+        ({"Object": []}, None, r"nothing says what the tables are"),
+        ({}, TABLES, r"there is nothing to load"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_begins(
+    czar, inputs, tables, message
+):
+    with pytest.raises(InvalidRequest, match=message):
+        run(czar, inputs, tables=tables)
+    assert czar.begun is None
+
+
+def test_nobody_there(inputs):
+    with pytest.raises(CzarUnavailable, match=r"127.0.0.1:1"):
+        load("127.0.0.1:1", "dr1", inputs, tables=TABLES)
