@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 import numpy as np
@@ -72,8 +73,8 @@ class Answer:
 class Worker:
     """Loads and asks one worker over gRPC."""
 
-    def __init__(self, directory, stub):
-        self.directory, self.stub = directory, stub
+    def __init__(self, directory, stub, ended):
+        self.directory, self.stub, self.ended = directory, stub, ended
         self.versions = {}
 
     async def stage(self, transaction, table, path, rows, role, chunk):
@@ -235,7 +236,9 @@ async def serving(directory, **settings):
         if running.done():
             await running
         async with aio_channel(await ready) as channel:
-            yield Worker(directory, WorkerStub(channel))
+            yield Worker(
+                directory, WorkerStub(channel), partial(asyncio.shield, running)
+            )
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
