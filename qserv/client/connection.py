@@ -13,8 +13,8 @@ from qserv.client.result import Progress, Result
 from qserv.client.status import Status, status_of
 from qserv.errors import InvalidRequest, UnsupportedQuery
 from qserv.wire.channel import sync_channel
-from qserv.wire.codec import value_to_proto
 from qserv.wire.errors import from_rpc
+from qserv.wire.messages import value_to_proto
 from qserv.wire.v1 import czar_pb2 as pb
 from qserv.wire.v1.czar_pb2_grpc import CzarStub
 

@@ -17,12 +17,8 @@ from qserv.czar.queries import Running
 from qserv.czar.results import Message, Progress, Steps
 from qserv.errors import InternalError
 from qserv.plan.plan import Fragment, Residual, ScanClass
-from qserv.wire.codec import (
-    arrow_schema,
-    encode_schema,
-    source_to_proto,
-    value_to_proto,
-)
+from qserv.wire.codec import arrow_schema, encode_schema
+from qserv.wire.messages import source_to_proto, value_to_proto
 from qserv.wire.v1 import worker_pb2
 
 _PROGRESS: Final = 0.25

@@ -14,8 +14,8 @@ from qserv.catalog.tables import Table
 from qserv.czar.members import Members
 from qserv.errors import ClusterError, QservError
 from qserv.telemetry import logger
-from qserv.wire.codec import entry_to_proto
 from qserv.wire.errors import from_rpc
+from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
 
 _log = logger(__name__)

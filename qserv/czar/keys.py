@@ -12,8 +12,8 @@ from qserv.czar.members import Members
 from qserv.errors import ClusterError, WorkerUnavailable
 from qserv.plan.plan import KeyRestrictor, Plan
 from qserv.sky.chunking import pixel_ranges
-from qserv.wire.codec import keys_to_proto
 from qserv.wire.errors import from_rpc
+from qserv.wire.messages import keys_to_proto
 from qserv.wire.v1 import worker_pb2
 
 Homes = npt.NDArray[np.int64]

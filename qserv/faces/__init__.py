@@ -1,0 +1,1 @@
+"""Every way in: each is thin, and talks to `qserv.czar.session` only."""

@@ -15,8 +15,8 @@ from qserv.errors import InvalidRequest, QservError, WorkerUnavailable
 from qserv.ingest.partition import Slice
 from qserv.ingest.stored import index_schema
 from qserv.storage.shard import INDEX_KEY
-from qserv.wire.codec import keys_to_proto, value_from_proto
 from qserv.wire.errors import from_rpc
+from qserv.wire.messages import keys_to_proto, value_from_proto
 from qserv.wire.v1 import czar_pb2, worker_pb2, worker_pb2_grpc
 
 SHARD_ROWS: Final = 5_000_000

@@ -28,7 +28,7 @@ from qserv.telemetry import logger
 from qserv.wire.messages import entry_from_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
 
-__all__ = ["Receiver"]
+__all__ = ["Receiver", "manifest_from_proto"]
 
 _log = logger(__name__)
 

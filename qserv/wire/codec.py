@@ -1,4 +1,4 @@
-"""Arrow rows as IPC messages (and, from `qserv.wire.messages`, catalog values).
+"""Arrow rows as IPC messages.
 
 Rows go as IPC record batch messages without their schema, which is sent once. Messages
 stay near half a MiB, so that gRPC's flow control can hold a fast sender back.
@@ -13,43 +13,16 @@ import pyarrow.ipc
 
 from qserv.catalog.tables import Column, DataType
 from qserv.errors import CorruptData, InternalError, InvalidRequest
-from qserv.wire.messages import (
-    RemoteSource,
-    columns_from_proto,
-    columns_to_proto,
-    entry_from_proto,
-    entry_to_proto,
-    keys_from_proto,
-    keys_to_proto,
-    source_from_proto,
-    source_to_proto,
-    table_from_proto,
-    table_to_proto,
-    value_from_proto,
-    value_to_proto,
-)
 
 __all__ = [
+    "MESSAGE_LIMIT",
     "Digest",
-    "RemoteSource",
     "arrow_schema",
-    "columns_from_proto",
     "columns_of",
-    "columns_to_proto",
     "decode_batch",
     "decode_schema",
     "encode_batches",
     "encode_schema",
-    "entry_from_proto",
-    "entry_to_proto",
-    "keys_from_proto",
-    "keys_to_proto",
-    "source_from_proto",
-    "source_to_proto",
-    "table_from_proto",
-    "table_to_proto",
-    "value_from_proto",
-    "value_to_proto",
 ]
 
 _ARROW: Final = {

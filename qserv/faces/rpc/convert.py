@@ -11,7 +11,12 @@ from qserv.czar.members import Member
 from qserv.czar.results import LANGUAGE, Frame, Header, Progress, Request, Trailer
 from qserv.errors import UnsupportedQuery
 from qserv.ingest.transaction import StagedFile
-from qserv.wire.codec import entry_from_proto, table_from_proto, value_to_proto
+from qserv.wire.codec import (
+    entry_from_proto,
+    table_from_proto,
+    table_to_proto,
+    value_to_proto,
+)
 from qserv.wire.v1 import czar_pb2
 
 
@@ -103,6 +108,8 @@ def begun(
         tree=layout.existing.tree.chunks.tolist() if layout.existing else (),
         tables=[_existing(table, members) for table in goal.existing],
         tree_version=layout.existing.tree_version if layout.existing else 0,
+        release=goal.release,
+        definitions=map(table_to_proto, goal.tables),
     )
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from qserv.catalog.snapshot import Release, Snapshot, TableVersion
 from qserv.czar.members import Members
 from qserv.czar.queries import Running
-from qserv.wire.codec import columns_to_proto
+from qserv.wire.messages import columns_to_proto
 from qserv.wire.v1 import czar_pb2
 
 
