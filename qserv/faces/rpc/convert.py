@@ -11,7 +11,7 @@ from qserv.czar.members import Member
 from qserv.czar.results import LANGUAGE, Frame, Header, Progress, Request, Trailer
 from qserv.errors import UnsupportedQuery
 from qserv.ingest.transaction import StagedFile
-from qserv.wire.codec import (
+from qserv.wire.messages import (
     entry_from_proto,
     table_from_proto,
     table_to_proto,
