@@ -19,6 +19,7 @@ from qserv.ingest.progress import LoadReport, Meter, Phase
 from qserv.ingest.rows import Source
 from qserv.ingest.staging import Stager
 from qserv.sky.chunking import MAX_ORDER_FOR, ChunkTree, Load
+from qserv.wire.messages import table_from_proto
 from qserv.wire.v1 import common_pb2
 from qserv.wire.v1 import czar_pb2 as pb
 
@@ -33,8 +34,6 @@ class Job:
 
     Parameters
     ----------
-    release
-        The release to load into.
     begun
         What the czar answered to the beginning.
     czar, channels, meter
@@ -44,19 +43,17 @@ class Job:
     def __init__(
         self,
         *,
-        release: str,
         begun: pb.BeginReply,
         czar: Czar,
         channels: Callable[[str], grpc.Channel],
         meter: Meter,
     ) -> None:
-        self._release = release
         self._begun = begun
         self._czar = czar
         self._channels = channels
         self._meter = meter
         live = {
-            existing.name.lower(): index.LiveIndex(release, existing, channels)
+            existing.name.lower(): index.LiveIndex(begun.release, existing, channels)
             for existing in begun.tables
             if existing.index
         }
@@ -65,28 +62,26 @@ class Job:
         self._copies: dict[str, tuple[Table, pa.Table]] = {}
         self._sources: list[pb.Contribution] = []
 
-    def run(
-        self, tables: Sequence[Table], paths: Mapping[str, Sequence[Path]]
-    ) -> LoadReport:
+    def run(self, paths: Mapping[str, Sequence[Path]]) -> LoadReport:
         """Read, place, send and commit.
 
         Parameters
         ----------
-        tables
-            What to load, directors first.
         paths
-            The files of each table by name.
+            The files of each table to load, by lower-case name, directors first.
 
         Returns
         -------
         LoadReport
             What was loaded.
         """
+        known = {d.name.lower(): table_from_proto(d) for d in self._begun.definitions}
+        wanted = [(known[name], found) for name, found in paths.items()]
         counts = [readers.count(path) for found in paths.values() for path in found]
         total = None if None in counts else sum(filter(None, counts))
         self._meter.enter(Phase.READING, total=total)
-        for table in tables:
-            self._read(table, paths[table.name])
+        for table, found in wanted:
+            self._read(table, found)
         self._meter.enter(Phase.PARTITIONING)
         tree = self._tree()
         placement = self._place(tree)
@@ -98,10 +93,10 @@ class Job:
             pb.CommitRequest(transaction=self._begun.transaction, rows=loaded)
         )
         return LoadReport(
-            release=self._release,
+            release=self._begun.release,
             snapshot=snapshot,
             rows=loaded,
-            files={table.name: len(paths[table.name]) for table in tables},
+            files={table.name: len(found) for table, found in wanted},
             chunks=len(tree),
             size=size,
             nulled=sum(c.nulled for c in self._sources),
@@ -153,7 +148,7 @@ class Job:
         with tempfile.TemporaryDirectory(prefix="qserv-load-") as scratch:
             stager = Stager(
                 transaction=self._begun.transaction,
-                release=self._release,
+                release=self._begun.release,
                 scratch=Path(scratch),
                 channels=self._channels,
             )

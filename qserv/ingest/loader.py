@@ -76,7 +76,9 @@ def load(
     """
     meter = Meter(progress)
     wanted = _wanted(tables, inputs)
-    paths = {table.name: files.find(table.name, found) for table, found in wanted}
+    paths = {
+        table.name.lower(): files.find(table.name, found) for table, found in wanted
+    }
     request = pb.BeginRequest(
         release=release,
         tables=[table_to_proto(table) for table in _definitions(wanted, tables or ())],
@@ -89,10 +91,8 @@ def load(
         pipeline=pipeline,
     )
     with Channels() as channels, _begun(Czar(czar, channels), request) as (told, reply):
-        job = Job(
-            release=release, begun=reply, czar=told, channels=channels, meter=meter
-        )
-        return job.run([table for table, _ in wanted], paths)
+        job = Job(begun=reply, czar=told, channels=channels, meter=meter)
+        return job.run(paths)
 
 
 def _wanted(

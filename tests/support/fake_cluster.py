@@ -77,6 +77,8 @@ class Czar(czar_pb2_grpc.CzarServicer):
             leaf_rows=request.leaf_rows or 10**6,
             leaf_bytes=request.leaf_bytes or 2**30,
             tree=self.tree,
+            release=request.release,
+            definitions=request.tables,
             tables=[
                 self.existing(t.name) for t in request.tables if t.name in self.tables
             ],

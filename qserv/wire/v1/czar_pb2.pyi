@@ -714,17 +714,25 @@ class BeginReply(_message.Message):
     TREE_FIELD_NUMBER: _builtins.int
     TABLES_FIELD_NUMBER: _builtins.int
     TREE_VERSION_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     overlap: _builtins.float
     leaf_rows: _builtins.int
     leaf_bytes: _builtins.int
     tree_version: _builtins.int
+    release: _builtins.str
+    """in the catalog's spelling, as these:"""
     @_builtins.property
     def tree(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """chunk ids; empty when the family is new"""
 
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExistingTable]: ...
+    @_builtins.property
+    def definitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDefinition]:
+        """the tables of the request, in its order"""
+
     def __init__(
         self,
         *,
@@ -735,10 +743,12 @@ class BeginReply(_message.Message):
         tree: _abc.Iterable[_builtins.int] | None = ...,
         tables: _abc.Iterable[Global___ExistingTable] | None = ...,
         tree_version: _builtins.int = ...,
+        release: _builtins.str = ...,
+        definitions: _abc.Iterable[Global___TableDefinition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definitions", b"definitions", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "release", b"release", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
