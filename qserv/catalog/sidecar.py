@@ -96,7 +96,9 @@ def _entry(where: Place, item: Any) -> Entry:
             f"is unknown; an entry has {', '.join(_KEYS)}"
         )
     if kind == TableKind.REF_MATCH:
-        raise UnsupportedQuery(f"{where.path}: {where.inside}: ref-match tables")
+        raise UnsupportedQuery(
+            f"{where.path}: {where.inside}.kind: ref-match tables cannot be loaded yet"
+        )
     if kind not in set(TableKind):
         raise where.at("kind").wrong(f"is {kind!r}; write {_KEYS['kind']}")
     return Entry(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qserv.catalog.tables import Table, TableKind
-from qserv.errors import InvalidRequest, QservError
+from qserv.errors import InvalidRequest, QservError, UnsupportedQuery
 from qserv.ingest import files
 from qserv.ingest.job import Job
 from qserv.ingest.peers import Channels, Czar
@@ -110,9 +110,17 @@ def _wanted(
             f"there is no table {', '.join(unknown)} in the schema, which has "
             f"{', '.join(table.name for table in tables)}"
         )
-    if not inputs:
-        raise InvalidRequest("there is nothing to load; write TABLE=FILES")
+    if len({name.lower() for name in inputs}) < max(len(inputs), 1):
+        raise InvalidRequest(
+            "a load names at least one table, and each once, whatever its case: "
+            f"TABLE=FILES, not {', '.join(inputs) or 'nothing'}"
+        )
     wanted = [(by_name[name.lower()], found) for name, found in inputs.items()]
+    for table, _ in wanted:
+        if table.kind is TableKind.REF_MATCH:
+            raise UnsupportedQuery(
+                f"table {table.name}: ref-match tables cannot be loaded yet"
+            )
     return sorted(wanted, key=lambda item: item[0].kind is not TableKind.DIRECTOR)
 
 

@@ -159,7 +159,9 @@ def test_a_sidecar_is_not_felis(schema, tmp_path):
 
 
 def test_ref_match_tables_come_later(schema):
-    with pytest.raises(UnsupportedQuery, match=r"tables.source: ref-match"):
+    with pytest.raises(
+        UnsupportedQuery, match=r"tables.source.kind: ref-match tables cannot"
+    ):
         read_schema(schema(sidecar=SIDECAR.replace("kind: child", "kind: ref-match")))
 
 

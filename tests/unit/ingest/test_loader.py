@@ -232,7 +232,8 @@ def test_a_load_of_nothing_is_a_load(czar, tmp_path):
             r"there is no table Star in the schema, which has Object",
         ),
         ({"Object": []}, None, r"nothing says what the tables are"),
-        ({}, TABLES, r"there is nothing to load"),
+        ({}, TABLES, r"names at least one table, and each once, .* not nothing"),
+        ({"Object": [], "OBJECT": []}, TABLES, r"each once, .* not Object, OBJECT"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_begins(
