@@ -12,11 +12,11 @@ VICTIM = "worker-2"
 
 
 @pytest.fixture
-def dying(sky, tmp_path):
+def dying(sky, tmp_path, request):
     """Start a cluster whose second worker dies after a batch's first frame."""
     arguments = {VICTIM: ["--failpoint", "after-first-frame"]}
     with qserv.LocalCluster(3, tmp_path, worker_arguments=arguments) as db:
-        sky.load(db)
+        sky.load(db, replicas=getattr(request, "param", 1))
         arguments.clear()  # it starts again without
         yield db
 
@@ -55,3 +55,13 @@ def test_the_worker_starts_again_and_the_cluster_answers_again(dying, sky):
     dying.cluster.wait_whole()
     rows = dying.query(QUERY).to_pandas().itertuples(index=False, name=None)
     assert sorted(rows) == sorted(sky.answer(QUERY))
+
+
+@pytest.mark.parametrize("dying", [2], indirect=True)
+@pytest.mark.parametrize("query", [QUERY, GROUPED])
+def test_with_a_second_copy_the_query_outlives_the_worker(dying, sky, query):
+    before = dying.cluster.processes[VICTIM]
+    rows = dying.query(query, batch_chunks=1).to_arrow().to_pylist()
+    found = [tuple(row.values()) for row in rows]
+    assert sorted(found, key=repr) == sorted(sky.answer(query), key=repr)
+    until(lambda: dying.cluster.processes.get(VICTIM, before) != before)
