@@ -1,1 +1,1 @@
-"""What is in the sky: tables, snapshots, placement, the metadata that keeps them."""
+"""What is in the sky: tables, snapshots, placement, and the metadata of them."""

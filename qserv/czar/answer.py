@@ -15,7 +15,7 @@ from qserv.czar.merge import Merge
 from qserv.czar.preparation import Work
 from qserv.czar.queries import Running
 from qserv.czar.results import Message, Progress, Steps
-from qserv.errors import InternalError
+from qserv.errors import InternalError, LimitExceeded
 from qserv.plan.plan import Fragment, Residual, ScanClass
 from qserv.wire.codec import arrow_schema, encode_schema
 from qserv.wire.messages import source_to_proto, value_to_proto
@@ -108,12 +108,14 @@ class Answer:
         self, residual: Residual, fragment: Fragment | None
     ) -> AsyncGenerator[Part, None]:
         partials: list[pa.RecordBatch] = []
-        schema = None
+        schema, size = None, 0
         if fragment is not None:
             schema = arrow_schema(fragment.columns)
             async with aclosing(self._run(fragment)) as batches:
                 async for rows in batches:
                     partials += rows.batches
+                    size += sum(map(len, rows.messages))
+                    self._check_size(size)
                     if (progress := self._progress(rows)) is not None:
                         yield progress
             self._steps.done("execute")
@@ -123,6 +125,13 @@ class Answer:
             async for message in messages:
                 yield message
         self._steps.done("merge")
+
+    def _check_size(self, size: int) -> None:
+        if size > self._merge.memory:
+            raise LimitExceeded(
+                f"the chunks sent more than {self._merge.memory / 2**20:,.0f} MiB to "
+                "be merged; select fewer rows or columns, or raise merge_memory"
+            )
 
     def _run(self, fragment: Fragment) -> AsyncGenerator[Rows, None]:
         route = self._work.route

@@ -32,6 +32,7 @@ from qserv.czar.dispatch import (
 )
 from qserv.czar.members import Member, Members
 from qserv.errors import (
+    Cancelled,
     ClusterError,
     CorruptData,
     QservError,
@@ -217,12 +218,16 @@ class _Run:
         try:
             return await self._frames(send, member, call)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, member.endpoint) from error
+            typed = from_rpc(error, member.endpoint)
+            if isinstance(typed, Cancelled):
+                # It was not us: a worker that stops cancels its calls.
+                typed = WorkerUnavailable(f"{member.endpoint} gave its task up")
+            raise typed from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Not us: the channel was closed under the call.
+            # It was not us: the channel was closed under the call.
             raise WorkerUnavailable(
                 f"the channel to {member.endpoint} closed"
             ) from None

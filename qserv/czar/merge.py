@@ -41,11 +41,13 @@ class Merge:
     threads
         DuckDB threads of one merge.
     memory
-        Bytes that one merge may hold before it spills.
+        Bytes that the rows of one merge may have, and that DuckDB may hold before it
+        spills.
     """
 
     def __init__(self, *, directory: Path, threads: int, memory: int) -> None:
         self._directory = directory
+        self._memory = memory
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": str(threads),
             "memory_limit": f"{memory}B",
@@ -56,6 +58,11 @@ class Merge:
         self._free: list[duckdb.DuckDBPyConnection] = []
         self._made = 0
         self._turn = asyncio.Semaphore(_SLOTS)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that one merge may hold."""
+        return self._memory
 
     async def warm(self) -> None:
         """Make the first slot, so that no query waits for it."""

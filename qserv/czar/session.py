@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Final
 
 from qserv.czar.answer import Answer
 from qserv.czar.executive import Executive
@@ -15,6 +16,9 @@ from qserv.telemetry import logger, query_context
 from qserv.wire.codec import arrow_schema, encode_schema
 
 _log = logger(__name__)
+
+_LOGGED: Final = 2_000
+"""Characters of a query's text that a log line holds at most."""
 
 
 class Session:
@@ -80,7 +84,7 @@ class Session:
             finally:
                 _log.info(
                     "query",
-                    text=request.text,
+                    text=request.text[:_LOGGED],
                     chunks=running.chunks,
                     rows=running.rows,
                     milliseconds=round(steps.total / 1000, 1),

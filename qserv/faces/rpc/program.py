@@ -18,6 +18,7 @@ from qserv.czar.queries import Queries
 from qserv.czar.session import Session
 from qserv.faces.rpc.service import CzarService
 from qserv.plan import explain, planner, route
+from qserv.sky.regions import Circle
 from qserv.telemetry import logger
 from qserv.wire.channel import start_server
 from qserv.wire.v1.czar_pb2_grpc import add_CzarServicer_to_server
@@ -81,6 +82,11 @@ class _Planner:
     explain = staticmethod(explain.explain)
 
 
+def _warm_sky() -> None:
+    # The first cover loads healpy, which takes up to a second: nobody waits for it.
+    Circle(0.0, 0.0, 1.0).cover()
+
+
 async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
     """Make all parts of a czar; the stack takes them apart in reverse order."""
     store = Store.open(config.directory)
@@ -95,7 +101,7 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
         memory=config.merge_memory,
     )
     stack.callback(merge.close)
-    await merge.warm()
+    await asyncio.gather(merge.warm(), asyncio.to_thread(_warm_sky))
     installation = Installation(store=store, members=members)
     loads = Loads(
         store=store,

@@ -17,7 +17,13 @@ from qserv.czar.preparation import Preparation
 from qserv.czar.queries import Queries
 from qserv.czar.results import Header, Progress, Request, Trailer
 from qserv.czar.session import Session
-from qserv.errors import Cancelled, ChunkMissing, Conflict, DeadlineExceeded
+from qserv.errors import (
+    Cancelled,
+    ChunkMissing,
+    Conflict,
+    DeadlineExceeded,
+    LimitExceeded,
+)
 from qserv.plan.plan import (
     Extent,
     Fragment,
@@ -136,6 +142,13 @@ async def test_a_residual_runs_once_over_all_rows(session, planning):
     assert table.to_pydict() == {"total": [(4 + 5 + 6 + 7) * ROWS + 1]}
     assert decode_schema(header.schema).field("total").metadata == {b"unit": b"ct"}
     assert trailer.steps.keys() == {"plan", "route", "execute", "merge"}
+
+
+async def test_more_rows_than_a_merge_may_hold_are_refused(session, planning):
+    planning.residual = Residual("SELECT * FROM partials")
+    session._merge._memory = 100
+    with pytest.raises(LimitExceeded, match="merge_memory"):
+        await frames(session)
 
 
 async def test_a_plan_may_read_nothing(session, planning, workers):
