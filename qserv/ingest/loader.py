@@ -105,23 +105,27 @@ def _wanted(
             "columns are then inferred from the files"
         )
     by_name = {table.name.lower(): table for table in tables}
-    if unknown := [name for name in inputs if name.lower() not in by_name]:
+    _check_names(by_name, list(inputs))
+    wanted = [(by_name[name.lower()], found) for name, found in inputs.items()]
+    return sorted(wanted, key=lambda item: item[0].kind is not TableKind.DIRECTOR)
+
+
+def _check_names(tables: Mapping[str, Table], names: Sequence[str]) -> None:
+    if unknown := [name for name in names if name.lower() not in tables]:
         raise InvalidRequest(
             f"there is no table {', '.join(unknown)} in the schema, which has "
-            f"{', '.join(table.name for table in tables)}"
+            f"{', '.join(table.name for table in tables.values())}"
         )
-    if len({name.lower() for name in inputs}) < max(len(inputs), 1):
+    if len({name.lower() for name in names}) < max(len(names), 1):
         raise InvalidRequest(
             "a load names at least one table, and each once, whatever its case: "
-            f"TABLE=FILES, not {', '.join(inputs) or 'nothing'}"
+            f"TABLE=FILES, not {', '.join(names) or 'nothing'}"
         )
-    wanted = [(by_name[name.lower()], found) for name, found in inputs.items()]
-    for table, _ in wanted:
-        if table.kind is TableKind.REF_MATCH:
+    for name in names:
+        if tables[name.lower()].kind is TableKind.REF_MATCH:
             raise UnsupportedQuery(
-                f"table {table.name}: ref-match tables cannot be loaded yet"
+                f"table {name}: ref-match tables cannot be loaded yet"
             )
-    return sorted(wanted, key=lambda item: item[0].kind is not TableKind.DIRECTOR)
 
 
 def _definitions(
