@@ -18,7 +18,7 @@ from qserv.ingest.receiver import Receiver
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import ManifestStore
-from qserv.telemetry import query_context
+from qserv.telemetry import logger, query_context
 from qserv.wire.messages import keys_from_proto
 from qserv.wire.v1 import worker_pb2, worker_pb2_grpc
 from qserv.worker.engine import Batch
@@ -33,6 +33,8 @@ __all__ = ["WorkerService"]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _FLUSH_SECONDS: Final = 0.2
+
+_log = logger(__name__)
 
 
 class WorkerService(worker_pb2_grpc.WorkerServicer):
@@ -112,6 +114,12 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                                 break
                         case Exception():
                             raise _placed(event.content, task.place(event.batch))
+            _log.info(
+                "task done",
+                attempt=request.attempt,
+                chunks=len(request.chunks),
+                batches=len(task.batches),
+            )
             yield stream.end()
 
     def _prepare(self, task: WorkerTask, stream: TaskStream) -> Any:
