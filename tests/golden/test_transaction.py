@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from golden.runner import Case, check, files
+
 from qserv.catalog.snapshot import ManifestEntry, Role
 from qserv.errors import QservError
 from qserv.ingest.transaction import (
@@ -21,8 +23,6 @@ from qserv.ingest.transaction import (
     Transaction,
     step,
 )
-
-from golden.runner import Case, check, files
 
 
 class Machine:
