@@ -129,8 +129,8 @@ def _timed(db: "Connection", query: str) -> tuple["Result", float]:
 def _farewell(directory: Path) -> str:
     where = "" if directory == DEFAULT_DIRECTORY else f" --dir {directory}"
     return f"""The map of rows per chunk is {directory / MAP}. To go on:
-  source .venv/bin/activate     (after `make demo`)
-  qserv up{where}               serve this sky again; then, in another terminal:
+  source .venv/bin/activate
+  qserv up{where}    (serves this sky again; then, in another terminal:)
   qserv status{where}
   qserv sql{where} "SELECT TOP 5 * FROM hip.Object ORDER BY Hpmag"
   python -c 'import qserv; print(qserv.connect("127.0.0.1:7480").status())'"""

@@ -78,12 +78,12 @@ def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:
 
     from qserv import config as settings_of
     from qserv import telemetry
-    from qserv.faces.rpc import program
+    from qserv.faces.rpc.program import run
 
     values = settings_of.load(settings_of.CzarConfig, config, **settings)
     telemetry.configure("czar", level=values.log_level, format=values.log_format)
     _start_leash(leash)
-    asyncio.run(program.run(values, ready=_ready("czar")))
+    asyncio.run(run(values, ready=_ready("czar")))
 
 
 @click.command(short_help="Run one worker: holds chunks, runs what it is sent.")
@@ -110,13 +110,13 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
 
     from qserv import config as settings_of
     from qserv import telemetry
-    from qserv.worker import program
+    from qserv.worker.program import run
 
     values = settings_of.load(settings_of.WorkerConfig, config, **settings)
     name = values.directory.name
     telemetry.configure(name, level=values.log_level, format=values.log_format)
     _start_leash(leash)
-    asyncio.run(program.run(values, ready=_ready("worker")))
+    asyncio.run(run(values, ready=_ready("worker")))
 
 
 def _ready(kind: str) -> Callable[[str], None]:

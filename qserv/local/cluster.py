@@ -207,7 +207,8 @@ class LocalCluster:
         name
             Which part: ``"czar"``, ``"worker-1"`` and so on.
         number
-            SIGKILL unless told otherwise; a part that dies is started again.
+            SIGKILL unless told otherwise, whose effect is waited for; a part that dies
+            is started again.
 
         Raises
         ------

@@ -167,8 +167,11 @@ class Part:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process."""
-        self._process.send_signal(number)
+        """Send a signal to the process; after SIGKILL wait for its end."""
+        process = self._process
+        process.send_signal(number)
+        if number is signal.SIGKILL:
+            process.wait()
 
     def ask_to_stop(self) -> None:
         """Ask the process to end, and let it not be started again."""
