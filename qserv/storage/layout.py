@@ -10,7 +10,7 @@ Below the worker's directory::
       <release>/<table>.index/<shard>/<name>.parquet   key -> home
     staging/<transaction>/             files that are not yet installed, flat
     manifests/<release>/<table>/<version>.json
-    spill/                             DuckDB's, emptied at every start
+    spill/<executor>/                  DuckDB's, emptied at every start
 
 Own files and their overlap follow HATS: ``dataset`` of the table is a catalog, that of
 ``<table>.overlap`` its margin, ``Dir`` is the pixel rounded down to 10000. Paths that
@@ -124,7 +124,7 @@ class WorkerDirectory:
 
     @property
     def spill(self) -> Path:
-        """Where DuckDB puts what exceeds its memory."""
+        """Where executors, each in a directory, put what exceeds their memory."""
         return self.root / "spill"
 
     @property

@@ -7,6 +7,7 @@ empty relation of the same columns where there is no file. Results are read from
 """
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -43,7 +44,7 @@ class Settings:
     data
         Absolute path of the only directory that it may read.
     spill
-        Absolute path of the directory that it may spill to.
+        Absolute path of the directory that it spills to, its own.
     threads
         DuckDB threads.
     memory
@@ -136,9 +137,11 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB that reads the data directory and nothing else.
 
     Changes the process's working directory to the data: paths stay short, hold no
-    wildcard, and errors name no place on the machine.
+    wildcard, and errors name no place on the machine. Empties the spill directory of
+    what a killed predecessor left.
     """
     os.chdir(settings.data)
+    shutil.rmtree(settings.spill, ignore_errors=True)
     connection = duckdb.connect(
         ":memory:",
         config={

@@ -55,8 +55,8 @@ async def run(config: WorkerConfig, *, ready: Callable[[str], None]) -> None:
     directory = WorkerDirectory(config.directory.resolve())
     with _stopped_by_signal() as stop, _locked(directory):
         _prepare(directory)
-        settings = _settings(config, directory)
-        pool = Pool([Executor(settings) for _ in range(config.executors)])
+        settings = (_settings(config, directory, n) for n in range(config.executors))
+        pool = Pool([Executor(of_one) for of_one in settings])
         await pool.start()
         try:
             await _serve(config, directory, pool, ready, stop)
@@ -147,10 +147,13 @@ def _stopped_by_signal() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _settings(config: WorkerConfig, directory: WorkerDirectory) -> Settings:
+def _settings(
+    config: WorkerConfig, directory: WorkerDirectory, number: int
+) -> Settings:
     return Settings(
         data=str(directory.data),
-        spill=str(directory.spill),
+        # DuckDB's temporary files have the same names in every process.
+        spill=str(directory.spill / str(number)),
         threads=config.threads,
         memory=config.memory,
     )

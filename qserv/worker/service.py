@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from importlib.metadata import version
 from typing import Any, Final
@@ -122,7 +122,9 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
             )
             yield stream.end()
 
-    def _prepare(self, task: WorkerTask, stream: TaskStream) -> Any:
+    def _prepare(
+        self, task: WorkerTask, stream: TaskStream
+    ) -> Callable[[int], Awaitable[Batch]]:
         async def prepare(number: int) -> Batch:
             entries = task.entries(number)
             files = [entry for of_source in entries for entry in of_source]

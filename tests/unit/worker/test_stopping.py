@@ -79,6 +79,7 @@ async def test_a_slow_reader_holds_the_executor_back(tmp_path):
     frames = executor.run(batch("SELECT i FROM range(1000000000000) t(i)"))
     assert isinstance(await anext(frames), bytes)
     await until(lambda: sleeps(executor.pid))
+    assert len(executor._link.reader._buffer) < 4 * 2**20
     await frames.aclose()
     await executor.settle()
     await executor.stop()
@@ -151,6 +152,29 @@ async def test_a_batch_that_was_stopped_never_ends_as_if_it_were_whole(tmp_path)
         await executor.settle()
         whole = [frame async for frame in executor.run(short)]
         assert whole[-1].rows == 100_000
+    await executor.stop()
+
+
+async def test_what_a_killed_executor_had_spilled_is_removed(tmp_path):
+    left = tmp_path / "spill" / "duckdb_temp_storage-0.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"rows")
+    executor = Executor(settings(tmp_path))
+    await executor.start()
+    assert not left.exists()
+    await executor.stop()
+
+
+async def test_what_exceeds_the_memory_is_spilled(tmp_path):
+    small = Settings(str(tmp_path), str(tmp_path / "spill"), 1, 40 * 2**20)
+    executor = Executor(small)
+    await executor.start()
+    sort = "SELECT i FROM range(3000000) t(i) ORDER BY hash(i), i"
+    frames = executor.run(batch(sort))
+    await anext(frames)
+    assert list((tmp_path / "spill").iterdir())
+    *_, done = [frame async for frame in frames]
+    assert done.rows == 3_000_000
     await executor.stop()
 
 
