@@ -31,7 +31,7 @@ def fragment(query: Query, parts: Split, cells: tuple[Cells, ...]) -> Fragment:
     listed = typed(writer, parts.columns, parts.selected)
     tables = _from(query, writer, cells)
     where = _where(query, writer, cells)
-    group = "" if not query.grouped else _group_by(writer, parts)
+    group = "" if not query.grouped else _group_by(parts)
     sql = f"{select} {listed}\nFROM {tables}{where}{group}{_top(query, writer, parts)}"
     return Fragment(
         sql=sql,
@@ -64,11 +64,10 @@ def _top(query: Query, writer: Writer, parts: Split) -> str:
     return f"{ordered(writer, query.orderings)}\nLIMIT {query.limit + query.offset}"
 
 
-def _group_by(writer: Writer, parts: Split) -> str:
-    if not parts.grouping:
-        return ""
-    keys = (writer.sql(key) for key in parts.selected[: parts.grouping])
-    return f"\nGROUP BY {', '.join(keys)}"
+def _group_by(parts: Split) -> str:
+    # By place: DuckDB takes two expressions with parameters for different ones.
+    places = ", ".join(str(place + 1) for place in range(parts.grouping or 0))
+    return f"\nGROUP BY {places}" if places else ""
 
 
 def _from(query: Query, writer: Writer, cells: tuple[Cells, ...]) -> str:
@@ -102,8 +101,8 @@ def _table(relation: Relation, writer: Writer, cells: tuple[Cells, ...]) -> str:
     for axis, name, step in zip(UNIT_VECTOR, found.names, "xyz", strict=True):
         writer.stored(i, axis)
         low, high = (
-            f"floor((s.{quoted(axis)} {sign} {number(found.reach)})"
-            f" / {number(found.side)})"
+            f"qserv_cell(s.{quoted(axis)} {sign} {number(found.reach)}, "
+            f"{number(found.side)})"
             for sign in "-+"
         )
         names.append(f"{low} + i.{step} AS {name}")
@@ -144,7 +143,7 @@ def _locality(
         host, other = (writer.stored(n, CHUNK) for n in (left, relation.number))
         terms.append(f"{host} = {other}")
         for axis, name in zip(UNIT_VECTOR, cell.names, strict=True):
-            place = f"floor({writer.stored(left, axis)} / {number(cell.side)})"
+            place = f"qserv_cell({writer.stored(left, axis)}, {number(cell.side)})"
             terms.append(f"{place} = t{relation.number}.{name}")
     return terms
 

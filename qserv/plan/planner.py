@@ -69,8 +69,8 @@ def plan(
 
 def _counted(query: Query) -> Plan | None:
     """Answer a bare ``SELECT COUNT(*)`` from the manifests: they count live rows."""
-    bare = len(query.relations) == 1 and query.where is None and query.having is None
-    if not bare or query.groups or query.limit == 0 or query.offset:
+    clauses = (query.where, query.having, query.groups, query.orderings, query.offset)
+    if len(query.relations) > 1 or any(clauses) or query.limit == 0:
         return None
     if any(not _is_count(o.expression) for o in query.outputs):
         return None

@@ -42,6 +42,9 @@ CREATE MACRO qserv_chord2(x1, y1, z1, x2, y2, z2) AS
 CREATE MACRO qserv_chord2_degrees(c) AS
     degrees(2 * asin(least(1.0::DOUBLE, sqrt(c) / 2)));
 
+-- The cell of side h that a coordinate of a unit vector lies in.
+CREATE MACRO qserv_cell(x, h) AS CAST(floor(x / h) AS BIGINT);
+
 CREATE MACRO qserv_x(lon, lat) AS cos(radians(lat)) * cos(radians(lon));
 
 CREATE MACRO qserv_y(lon, lat) AS cos(radians(lat)) * sin(radians(lon));
