@@ -65,7 +65,6 @@ def _top(query: Query, writer: Writer, parts: Split) -> str:
 
 
 def _group_by(parts: Split) -> str:
-    # By place: DuckDB takes two expressions with parameters for different ones.
     places = ", ".join(str(place + 1) for place in range(parts.grouping or 0))
     return f"\nGROUP BY {places}" if places else ""
 

@@ -73,14 +73,14 @@ class Writer:
     vectors
         Whether tables have stored unit vectors; the tests' oracle has none.
     parameters
-        The texts that were bound, in the order of ``$1``, ``$2`` …
+        The texts that were bound, in order, each with its number in ``$1``, ``$2`` …
     used
         Relation number -> names of the stored columns that were written.
     """
 
     relations: tuple[Relation, ...] = ()
     vectors: bool = True
-    parameters: list[str] = field(default_factory=list)
+    parameters: dict[str, int] = field(default_factory=dict)
     used: dict[int, dict[str, None]] = field(default_factory=dict)
 
     def stored(self, relation: int, name: str) -> str:
@@ -125,8 +125,9 @@ class Writer:
             case bool():
                 return "TRUE" if node.value else "FALSE"
             case str():
-                self.parameters.append(node.value)
-                return f"CAST(${len(self.parameters)} AS VARCHAR)"
+                # One text is one parameter: DuckDB takes two for different values.
+                place = self.parameters.setdefault(node.value, len(self.parameters) + 1)
+                return f"CAST(${place} AS VARCHAR)"
             case int():
                 return (
                     f"{node.value}::BIGINT"

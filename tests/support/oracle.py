@@ -73,7 +73,7 @@ def whole(query: Query) -> tuple[str, list[str]]:
     sql += _order(writer, query)
     if query.limit is not None:
         sql += f"\nLIMIT {query.limit}"
-    return f"{sql}\nOFFSET {query.offset}", writer.parameters
+    return f"{sql}\nOFFSET {query.offset}", list(writer.parameters)
 
 
 def _order(writer: Writer, query: Query) -> str:
