@@ -12,13 +12,13 @@ demo: .stamps/demo
 	$(BIN)/python -m qserv.cli.main demo
 
 test: .stamps/test
-	$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/bench -p no:benchmark
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: .stamps/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/check
 
 bench: .stamps/test
-	$(BIN)/pytest tests/bench
+	$(BIN)/python tests/bench/speed.py
 
 docs: .stamps/docs
 	$(BIN)/sphinx-build -q -W --keep-going -j auto docs docs/_build/html

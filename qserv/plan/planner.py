@@ -92,6 +92,12 @@ def _planned(query: Query) -> Plan:
     return _assembled(query, sent, merged, (*query.notes, _merge_note(parts)))
 
 
+def _release(query: Query) -> str:
+    """Return the release whose chunks are read; any other is replicated."""
+    partitioned = (r for r in query.relations if r.version.table.partitioned)
+    return next(partitioned, query.relations[0]).version.release
+
+
 def _merge_note(parts: Split) -> str:
     if not parts.merged:
         return "merge      concatenate: batches stream through the czar"
@@ -110,7 +116,7 @@ def _assembled(
     return Plan(
         query=query.text,
         snapshot=query.snapshot.id,
-        release=query.relations[0].version.release,
+        release=_release(query),
         family=None if family is None else family.name,
         tree_version=None if family is None else family.tree_version,
         fragment=sent,
