@@ -1,9 +1,13 @@
 """One batch as one DuckDB query: SQL from its template, files in, Arrow rows out.
 
 A source's marker in the template becomes a selection from the batch's files, or an
-empty relation of the same columns where there is no file. Results are read from
-`DuckDBPyConnection.sql`, which streams them: memory stays flat however many rows come
-(`execute` would be 0.3 ms faster to bind, but holds the whole result).
+empty relation of the same columns where there is no file.
+
+There are two ways to read a result, and the rows are the same. `DuckDBPyConnection.sql`
+streams Arrow batches: memory stays flat however many rows come, but it binds the query
+twice. `execute` binds once, which halves the time of a point query (0.6 ms for 1.1),
+and gives Python rows: fine for few of them. So a batch that reads little is executed
+first, and streamed after all if it turns out to give more than a few rows.
 """
 
 import os
@@ -31,6 +35,19 @@ from qserv.wire.codec import decode_schema
 
 _MESSAGE_BYTES: Final = 512 * 1024
 _ROWS: Final = (2048, 65536)
+_FEW: Final = 512
+_EXECUTED: Final = {
+    pa.bool_(): "BOOLEAN",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.timestamp("us"): "TIMESTAMP",
+    pa.decimal128(38, 0): "HUGEINT",
+}
+"""Arrow type -> the DuckDB type whose Python values convert to it without loss."""
 # Bits that a text is expected to have.
 _TEXT: Final = 256
 
@@ -71,12 +88,15 @@ class Batch:
         IPC message of the Arrow schema that rows are cast to.
     limit
         Rows after which the batch is done; None for all.
+    small
+        Whether it reads so little that running it twice costs nothing.
     """
 
     sql: str
     parameters: tuple[str | int | float | bool, ...]
     schema: bytes
     limit: int | None = None
+    small: bool = False
 
 
 class Template:
@@ -193,15 +213,47 @@ def run(
     """
     schema = decode_schema(batch.schema)
     try:
-        relation = connection.sql(batch.sql, params=list(batch.parameters) or None)
-        left = batch.limit
-        for rows in relation.to_arrow_reader(_rows_at_once(schema)):
-            kept = rows if left is None else rows.slice(0, left)
-            yield _cast(kept, schema)
-            if left is not None and (left := left - kept.num_rows) <= 0:
-                return
+        few = _few(connection, batch, schema) if batch.small else None
+        yield from _stream(connection, batch, schema) if few is None else [few]
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise error_of(error) from error
+
+
+def _few(
+    connection: duckdb.DuckDBPyConnection, batch: Batch, schema: pa.Schema
+) -> pa.RecordBatch | None:
+    connection.execute(batch.sql, batch.parameters or None)
+    # Of other types, Python values would not convert as Arrow's do.
+    types = [str(column[1]) for column in connection.description or ()]
+    rows: list[tuple[object, ...]] = []
+    if types == [_EXECUTED.get(field.type) for field in schema]:
+        while len(rows) <= _FEW and (more := connection.fetchmany(_FEW)):
+            rows += more
+        if len(rows) <= _FEW:
+            return _batch_of(rows[: batch.limit], schema)
+    connection.abort()
+    return None
+
+
+def _batch_of(rows: list[tuple[object, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    arrays = [
+        pa.array(column, type=field.type)
+        for column, field in zip(columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _stream(
+    connection: duckdb.DuckDBPyConnection, batch: Batch, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    relation = connection.sql(batch.sql, params=list(batch.parameters) or None)
+    left = batch.limit
+    for rows in relation.to_arrow_reader(_rows_at_once(schema)):
+        kept = rows if left is None else rows.slice(0, left)
+        yield _cast(kept, schema)
+        if left is not None and (left := left - kept.num_rows) <= 0:
+            return
 
 
 def _rows_at_once(schema: pa.Schema) -> int:

@@ -21,6 +21,7 @@ __all__ = ["WorkerTask"]
 
 _WHOLE: Final = -1
 _NAMED: Final = 10
+_SMALL_BYTES: Final = 32 << 20
 # Cutting finer costs more than the executors that would share it gain.
 _SHARE_BYTES: Final = 8 << 20
 
@@ -117,11 +118,14 @@ class WorkerTask:
             That the task has sent already.
         """
         files = [[entry.path for entry in of_source] for of_source in entries]
+        size = sum(entry.size for of_source in entries for entry in of_source)
+        interactive = self.scan_class is ScanClass.INTERACTIVE
         return Batch(
             sql=self._template.fill(files),
             parameters=self._parameters,
             schema=self._request.schema,
             limit=None if self.limit is None else max(0, self.limit - rows),
+            small=interactive and size <= _SMALL_BYTES,
         )
 
     def place(self, number: int) -> str:

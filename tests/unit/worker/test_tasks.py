@@ -127,7 +127,8 @@ async def test_many_rows_come_in_small_messages(worker):
 
 async def test_a_limit_stops_the_task(worker):
     answer = await worker.run(ALL_IDS, [A, B, C], [ID], batch_chunks=1, limit=4)
-    assert len(answer.column("objectId")) == 4
+    # A batch that began before the one ahead of it was counted may give more.
+    assert len(answer.column("objectId")) in {4, 5}
     assert answer.batches == [[A], [B]]
     sql = f'SELECT i AS "objectId" FROM {SOURCE} a, range(100000) t(i)'
     answer = await worker.run(sql, [A], [ID], limit=70_000)
