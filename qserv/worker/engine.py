@@ -44,10 +44,10 @@ _EXECUTED: Final = {
     pa.float32(): "FLOAT",
     pa.float64(): "DOUBLE",
     pa.string(): "VARCHAR",
-    pa.timestamp("us"): "TIMESTAMP",
     pa.decimal128(38, 0): "HUGEINT",
 }
-"""Arrow type -> the DuckDB type whose Python values convert to it without loss."""
+"""Arrow type -> the DuckDB type whose Python values convert to it without loss; no
+TIMESTAMP, for Python's end with the year 9999."""
 # Bits that a text is expected to have.
 _TEXT: Final = 256
 
@@ -222,11 +222,14 @@ def run(
 def _few(
     connection: duckdb.DuckDBPyConnection, batch: Batch, schema: pa.Schema
 ) -> pa.RecordBatch | None:
+    planned = [_EXECUTED.get(field.type) for field in schema]
+    if None in planned:
+        return None
     connection.execute(batch.sql, batch.parameters or None)
     # Of other types, Python values would not convert as Arrow's do.
     types = [str(column[1]) for column in connection.description or ()]
     rows: list[tuple[object, ...]] = []
-    if types == [_EXECUTED.get(field.type) for field in schema]:
+    if types == planned:
         while len(rows) <= _FEW and (more := connection.fetchmany(_FEW)):
             rows += more
         if len(rows) <= _FEW:

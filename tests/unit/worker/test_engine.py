@@ -58,9 +58,27 @@ def run(connection, sql, types, *, small, limit=None, parameters=()):
 
 @pytest.mark.parametrize("small", [True, False])
 def test_every_type_arrives_as_it_was(connection, small):
+    for datatype, expression, values in EVERY_TYPE.values():
+        sql = f"SELECT {expression} FROM range(3) t(i)"
+        rows = run(connection, sql, [datatype], small=small)
+        assert rows == [(value,) for value in values]
     types, expressions, values = zip(*EVERY_TYPE.values(), strict=True)
     sql = f"SELECT {', '.join(expressions)} FROM range(3) t(i)"
     assert run(connection, sql, types, small=small) == list(zip(*values, strict=True))
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_values_that_python_lacks_arrive_too(connection, small):
+    sql = "SELECT TIMESTAMP '20000-01-01' = $1::TIMESTAMP, '20000-01-01'::TIMESTAMP"
+    schema = arrow_schema(columns(T.BOOLEAN, T.TIMESTAMP))
+    batch = Batch(sql, ("20000-01-01",), encode_schema(schema), small=small)
+    (rows,) = engine.run(connection.cursor(), batch)
+    assert rows.column(0).to_pylist() == [True]
+    assert rows.column(1).cast("int64").to_pylist() == [568_971_820_800_000_000]
+    nan = run(
+        connection, "SELECT 'nan'::DOUBLE, ''", [T.DOUBLE, T.VARCHAR], small=small
+    )
+    assert np.isnan(nan[0][0])
 
 
 @pytest.mark.parametrize("small", [True, False])
