@@ -6,8 +6,7 @@ is drawn is what the cluster would do with that position, at the poles too.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -89,15 +88,15 @@ class ChunkMap:
         return float(lon), float(lat), float(max(reach * 0.85, 0.05))
 
 
-def draw(maps: Sequence[ChunkMap], path: Path) -> None:
-    """Draw maps below each other into a PNG file.
+def draw(maps: Sequence[ChunkMap], file: IO[bytes]) -> None:
+    """Draw maps below each other, as a PNG.
 
     Parameters
     ----------
     maps
         One row each; a narrow one is drawn twice, the second time closer.
-    path
-        Where to write.
+    file
+        Open for bytes.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -113,7 +112,7 @@ def draw(maps: Sequence[ChunkMap], path: Path) -> None:
         else:
             _whole_sky(figure.add_subplot(grid[row, :2]), each, bar=False)
             _close_up(figure.add_subplot(grid[row, 2:]), each)
-    figure.savefig(path, dpi=140, facecolor=_PAPER)
+    figure.savefig(file, format="png", dpi=140, facecolor=_PAPER)
 
 
 def _whole_sky(axes: "Axes", chunks: ChunkMap, *, bar: bool) -> None:

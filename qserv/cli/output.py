@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+
+from qserv.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,14 +53,23 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     ----------
     path
         Where it appears; what was there before stays until then.
+
+    Raises
+    ------
+    InvalidRequest
+        If it cannot be written.
     """
     new = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with new.open("wb") as file:
             yield file
         new.replace(path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise InvalidRequest(f"cannot write {path}: {why}") from error
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
 def _write_csv(result: "Result", file: IO[bytes]) -> None:

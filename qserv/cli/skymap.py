@@ -46,9 +46,10 @@ def draw_tables(status: "Status", tables: tuple[str, ...], output: Path) -> None
     UnknownName
         If there is no such table.
     InvalidRequest
-        If a table has no chunks with rows.
+        If a table has no chunks with rows, or the file cannot be written.
     """
     from qserv.cli.drawing import ChunkMap, draw
+    from qserv.cli.output import whole_file
 
     maps = []
     for name in tables:
@@ -58,4 +59,5 @@ def draw_tables(status: "Status", tables: tuple[str, ...], output: Path) -> None
         if not found.chunk_ids.size or found.kind == "replicated":
             raise InvalidRequest(f"the rows of {name} lie in no chunk of the sky")
         maps.append(ChunkMap.of(name, found))
-    draw(maps, output)
+    with whole_file(output) as file:
+        draw(maps, file)

@@ -113,10 +113,12 @@ class LocalCluster:
         ------
         Conflict
             If a cluster runs in the directory already.
+        InvalidRequest
+            If the directory cannot be made.
         ClusterError
             If a part died or was not ready in time; nothing is left running.
         """
-        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        _make(self.directory / "logs")
         self._lock = _locked(self.directory)
         deadline = time.monotonic() + self._deadline
         try:
@@ -265,6 +267,16 @@ def _worker_names(wanted: int | None, directory: Path) -> tuple[str, ...]:
             f" out; start at least {max(1, held)}"
         )
     return tuple(f"worker-{n}" for n in range(1, number + 1))
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(
+            f"cannot make the directory {directory}: {error.strerror}; "
+            "give another with --dir"
+        ) from error
 
 
 def _locked(directory: Path) -> IO[str]:

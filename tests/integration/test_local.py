@@ -21,6 +21,12 @@ def test_a_part_that_dies_at_its_start_shows_the_end_of_its_log(tmp_path):
         read_endpoint(tmp_path)
 
 
+def test_a_directory_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InvalidRequest, match="cannot make the directory"):
+        qserv.LocalCluster(1, tmp_path / "file" / "data").start()
+
+
 def test_a_part_that_is_not_ready_in_time_is_named(tmp_path):
     cluster = qserv.LocalCluster(1, tmp_path, deadline=0.01)
     with pytest.raises(ClusterError, match="czar did not get ready in time"):

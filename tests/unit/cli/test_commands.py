@@ -81,6 +81,17 @@ def test_a_broken_answer_leaves_the_file_as_it_was(qserv, czar, tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
+@pytest.mark.parametrize("command", [("sql", "SELECT"), ("map", "hip.Object")])
+def test_a_file_that_cannot_be_written_is_one_line(qserv, czar, tmp_path, command):
+    fill(czar.status)
+    missing = tmp_path / "missing" / "a.png"
+    done = qserv(*command, "-o", str(missing))
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error Q3009: cannot write {missing}: No such file or directory"
+    )
+
+
 def test_explain_prints_the_plan(qserv, czar):
     assert qserv("sql", "--explain", "SELECT 1").stdout == "the plan of SELECT 1\n"
     assert czar.requests == []
