@@ -1,8 +1,8 @@
 """ADQL 2.1 as a dialect of sqlglot: text in, syntax tree out.
 
 Every function call stays a plain call: what it means is decided in one place
-(`qserv.plan.functions`), never by sqlglot's guesses about other databases. Clauses that
-sqlglot knows and ADQL does not are refused where the tree is bound.
+(`qserv.plan.functions`), never by sqlglot's guesses about other databases. What sqlglot
+reads and ADQL does not have is refused (`qserv.dialects.grammar`).
 """
 
 from typing import ClassVar, Final
@@ -12,10 +12,23 @@ from sqlglot import exp, parser, tokens
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.tokenizer_core import TokenType
 
+from qserv.dialects import grammar
 from qserv.dialects.geometry import canonical
 from qserv.errors import LimitExceeded, ParseError, UnsupportedQuery
 
 MOST_CHARACTERS: Final = 262_144
+
+_WORDS: Final = """
+    SELECT TOP DISTINCT ALL AS FROM WHERE HAVING LIMIT OFFSET FETCH ASC DESC
+    JOIN INNER LEFT RIGHT FULL OUTER CROSS NATURAL ON USING SEMI ANTI ASOF LATERAL
+    AND OR NOT IS NULL TRUE FALSE IN BETWEEN LIKE ILIKE ESCAPE EXISTS ANY SOME
+    CASE WHEN THEN ELSE END UNION EXCEPT INTERSECT WITH INTO OVER TABLESAMPLE
+    SMALLINT INT INTEGER BIGINT REAL DOUBLE CHAR VARCHAR TIMESTAMP
+    || <= >= <> !=
+"""
+_PAIRS: Final = ("GROUP BY", "ORDER BY", "PARTITION BY", "DOUBLE PRECISION")
+_KEYWORDS: Final = frozenset((*_WORDS.split(), *_PAIRS))
+"""What sqlglot may take for more than a name; some only to be refused by name."""
 
 
 class Adql(Dialect):
@@ -28,7 +41,10 @@ class Adql(Dialect):
         IDENTIFIERS: ClassVar = ['"']
         STRING_ESCAPES: ClassVar = ["'"]
         COMMENTS: ClassVar = ["--"]
-        KEYWORDS: ClassVar = {**tokens.Tokenizer.KEYWORDS, "TOP": TokenType.TOP}
+        KEYWORDS: ClassVar = {
+            **{k: t for k, t in tokens.Tokenizer.KEYWORDS.items() if k in _KEYWORDS},
+            "TOP": TokenType.TOP,
+        }
 
     class Parser(parser.Parser):
         """Calls stay calls; only CAST has a grammar of its own."""
@@ -37,6 +53,12 @@ class Adql(Dialect):
         NO_PAREN_FUNCTIONS: ClassVar = {}
         FUNCTION_PARSERS: ClassVar = {
             "CAST": parser.Parser.FUNCTION_PARSERS["CAST"],
+        }
+        UNARY_PARSERS: ClassVar = {
+            **parser.Parser.UNARY_PARSERS,
+            TokenType.PLUS: lambda self: self.expression(
+                grammar.Plus(this=self._parse_unary())
+            ),
         }
 
 
@@ -64,14 +86,15 @@ def parse(text: str) -> exp.Select:
     """
     _check_text(text)
     try:
-        trees = [tree for tree in Adql().parse(text) if tree is not None]
-        return _one_select(trees)
+        tree = _tree(text)
     except sqlglot.errors.ParseError as error:
         raise ParseError(_explain(error)) from error
     except sqlglot.errors.TokenError as error:
         raise ParseError("a text or a name in quotes is left open") from error
     except RecursionError as error:
         raise LimitExceeded("the query is nested too deeply: take it apart") from error
+    assert isinstance(tree, exp.Select)
+    return tree
 
 
 def _check_text(text: str) -> None:
@@ -84,24 +107,30 @@ def _check_text(text: str) -> None:
         raise ParseError("the query holds a NUL character: remove it")
 
 
-def _one_select(trees: list[exp.Expr]) -> exp.Select:
+def _tree(text: str) -> exp.Expression:
+    dialect = Adql()
+    heard = dialect.tokenize(text)
+    if not heard or heard[0].token_type not in {TokenType.SELECT, TokenType.WITH}:
+        first = heard[0].text.upper() if heard else "empty"
+        raise ParseError(f"a query starts with SELECT, this is {first}")
+    trees = [tree for tree in dialect.parser().parse(heard, text) if tree is not None]
     if len(trees) != 1:
         raise ParseError(f"one query is expected, not {len(trees)}")
     tree = trees[0]
     if isinstance(tree, exp.SetOperation):
         raise UnsupportedQuery(f"{tree.key.upper()} is not answered yet")
     if not isinstance(tree, exp.Select):
-        raise ParseError(f"a query starts with SELECT, this is {tree.key.upper()}")
-    result = canonical(tree)
-    assert isinstance(result, exp.Select)
-    return result
+        raise ParseError(f"a query is one SELECT, this is {tree.key.upper()}")
+    grammar.check(tree, text, heard)
+    return canonical(tree)
 
 
 def _explain(error: sqlglot.errors.ParseError) -> str:
     if not error.errors:
         return str(error)
     first = error.errors[0]
-    where = f"line {first['line']}, column {first['col']}"
+    column = first["col"] - len(first["highlight"] or "") + 1
+    where = f"line {first['line']}, column {column}"
     near = f"{(first['start_context'] or '')[-30:]}«{first['highlight']}»"
     if first["description"].startswith("Required keyword"):
         return f"{where}: something is missing, near {near}"

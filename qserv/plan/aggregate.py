@@ -138,6 +138,9 @@ class _Aggregated:
         )
         if query.distinct and any(o.expression not in outputs for o in orderings):
             raise ParseError("ORDER BY of SELECT DISTINCT takes selected columns")
+        if not (self.keys or self.distinct or self.partials):
+            # HAVING alone makes one group, and workers must send something.
+            self._partial("COUNT", None, DataType.BIGINT)
         sent: dict[Expression, PartialRef] = {**self.keys, **self.distinct}
         sent.update(self.partials.items())
         return Split(

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.tables import Column, DataType
+from qserv.dialects.grammar import where_is
 from qserv.errors import ParseError, TypeMismatch, UnsupportedQuery
 from qserv.plan import functions
 from qserv.plan.expressions import (
@@ -18,28 +19,14 @@ from qserv.plan.expressions import (
     Call,
     ColumnRef,
     Expression,
-    Literal,
     conjunction,
     has_aggregate,
+    relations_of,
 )
 from qserv.plan.expressions import Separation as Angle
 from qserv.plan.query import JoinKind, Ordering, Output, Query, Relation
-from qserv.plan.scope import Scope, find_table, where_is
+from qserv.plan.scope import Scope, find_table, same_name
 from qserv.plan.typing import bind_expression
-
-_CLAUSES: Final = {
-    "expressions",
-    "from_",
-    "joins",
-    "where",
-    "group",
-    "having",
-    "order",
-    "limit",
-    "offset",
-    "distinct",
-}
-_NAMES: Final = {"with_": "WITH", "windows": "WINDOW", "qualify": "QUALIFY"}
 
 
 def bind(
@@ -63,13 +50,13 @@ def bind(
     UserError
         If the query is wrong or not answered yet; says where and why.
     """
-    _refuse_unknown_clauses(tree)
+    if tree.args.get("from_") is None:
+        raise ParseError("every SELECT has a FROM")
     scope, where = _from(tree, snapshot, default_release)
     outputs = _outputs(tree, scope)
-    aliases = {o.column.name.lower(): o.expression for o in outputs}
-    groups = _groups(tree, scope, aliases)
+    groups = _groups(tree, scope, outputs)
     having = _predicate(tree, "having", scope)
-    orderings = _orderings(tree, scope, outputs, aliases)
+    orderings = _orderings(tree, scope, outputs)
     clauses = [*(o.expression for o in outputs), *(o.expression for o in orderings)]
     grouped = bool(groups) or having is not None or any(map(has_aggregate, clauses))
     return Query(
@@ -77,7 +64,7 @@ def bind(
         snapshot=snapshot,
         relations=tuple(scope.relations),
         where=where,
-        outputs=outputs,
+        outputs=_unique(outputs),
         distinct=_distinct(tree),
         groups=groups,
         having=having,
@@ -86,15 +73,6 @@ def bind(
         offset=_count(tree, "offset") or 0,
         grouped=grouped,
     )
-
-
-def _refuse_unknown_clauses(tree: exp.Select) -> None:
-    for name, value in tree.args.items():
-        if value and name not in _CLAUSES:
-            clause = _NAMES.get(name, name.rstrip("_").upper())
-            raise UnsupportedQuery(f"{clause} is not answered yet")
-    if tree.args.get("from_") is None:
-        raise ParseError("every SELECT has a FROM")
 
 
 def _from(
@@ -160,24 +138,27 @@ def _join_kind(join: exp.Join) -> JoinKind:
 def _condition(join: exp.Join, scope: Scope) -> Expression | None:
     *before, last = scope.relations
     if on := join.args.get("on"):
-        return _truth(bind_expression(on, scope), "ON")
-    names = [c.name for c in join.args.get("using") or ()]
+        bound = _truth(bind_expression(on, scope), "ON")
+        if has_aggregate(bound):
+            raise ParseError(f"{where_is(join)}an aggregate in ON: put it into HAVING")
+        return bound
+    names = list(join.args.get("using") or ())
     if join.method.upper() == "NATURAL":
         known = {c.name.lower() for r in before for c in r.version.table.columns}
         columns = last.version.table.columns
-        names = [c.name for c in columns if c.name.lower() in known]
+        names = [exp.to_identifier(c.name) for c in columns if c.name.lower() in known]
     elif join.method:
         raise UnsupportedQuery(f"{join.method} JOIN is not answered yet")
     return conjunction(tuple(_merge(name, scope) for name in names))
 
 
-def _merge(name: str, scope: Scope) -> Expression:
+def _merge(name: Any, scope: Scope) -> Expression:
     """Equate a column of both sides and let its bare name mean the left one."""
     *before, last = scope.relations
-    left = Scope(before, scope.merged).column(exp.column(name))
-    right = Scope([last]).column(exp.column(name))
-    merged = scope.merged.get(name.lower(), (left,))
-    scope.merged[name.lower()] = (*merged, right)
+    left = Scope(before, scope.merged).column(exp.Column(this=name))
+    right = Scope([last]).column(exp.Column(this=name))
+    merged = scope.merged.get(name.name.lower(), (left,))
+    scope.merged[name.name.lower()] = (*merged, right)
     return functions.operator("=", left, right)
 
 
@@ -206,7 +187,7 @@ def _outputs(tree: exp.Select, scope: Scope) -> tuple[Output, ...]:
             outputs.append(_output(node, scope))
     if not outputs:
         raise ParseError("the select list is empty")
-    return _unique(outputs)
+    return tuple(outputs)
 
 
 def _star(node: Any, scope: Scope) -> list[Output]:
@@ -261,7 +242,7 @@ def _name_of(expression: Expression) -> str:
     return "expression"
 
 
-def _unique(outputs: list[Output]) -> tuple[Output, ...]:
+def _unique(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     """Tell names that occur again apart: a result's columns have distinct names."""
     seen: set[str] = set()
     unique = []
@@ -275,63 +256,79 @@ def _unique(outputs: list[Output]) -> tuple[Output, ...]:
     return tuple(unique)
 
 
-def _alias(node: Any, scope: Scope, aliases: dict[str, Expression]) -> Expression:
-    """Bind a key of GROUP BY or ORDER BY: a column first, else an output's name."""
-    bare = isinstance(node, exp.Column) and not node.args.get("table")
-    if bare and node.name.lower() in aliases:
-        names = [
-            c.name.lower() for r in scope.relations for c in r.version.table.columns
-        ]
-        if node.name.lower() not in names:
-            return aliases[node.name.lower()]
-    return bind_expression(node, scope)
+def _output_named(node: Any, outputs: tuple[Output, ...]) -> Expression | None:
+    """Return the output that a bare name means; None where it means none.
+
+    Raises
+    ------
+    ParseError
+        If it may mean two that differ.
+    """
+    if not isinstance(node, exp.Column) or node.args.get("table"):
+        return None
+    found = dict.fromkeys(
+        o.expression for o in outputs if same_name(node.this, o.column.name)
+    )
+    if len(found) > 1:
+        raise ParseError(
+            f"{where_is(node)}{node.name} is the name of several columns of the result:"
+            " name them apart"
+        )
+    return next(iter(found), None)
+
+
+def _check_keys(clause: str, keys: tuple[Expression, ...]) -> None:
+    if any(not relations_of(k) and not has_aggregate(k) for k in keys):
+        raise ParseError(f"{clause} takes columns and expressions, not constants")
 
 
 def _groups(
-    tree: exp.Select, scope: Scope, aliases: dict[str, Expression]
+    tree: exp.Select, scope: Scope, outputs: tuple[Output, ...]
 ) -> tuple[Expression, ...]:
     group = tree.args.get("group")
     if group is None:
         return ()
     if any(v for k, v in group.args.items() if k != "expressions"):
         raise UnsupportedQuery("GROUP BY with ROLLUP, CUBE or sets is not answered yet")
-    keys = tuple(_alias(node, scope, aliases) for node in group.expressions)
+    keys = tuple(_group(node, scope, outputs) for node in group.expressions)
     if any(map(has_aggregate, keys)):
         raise ParseError("GROUP BY an aggregate has no meaning")
-    if any(isinstance(k, Literal) for k in keys):
-        raise ParseError("GROUP BY takes columns and expressions, not constants")
+    _check_keys("GROUP BY", keys)
     return keys
 
 
+def _group(node: Any, scope: Scope, outputs: tuple[Output, ...]) -> Expression:
+    """Bind a key of GROUP BY: a column of FROM first, else an output's name."""
+    columns = [c.name for r in scope.relations for c in r.version.table.columns]
+    known = isinstance(node, exp.Column) and any(
+        same_name(node.this, name) for name in columns
+    )
+    named = None if known else _output_named(node, outputs)
+    return named or bind_expression(node, scope)
+
+
 def _orderings(
-    tree: exp.Select,
-    scope: Scope,
-    outputs: tuple[Output, ...],
-    aliases: dict[str, Expression],
+    tree: exp.Select, scope: Scope, outputs: tuple[Output, ...]
 ) -> tuple[Ordering, ...]:
     order = tree.args.get("order")
     if order is None:
         return ()
-    return tuple(_ordering(node, scope, outputs, aliases) for node in order.expressions)
+    return tuple(_ordering(node, scope, outputs) for node in order.expressions)
 
 
-def _ordering(
-    node: Any,
-    scope: Scope,
-    outputs: tuple[Output, ...],
-    aliases: dict[str, Expression],
-) -> Ordering:
+def _ordering(node: Any, scope: Scope, outputs: tuple[Output, ...]) -> Ordering:
     descending = bool(node.args.get("desc"))
     key = node.this
     if isinstance(key, exp.Literal) and not key.is_string:
         if not (key.this.isdigit() and 1 <= int(key.this) <= len(outputs)):
             raise ParseError(f"ORDER BY {key.this}: there are {len(outputs)} columns")
         return Ordering(outputs[int(key.this) - 1].expression, descending)
-    bare = isinstance(key, exp.Column) and not key.args.get("table")
     # SQL92 section 13.1: a bare name in ORDER BY is a column of the result first.
-    if bare and key.name.lower() in aliases:
-        return Ordering(aliases[key.name.lower()], descending)
-    return Ordering(bind_expression(key, scope), descending)
+    if (named := _output_named(key, outputs)) is not None:
+        return Ordering(named, descending)
+    bound = bind_expression(key, scope)
+    _check_keys("ORDER BY", (bound,))
+    return Ordering(bound, descending)
 
 
 def _distinct(tree: exp.Select) -> bool:

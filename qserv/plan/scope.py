@@ -10,19 +10,10 @@ from difflib import get_close_matches
 from sqlglot import exp
 
 from qserv.catalog.snapshot import Snapshot, TableVersion
+from qserv.dialects.grammar import where_is
 from qserv.errors import ParseError, UnknownName
 from qserv.plan.expressions import ColumnRef
 from qserv.plan.query import Relation
-
-
-def where_is(node: exp.Expression) -> str:
-    """Return ``line L, column C: `` of a syntax node; empty where unknown."""
-    identifier = node.find(exp.Identifier)
-    meta = identifier.meta if identifier is not None else node.meta
-    if "line" not in meta:
-        return ""
-    width = meta["end"] - meta["start"]
-    return f"line {meta['line']}, column {meta['col'] - width}: "
 
 
 def same_name(identifier: exp.Identifier, name: str) -> bool:

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from qserv.catalog.tables import DataType
 from qserv.dialects import geometry
+from qserv.dialects.grammar import Plus, where_is
 from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuery
 from qserv.plan import functions
 from qserv.plan.expressions import (
@@ -25,7 +26,7 @@ from qserv.plan.expressions import (
     Separation,
     has_aggregate,
 )
-from qserv.plan.scope import Scope, where_is
+from qserv.plan.scope import Scope
 from qserv.sky.regions import Polygon, box
 
 _BINARY: Final[dict[type[exp.Expression], str]] = {
@@ -80,13 +81,8 @@ def bind_expression(node: Any, scope: Scope) -> Expression:
     if (binder := _BINDERS.get(type(node))) is not None:
         return binder(node, scope)
     raise UnsupportedQuery(
-        f"{where_is(node)}{_what(node)} is not answered yet in an expression"
+        f"{where_is(node)}{node.key.upper()} is not answered yet in an expression"
     )
-
-
-def _what(node: exp.Expression) -> str:
-    kind = "a subquery" if isinstance(node, exp.Query) else node.key.upper()
-    return f"{kind} ({node.sql()[:40]})"
 
 
 def _binary(symbol: str, node: exp.Expression, scope: Scope) -> Expression:
@@ -174,6 +170,13 @@ def _negate(node: Any, scope: Scope) -> Expression:
     return functions.operator("NEGATE", below)
 
 
+def _plus(node: Any, scope: Scope) -> Expression:
+    below = bind_expression(node.this, scope)
+    if not below.datatype.is_numeric:
+        raise TypeMismatch(f"+ takes a number, not {below.datatype}")
+    return below
+
+
 def _paren(node: Any, scope: Scope) -> Expression:
     return bind_expression(node.this, scope)
 
@@ -213,8 +216,19 @@ def _in(node: Any, scope: Scope) -> Expression:
 def _escape(node: Any, scope: Scope) -> Expression:
     like, escape = node.this, bind_expression(node.expression, scope)
     name = f"{_BINARY[type(like)]} ESCAPE"
-    sides = (bind_expression(side, scope) for side in (like.this, like.expression))
-    return functions.operator(name, *sides, escape)
+    sides = [bind_expression(side, scope) for side in (like.this, like.expression)]
+    _check_escape(sides[1], escape)
+    found = functions.operator(name, *sides, escape)
+    return functions.operator("NOT", found) if like.args.get("negate") else found
+
+
+def _check_escape(pattern: Expression, escape: Expression) -> None:
+    if not isinstance(escape, Literal) or len(str(escape.value)) != 1:
+        raise InvalidValue("ESCAPE takes one character")
+    if isinstance(pattern, Literal):
+        rest = str(pattern.value).replace(str(escape.value) * 2, "")
+        if rest.endswith(str(escape.value)):
+            raise InvalidValue("a pattern of LIKE ends with its escape character")
 
 
 def _cast(node: Any, scope: Scope) -> Expression:
@@ -304,6 +318,7 @@ _BINDERS: Final[dict[type[exp.Expression], Callable[[Any, Scope], Expression]]] 
     exp.Literal: _literal,
     exp.Boolean: _boolean,
     exp.Neg: _negate,
+    Plus: _plus,
     exp.Paren: _paren,
     exp.Not: _not,
     exp.Is: _is,

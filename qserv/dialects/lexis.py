@@ -1,0 +1,121 @@
+"""The words of a text: what is heard, in one spelling.
+
+``SELECT ra AS x FROM Object WHERE mag != .50`` is heard as
+``SELECT RA X FROM OBJECT WHERE MAG <> 0.5``: words that mean nothing are left out,
+regular names are in upper case, names in quotes begin with a quote, and so do texts.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from sqlglot.tokenizer_core import Token, TokenType
+
+from qserv.errors import ParseError
+
+Heard = list[tuple[str, Token]]
+
+_SILENT: Final = {"AS", "ASC"}
+_SAME: Final = {
+    "!=": "<>",
+    "INTEGER": "INT",
+    "REAL": "FLOAT",
+    "DOUBLE": "DOUBLE PRECISION",
+}
+_SPACE: Final = re.compile(r"(\s|--[^\n]*(\n|$))*")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_LETTER: Final = re.compile(r"\w")
+
+
+def place(token: Token) -> str:
+    """Return ``line L, column C: `` of a token."""
+    return f"line {token.line}, column {token.col - (token.end - token.start)}: "
+
+
+def hear(text: str, tokens: Sequence[Token]) -> Heard:
+    """Return the words of a text, each with its token.
+
+    Parameters
+    ----------
+    text
+        The query.
+    tokens
+        What sqlglot made of it.
+
+    Raises
+    ------
+    ParseError
+        If something between two words is neither space nor comment, or a word is
+        neither name nor number.
+    """
+    heard: Heard = []
+    before: Token | None = None
+    for token in tokens:
+        touching = _check_gap(text, before, token)
+        word = _word(token)
+        if touching and heard and heard[-1][0] == "." and word[0].isdigit():
+            heard[-1] = (number(f".{token.text}"), token)
+        elif word not in _SILENT and not (word == "ALL" and _quantifies(heard)):
+            heard.append((word, token))
+        before = token
+    while heard and heard[-1][0] == ";":
+        heard.pop()
+    return heard
+
+
+def name(text: str, *, in_quotes: bool) -> str:
+    """Return how a name is heard: regular names match in any case."""
+    return f'"{text}' if in_quotes else spelled(text)
+
+
+def text_literal(text: str) -> str:
+    """Return how a text is heard."""
+    return f"'{text}"
+
+
+def number(text: str) -> str:
+    """Return how a number is heard: ``.50`` as ``0.5``."""
+    return text if text.isdigit() else repr(float(text))
+
+
+def spelled(word: str) -> str:
+    """Return how a word or a sign is heard."""
+    upper = " ".join(word.upper().split())
+    return _SAME.get(upper, upper)
+
+
+def _quantifies(heard: Heard) -> bool:
+    """Whether ALL stands where DISTINCT may: SELECT ALL, COUNT(ALL x)."""
+    return bool(heard) and heard[-1][0] in {"SELECT", "("}
+
+
+def _check_gap(text: str, before: Token | None, token: Token) -> bool:
+    """Return whether a token touches the one before it."""
+    start = 0 if before is None else before.end + 1
+    if not _SPACE.fullmatch(text, start, token.start):
+        skipped = text[start : token.start].strip()
+        raise ParseError(f"{place(token)}«{skipped}» before this is no comment: use --")
+    touching = before is not None and start == token.start
+    if touching and _LETTER.match(text, start - 1) and _LETTER.match(text, start):
+        raise ParseError(f"{place(token)}a space is missing before «{token.text}»")
+    return touching
+
+
+def _word(token: Token) -> str:
+    match token.token_type:
+        case TokenType.STRING:
+            return text_literal(token.text)
+        case TokenType.IDENTIFIER:
+            return name(token.text, in_quotes=True)
+        case TokenType.NUMBER:
+            if not _NUMBER.fullmatch(token.text):
+                raise ParseError(f"{place(token)}{token.text} is no number")
+            return number(token.text)
+        case TokenType.VAR if not _NAME.fullmatch(token.text):
+            raise ParseError(
+                f"{place(token)}{token.text} is no name: one with other characters "
+                "than letters, digits and _ stands in quotes"
+            )
+        case _:
+            return spelled(token.text)
