@@ -4,6 +4,7 @@ Rows count only once the trailer has come and its digest fits the bytes received
 stream that ends before raises, however many rows it gave.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, cast
@@ -34,7 +35,7 @@ class Progress:
 class FrameStream(Protocol):
     """What a result reads: a gRPC response stream."""
 
-    def __next__(self) -> pb.ResultFrame:
+    def __next__(self) -> pb.ResultFrames:
         """Return the next frame."""
 
     def cancel(self) -> bool:
@@ -76,6 +77,7 @@ class Result:
         self._call = call
         self._peer = peer
         self._progress = progress
+        self._arrived: deque[pb.ResultFrame] = deque()
         self._digest = Digest()
         self._rows = 0
         self._trailer: pb.ResultTrailer | None = None
@@ -100,7 +102,9 @@ class Result:
 
     def _next(self) -> pb.ResultFrame | None:
         try:
-            return next(self._call)
+            while not self._arrived:
+                self._arrived.extend(next(self._call).frames)
+            return self._arrived.popleft()
         except StopIteration:
             return None
         except grpc.RpcError as error:

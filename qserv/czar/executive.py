@@ -93,6 +93,10 @@ class _OpenBatch:
     digest: Digest = field(default_factory=Digest)
     messages: list[bytes] = field(default_factory=list)
 
+    def add(self, message: bytes) -> None:
+        self.messages.append(message)
+        self.digest.update(message)
+
 
 class Executive:
     """Runs stages on the workers.
@@ -238,26 +242,26 @@ class _Run:
         self,
         send: Send,
         member: Member,
-        call: "grpc.aio.UnaryStreamCall[worker_pb2.Task, worker_pb2.TaskFrame]",
+        call: "grpc.aio.UnaryStreamCall[worker_pb2.Task, worker_pb2.TaskFrames]",
     ) -> Event:
         where = f"worker {send.worker} at {member.endpoint}"
         open_batches: dict[int, _OpenBatch] = {}
-        async for frame in call:
-            if frame.attempt != send.attempt:
-                raise CorruptData(f"{where} sent frames of another attempt")
-            match frame.WhichOneof("frame"):
-                case "data":
-                    batch = open_batches.setdefault(frame.data.batch, _OpenBatch())
-                    batch.messages.append(frame.data.record_batch)
-                    batch.digest.update(frame.data.record_batch)
-                case "batch_end":
-                    number = frame.batch_end.batch
-                    batch = open_batches.pop(number, _OpenBatch())
-                    await self._close_batch(send, where, batch, frame.batch_end)
-                case "task_end":
-                    return TaskEnded(send.attempt)
-                case "progress" | None:
-                    pass
+        async for message in call:
+            for frame in message.frames:
+                if frame.attempt != send.attempt:
+                    raise CorruptData(f"{where} sent frames of another attempt")
+                match frame.WhichOneof("frame"):
+                    case "data":
+                        batch = open_batches.setdefault(frame.data.batch, _OpenBatch())
+                        batch.add(frame.data.record_batch)
+                    case "batch_end":
+                        number = frame.batch_end.batch
+                        batch = open_batches.pop(number, _OpenBatch())
+                        await self._close_batch(send, where, batch, frame.batch_end)
+                    case "task_end":
+                        return TaskEnded(send.attempt)
+                    case "progress" | None:
+                        pass
         raise TaskFailed(f"{where} stopped before the end of its task")
 
     async def _close_batch(

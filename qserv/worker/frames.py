@@ -36,6 +36,11 @@ class TaskStream:
         """Whether the task's limit is reached."""
         return self._task.limit is not None and self.rows >= self._task.limit
 
+    @property
+    def is_last(self) -> bool:
+        """Whether all batches ended."""
+        return self._ended == len(self._task.batches)
+
     def reads(self, batch: int, files: int, size: int) -> None:
         """Take note of the files that a batch reads and their bytes."""
         self._reads[batch] = (files, size)

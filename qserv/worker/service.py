@@ -19,6 +19,7 @@ from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import ManifestStore
 from qserv.telemetry import logger, query_context
+from qserv.wire.bundle import Bundle
 from qserv.wire.messages import keys_from_proto
 from qserv.wire.v1 import worker_pb2, worker_pb2_grpc
 from qserv.worker.engine import Batch
@@ -89,7 +90,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
     @override
     async def RunTask(
         self, request: worker_pb2.Task, context: Context
-    ) -> AsyncIterator[worker_pb2.TaskFrame]:
+    ) -> AsyncIterator[worker_pb2.TaskFrames]:
         """Run a task batch by batch and stream its frames."""
         with query_context(request.query_id):
             task = WorkerTask(
@@ -100,27 +101,31 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                 executors=self._executors,
             )
             stream = TaskStream(task, request.attempt)
+            waiting = Bundle[worker_pb2.TaskFrame]()
             job = Job(len(task.batches), task.scan_class, self._prepare(task, stream))
             async with aclosing(self._pool.run(job)) as events:
                 async for event in events:
                     match event.content:
                         case bytes():
-                            yield stream.data(event.batch, event.content)
-                            await self._fail_here()
+                            waiting.add(stream.data(event.batch, event.content))
                         case Done():
-                            for frame in stream.ended(event.batch, event.content):
-                                yield frame
-                            if stream.is_full:
+                            waiting.add(*stream.ended(event.batch, event.content))
+                            if stream.is_full or stream.is_last:
                                 break
                         case Exception():
                             raise _placed(event.content, task.place(event.batch))
+                    # The end of a batch makes its rows count: it is not kept back.
+                    if waiting.full or isinstance(event.content, Done) or self._fails:
+                        yield worker_pb2.TaskFrames(frames=waiting.take())
+                        await self._fail_here()
             _log.info(
                 "task done",
                 attempt=request.attempt,
                 chunks=len(request.chunks),
                 batches=len(task.batches),
             )
-            yield stream.end()
+            waiting.add(stream.end())
+            yield worker_pb2.TaskFrames(frames=waiting.take())
 
     def _prepare(
         self, task: WorkerTask, stream: TaskStream
@@ -135,8 +140,12 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
 
         return prepare
 
+    @property
+    def _fails(self) -> bool:
+        return self._failpoint == "after-first-frame"
+
     async def _fail_here(self) -> None:
-        if self._failpoint == "after-first-frame":
+        if self._fails:
             # What was written to the stream shall be seen on the far side.
             await asyncio.sleep(_FLUSH_SECONDS)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -213,7 +222,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
     @override
     async def Exchange(
         self, request: worker_pb2.ExchangeRequest, context: Context
-    ) -> AsyncIterator[worker_pb2.TaskFrame]:
+    ) -> AsyncIterator[worker_pb2.TaskFrames]:
         """Refuse: rows do not move between workers yet."""
         raise UnsupportedQuery("workers do not exchange rows yet")
         yield  # what makes this a stream

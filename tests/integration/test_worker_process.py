@@ -44,7 +44,7 @@ def worker_at(endpoint, tmp_path):
 async def frames_of(call):
     got = []
     try:
-        async for frame in call:
+        async for frame in w.frames_of(call):
             got += [frame.WhichOneof("frame")]
     except grpc.RpcError as error:
         return got, from_rpc(error, "the worker")

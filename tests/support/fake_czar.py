@@ -31,7 +31,7 @@ class FakeCzar(CzarServicer):
         for number, frame in enumerate(self.frames):
             if number == self.hang_after:
                 await self.hang()
-            yield frame
+            yield pb.ResultFrames(frames=[frame])
 
     async def hang(self):
         try:

@@ -93,7 +93,7 @@ class FakeWorker(WorkerServicer):
 
 
 def frame(task, **part):
-    return pb.TaskFrame(attempt=task.attempt, **part)
+    return pb.TaskFrames(frames=[pb.TaskFrame(attempt=task.attempt, **part)])
 
 
 def rows(chunk):

@@ -161,7 +161,7 @@ class Worker:
         task = self.task(sql, chunks, columns, sources, **more)
         schema = arrow_schema(columns)
         answer, open_batches = Answer(), {}
-        async for frame in self.stub.RunTask(task):
+        async for frame in frames_of(self.stub.RunTask(task)):
             assert frame.attempt == task.attempt
             assert answer.end is None
             match frame.WhichOneof("frame"):
@@ -243,3 +243,10 @@ async def serving(directory, **settings):
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+async def frames_of(call):
+    """Take the frames of a task out of the messages that they share."""
+    async for message in call:
+        for frame in message.frames:
+            yield frame

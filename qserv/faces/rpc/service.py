@@ -14,6 +14,7 @@ from qserv.czar.members import Members
 from qserv.czar.session import Session
 from qserv.faces.rpc import convert
 from qserv.faces.rpc.status import status
+from qserv.wire.bundle import Bundle
 from qserv.wire.v1 import czar_pb2
 from qserv.wire.v1.czar_pb2_grpc import CzarServicer
 
@@ -61,13 +62,17 @@ class CzarService(CzarServicer):
     async def Query(
         self,
         request: czar_pb2.QueryRequest,
-        context: "Context[czar_pb2.QueryRequest, czar_pb2.ResultFrame]",
-    ) -> AsyncGenerator[czar_pb2.ResultFrame, None]:
+        context: "Context[czar_pb2.QueryRequest, czar_pb2.ResultFrames]",
+    ) -> AsyncGenerator[czar_pb2.ResultFrames, None]:
         """Answer one query as a stream of frames."""
         answer = self._session.query(convert.request(request))
+        waiting = Bundle[czar_pb2.ResultFrame]()
         async with aclosing(answer) as frames:
             async for frame in frames:
-                yield convert.frame(frame)
+                waiting.add(convert.frame(frame))
+                # A few rows wait for what follows them, most often the trailer.
+                if waiting.full or not isinstance(frame, bytes):
+                    yield czar_pb2.ResultFrames(frames=waiting.take())
 
     @override
     async def Explain(

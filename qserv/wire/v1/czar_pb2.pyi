@@ -73,6 +73,28 @@ class QueryRequest(_message.Message):
 Global___QueryRequest: _TypeAlias = QueryRequest  # noqa: Y015
 
 @_typing.final
+class ResultFrames(_message.Message):
+    """Frames in order. Small ones share a message: a message costs more than a frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResultFrame]: ...
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[Global___ResultFrame] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResultFrames: _TypeAlias = ResultFrames  # noqa: Y015
+
+@_typing.final
 class ResultFrame(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -37,7 +37,7 @@ class CzarStub:
         self.Query = channel.unary_stream(
                 '/qserv.wire.v1.Czar/Query',
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.QueryRequest.SerializeToString,
-                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ResultFrame.FromString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ResultFrames.FromString,
                 _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/qserv.wire.v1.Czar/Explain',
@@ -161,7 +161,7 @@ def add_CzarServicer_to_server(servicer, server):
             'Query': grpc.unary_stream_rpc_method_handler(
                     servicer.Query,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.QueryRequest.FromString,
-                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ResultFrame.SerializeToString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ResultFrames.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
@@ -235,7 +235,7 @@ class Czar:
             target,
             '/qserv.wire.v1.Czar/Query',
             qserv_dot_wire_dot_v1_dot_czar__pb2.QueryRequest.SerializeToString,
-            qserv_dot_wire_dot_v1_dot_czar__pb2.ResultFrame.FromString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ResultFrames.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,7 +31,7 @@ class CzarStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CzarAsyncStub: ...
-    Query: _grpc.UnaryStreamMultiCallable[_czar_pb2.QueryRequest, _czar_pb2.ResultFrame]
+    Query: _grpc.UnaryStreamMultiCallable[_czar_pb2.QueryRequest, _czar_pb2.ResultFrames]
     """Answers one query as a stream: header, data and progress, trailer."""
     Explain: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ExplainRequest, _czar_pb2.ExplainReply]
     """Plans and routes one query without running it."""
@@ -51,7 +51,7 @@ class CzarStub:
 @_typing.type_check_only
 class CzarAsyncStub(CzarStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Query: _aio.UnaryStreamMultiCallable[_czar_pb2.QueryRequest, _czar_pb2.ResultFrame]  # type: ignore[assignment]
+    Query: _aio.UnaryStreamMultiCallable[_czar_pb2.QueryRequest, _czar_pb2.ResultFrames]  # type: ignore[assignment]
     """Answers one query as a stream: header, data and progress, trailer."""
     Explain: _aio.UnaryUnaryMultiCallable[_czar_pb2.ExplainRequest, _czar_pb2.ExplainReply]  # type: ignore[assignment]
     """Plans and routes one query without running it."""
@@ -74,7 +74,7 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _czar_pb2.QueryRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_czar_pb2.ResultFrame], _abc.AsyncIterator[_czar_pb2.ResultFrame]]:
+    ) -> _typing.Union[_abc.Iterator[_czar_pb2.ResultFrames], _abc.AsyncIterator[_czar_pb2.ResultFrames]]:
         """Answers one query as a stream: header, data and progress, trailer."""
 
     @_abc_1.abstractmethod

@@ -156,6 +156,28 @@ class SideTable(_message.Message):
 Global___SideTable: _TypeAlias = SideTable  # noqa: Y015
 
 @_typing.final
+class TaskFrames(_message.Message):
+    """Frames in order. Small ones share a message: a message costs more than a frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskFrame]: ...
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[Global___TaskFrame] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskFrames: _TypeAlias = TaskFrames  # noqa: Y015
+
+@_typing.final
 class TaskFrame(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

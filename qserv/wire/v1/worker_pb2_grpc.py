@@ -37,7 +37,7 @@ class WorkerStub:
         self.RunTask = channel.unary_stream(
                 '/qserv.wire.v1.Worker/RunTask',
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.Task.SerializeToString,
-                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrame.FromString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.FromString,
                 _registered_method=True)
         self.LookupKeys = channel.unary_unary(
                 '/qserv.wire.v1.Worker/LookupKeys',
@@ -67,7 +67,7 @@ class WorkerStub:
         self.Exchange = channel.unary_stream(
                 '/qserv.wire.v1.Worker/Exchange',
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExchangeRequest.SerializeToString,
-                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrame.FromString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.FromString,
                 _registered_method=True)
 
 
@@ -132,7 +132,7 @@ def add_WorkerServicer_to_server(servicer, server):
             'RunTask': grpc.unary_stream_rpc_method_handler(
                     servicer.RunTask,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.Task.FromString,
-                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrame.SerializeToString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.SerializeToString,
             ),
             'LookupKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.LookupKeys,
@@ -162,7 +162,7 @@ def add_WorkerServicer_to_server(servicer, server):
             'Exchange': grpc.unary_stream_rpc_method_handler(
                     servicer.Exchange,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExchangeRequest.FromString,
-                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrame.SerializeToString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -191,7 +191,7 @@ class Worker:
             target,
             '/qserv.wire.v1.Worker/RunTask',
             qserv_dot_wire_dot_v1_dot_worker__pb2.Task.SerializeToString,
-            qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrame.FromString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.FromString,
             options,
             channel_credentials,
             insecure,
@@ -353,7 +353,7 @@ class Worker:
             target,
             '/qserv.wire.v1.Worker/Exchange',
             qserv_dot_wire_dot_v1_dot_worker__pb2.ExchangeRequest.SerializeToString,
-            qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrame.FromString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.FromString,
             options,
             channel_credentials,
             insecure,

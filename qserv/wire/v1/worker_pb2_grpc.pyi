@@ -31,7 +31,7 @@ class WorkerStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerAsyncStub: ...
-    RunTask: _grpc.UnaryStreamMultiCallable[_worker_pb2.Task, _worker_pb2.TaskFrame]
+    RunTask: _grpc.UnaryStreamMultiCallable[_worker_pb2.Task, _worker_pb2.TaskFrames]
     """Runs one task and streams its frames. Cancelling the call interrupts DuckDB."""
     LookupKeys: _grpc.UnaryUnaryMultiCallable[_worker_pb2.LookupRequest, _worker_pb2.LookupReply]
     """Turns director keys into homes, from the shards of the index that this worker has."""
@@ -47,7 +47,7 @@ class WorkerStub:
     """Forgets what a transaction staged or installed."""
     Describe: _grpc.UnaryUnaryMultiCallable[_worker_pb2.DescribeRequest, _worker_pb2.DescribeReply]
     """Who this worker is and what runs on it."""
-    Exchange: _grpc.UnaryStreamMultiCallable[_worker_pb2.ExchangeRequest, _worker_pb2.TaskFrame]
+    Exchange: _grpc.UnaryStreamMultiCallable[_worker_pb2.ExchangeRequest, _worker_pb2.TaskFrames]
     """Rows that another worker's chunk needs (halo), or a spooled share of a hash
     exchange. Answers UNIMPLEMENTED for now.
     """
@@ -55,7 +55,7 @@ class WorkerStub:
 @_typing.type_check_only
 class WorkerAsyncStub(WorkerStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    RunTask: _aio.UnaryStreamMultiCallable[_worker_pb2.Task, _worker_pb2.TaskFrame]  # type: ignore[assignment]
+    RunTask: _aio.UnaryStreamMultiCallable[_worker_pb2.Task, _worker_pb2.TaskFrames]  # type: ignore[assignment]
     """Runs one task and streams its frames. Cancelling the call interrupts DuckDB."""
     LookupKeys: _aio.UnaryUnaryMultiCallable[_worker_pb2.LookupRequest, _worker_pb2.LookupReply]  # type: ignore[assignment]
     """Turns director keys into homes, from the shards of the index that this worker has."""
@@ -71,7 +71,7 @@ class WorkerAsyncStub(WorkerStub):
     """Forgets what a transaction staged or installed."""
     Describe: _aio.UnaryUnaryMultiCallable[_worker_pb2.DescribeRequest, _worker_pb2.DescribeReply]  # type: ignore[assignment]
     """Who this worker is and what runs on it."""
-    Exchange: _aio.UnaryStreamMultiCallable[_worker_pb2.ExchangeRequest, _worker_pb2.TaskFrame]  # type: ignore[assignment]
+    Exchange: _aio.UnaryStreamMultiCallable[_worker_pb2.ExchangeRequest, _worker_pb2.TaskFrames]  # type: ignore[assignment]
     """Rows that another worker's chunk needs (halo), or a spooled share of a hash
     exchange. Answers UNIMPLEMENTED for now.
     """
@@ -82,7 +82,7 @@ class WorkerServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _worker_pb2.Task,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_worker_pb2.TaskFrame], _abc.AsyncIterator[_worker_pb2.TaskFrame]]:
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.TaskFrames], _abc.AsyncIterator[_worker_pb2.TaskFrames]]:
         """Runs one task and streams its frames. Cancelling the call interrupts DuckDB."""
 
     @_abc_1.abstractmethod
@@ -134,7 +134,7 @@ class WorkerServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _worker_pb2.ExchangeRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_worker_pb2.TaskFrame], _abc.AsyncIterator[_worker_pb2.TaskFrame]]:
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.TaskFrames], _abc.AsyncIterator[_worker_pb2.TaskFrames]]:
         """Rows that another worker's chunk needs (halo), or a spooled share of a hash
         exchange. Answers UNIMPLEMENTED for now.
         """

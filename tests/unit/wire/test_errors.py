@@ -25,7 +25,8 @@ class Czar(czar_pb2_grpc.CzarServicer):
 
     async def Query(self, request, context):
         try:
-            yield czar_pb2.ResultFrame(header=czar_pb2.ResultHeader(query_id="q1"))
+            header = czar_pb2.ResultHeader(query_id="q1")
+            yield czar_pb2.ResultFrames(frames=[czar_pb2.ResultFrame(header=header)])
             if self.failure:
                 raise self.failure
             await asyncio.Event().wait()
