@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from qserv import collector
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _GRACE: Final = 8.0
@@ -120,7 +122,11 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
 
 
 def _ready(kind: str) -> Callable[[str], None]:
-    return lambda endpoint: click.echo(f"qserv {kind} is ready at {endpoint}")
+    def ready(endpoint: str) -> None:
+        collector.settle()
+        click.echo(f"qserv {kind} is ready at {endpoint}")
+
+    return ready
 
 
 def _start_leash(wanted: bool) -> None:

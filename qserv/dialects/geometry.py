@@ -56,7 +56,7 @@ def name_of(node: Any) -> str:
 
 
 def canonical(tree: exp.Expression) -> exp.Expression:
-    """Return the tree with all geometry in canonical nodes.
+    """Turn all geometry of a tree, in place, into canonical nodes.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def canonical(tree: exp.Expression) -> exp.Expression:
     UnsupportedQuery
         If a geometry function is not answered yet.
     """
-    return tree.transform(_rewrite)
+    return tree.transform(_rewrite, copy=False)
 
 
 def _rewrite(node: exp.Expression) -> exp.Expression:

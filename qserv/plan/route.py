@@ -36,12 +36,28 @@ def route(plan: Plan, snapshot: Snapshot, homes: Homes) -> Route:
         return _without_tree(plan)
     tree = snapshot.families[plan.family].tree
     kept = np.full(len(tree), sent.limit != 0)
-    for chosen in (
-        *(_restricted(tree, r, homes) for r in sent.restrictors),
-        *(_statistics(snapshot, sent, i).chunks for i in sent.needed),
-    ):
-        kept &= np.isin(tree.chunks, chosen)
-    return _estimated(sent, snapshot, tree.chunks[kept], len(tree))
+    for restrictor in sent.restrictors:
+        kept &= _at(tree, _restricted(tree, restrictor, homes), 1) > 0
+    sources = [_statistics(snapshot, sent, i) for i in range(len(sent.sources))]
+    for source in sent.needed:
+        kept &= _at(tree, sources[source].chunks, 1) > 0
+    read = [s for s in sources if s.chunks.size and s.chunks[0] != EVERYWHERE]
+    rows = sum(int(_at(tree, s.chunks, s.rows)[kept].sum()) for s in read)
+    work = np.zeros(len(tree), dtype=np.int64)
+    for each in read:
+        work += _at(tree, each.chunks, each.size)
+    return Route(tree.chunks[kept], len(tree), rows, int(work[kept].sum()), work[kept])
+
+
+def _at(
+    tree: ChunkTree,
+    chunks: npt.NDArray[np.int64],
+    values: int | npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """Return values at the places of their chunks in the tree; 0 elsewhere."""
+    spread = np.zeros(len(tree), dtype=np.int64)
+    spread[tree.positions(chunks)] = values
+    return spread
 
 
 def _without_tree(plan: Plan) -> Route:
@@ -67,17 +83,3 @@ def _restricted(
 def _statistics(snapshot: Snapshot, sent: Fragment, source: int) -> ChunkStatistics:
     read = sent.sources[source]
     return snapshot.table(read.release, read.table).statistics
-
-
-def _estimated(
-    sent: Fragment, snapshot: Snapshot, chunks: npt.NDArray[np.int64], of: int
-) -> Route:
-    rows, work = 0, np.zeros(len(chunks), dtype=np.int64)
-    for source in range(len(sent.sources)):
-        statistics = _statistics(snapshot, sent, source)
-        _, here, there = np.intersect1d(
-            chunks, statistics.chunks, assume_unique=True, return_indices=True
-        )
-        work[here] += statistics.size[there]
-        rows += int(statistics.rows[there].sum())
-    return Route(chunks, of, rows, int(work.sum()), work)
