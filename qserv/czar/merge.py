@@ -204,7 +204,11 @@ def _typed() -> Iterator[None]:
     """Turn what DuckDB raises into what a user can act on."""
     try:
         yield
-    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+    except (
+        duckdb.OutOfRangeException,
+        duckdb.ConversionException,
+        duckdb.InvalidInputException,
+    ) as error:
         raise InvalidValue(f"in the merge of all chunks: {error}") from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InvalidValue(f"a merged value does not fit its type: {error}") from error

@@ -198,7 +198,9 @@ class _Aggregated:
             name = f"d{len(self.distinct)}"
             fresh = PartialRef(name, argument.datatype)
             ref = self.distinct.setdefault(argument, fresh)
-        return Cast(replace(node, argument=ref), node.datatype)
+        merged = replace(node, argument=ref)
+        whole = node.datatype.is_integer
+        return Cast(merged, node.datatype) if whole else functions.finite(merged)
 
     def _partial(
         self, function: str, argument: Expression | None, datatype: DataType
@@ -215,7 +217,7 @@ class _Aggregated:
     def _total(self, argument: Expression, *, wide: bool = False) -> Expression:
         if not argument.datatype.is_integer:
             partial = self._partial("SUM", argument, _DOUBLE)
-            return _aggregated("SUM", partial, _DOUBLE)
+            return functions.finite(_aggregated("SUM", partial, _DOUBLE))
         partial = self._partial("SUM", argument, DataType.HUGEINT)
         total = _aggregated("SUM", partial, DataType.HUGEINT)
         return total if wide else Cast(total, DataType.BIGINT)
@@ -226,15 +228,12 @@ class _Aggregated:
         squares = self._partial("M2", argument, _DOUBLE)
         name = f"mean{len(self.means)}"
         group_mean, *_ = self.means.setdefault(argument, (name, count, mean))
-        away = functions.operator("-", mean, PartialRef(group_mean, _DOUBLE))
-        between = functions.operator(
-            "*", functions.cast(count, _DOUBLE), functions.operator("*", away, away)
-        )
-        second = functions.operator(
-            "+",
-            _aggregated("SUM", squares, _DOUBLE),
-            _aggregated("SUM", between, _DOUBLE),
-        )
+        # Plain calls: what has no value must reach the end, not be left out of a sum.
+        away = Call("-", (mean, PartialRef(group_mean, _DOUBLE)), _DOUBLE)
+        squared = Call("*", (away, away), _DOUBLE)
+        between = Call("*", (functions.cast(count, _DOUBLE), squared), _DOUBLE)
+        sums = (_aggregated("SUM", part, _DOUBLE) for part in (squares, between))
+        second = Call("+", tuple(sums), _DOUBLE)
         over, root = functions.MOMENTS[function]
         number: Expression = _aggregated("SUM", count, _DOUBLE)
         if over == "samp":

@@ -24,6 +24,7 @@ from qserv.plan.expressions import (
     relations_of,
 )
 from qserv.plan.expressions import Separation as Angle
+from qserv.plan.limits import check_levels
 from qserv.plan.query import JoinKind, Ordering, Output, Query, Relation
 from qserv.plan.scope import Scope, find_table, same_name
 from qserv.plan.typing import bind_expression
@@ -58,6 +59,9 @@ def bind(
     having = _predicate(tree, "having", scope)
     orderings = _orderings(tree, scope, outputs)
     clauses = [*(o.expression for o in outputs), *(o.expression for o in orderings)]
+    conditions = [where, having, *(r.condition for r in scope.relations)]
+    for part in (*clauses, *groups, *(c for c in conditions if c is not None)):
+        check_levels(part)
     grouped = bool(groups) or having is not None or any(map(has_aggregate, clauses))
     return Query(
         text=text,
@@ -237,9 +241,13 @@ def _described_aggregate(node: Aggregate, alias: str) -> Column:
 
 def _name_of(expression: Expression) -> str:
     """Name an output without alias: the function's name, where it has one."""
-    if isinstance(expression, Call) and expression.function.isidentifier():
-        return expression.function.lower()
-    return "expression"
+    match expression:
+        case Call("FINITE", (inner,)):
+            return _name_of(inner)
+        case Call(name) if functions.is_named(name):
+            return name.lower()
+        case _:
+            return "expression"
 
 
 def _unique(outputs: tuple[Output, ...]) -> tuple[Output, ...]:

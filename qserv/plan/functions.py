@@ -27,7 +27,8 @@ class Function:
     most: int
     typing: Typing
     sql: str
-    """``{0}``, ``{1}`` … stand for the arguments, ``{all}`` for all of them."""
+    """``{0}``, ``{1}`` … stand for the arguments, ``{all}`` for all of them, and
+    ``{known}`` for none of them being NULL."""
 
 
 def cast(node: Expression, datatype: DataType) -> Expression:
@@ -148,6 +149,7 @@ def _operator(symbol: str, typing: Typing) -> Function:
 
 
 _OPERATORS: Final[dict[str, Function]] = {
+    "FINITE": _unary("qserv_finite({0})"),
     "+": _operator("+", _numbers),
     "-": _operator("-", _numbers),
     "*": _operator("*", _numbers),
@@ -174,13 +176,13 @@ _NAMED: Final[dict[str, Function]] = {
     "ABS": _unary("abs({0})", _numbers),
     "CEILING": _unary("ceil({0})"),
     "DEGREES": _unary("degrees({0})"),
-    "EXP": _unary("qserv_finite(exp({0}))"),
+    "EXP": _unary("exp({0})"),
     "FLOOR": _unary("floor({0})"),
     "LOG": _unary("qserv_log({0})"),
     "LOG10": _unary("qserv_log10({0})"),
     "MOD": Function(2, 2, _numbers, "({0} % nullif({1}, 0))"),
     "PI": Function(0, 0, _doubles, "pi()"),
-    "POWER": Function(2, 2, _doubles, "qserv_finite(pow({0}, {1}))"),
+    "POWER": Function(2, 2, _doubles, "pow({0}, {1})"),
     "RADIANS": _unary("radians({0})"),
     "ROUND": Function(1, 2, _digits, "qserv_round({0}, {1})"),
     "SIGN": _unary("sign({0})"),
@@ -198,11 +200,22 @@ _NAMED: Final[dict[str, Function]] = {
     "UPPER": _unary("upper({0})", _texts),
     "COALESCE": Function(1, 255, _alike, "coalesce({all})"),
     "NULLIF": Function(2, 2, _alike, "nullif({0}, {1})"),
-    "GREATEST": Function(1, 255, _alike, "greatest({all})"),
-    "LEAST": Function(1, 255, _alike, "least({all})"),
+    # SQL:2023 T054: NULL if any argument is; DuckDB's own leave NULLs out.
+    "GREATEST": Function(1, 255, _alike, "CASE WHEN {known} THEN greatest({all}) END"),
+    "LEAST": Function(1, 255, _alike, "CASE WHEN {known} THEN least({all}) END"),
 }
 
 _ALL: Final = {**_OPERATORS, **_NAMED}
+_ARITHMETIC: Final = {"+", "-", "*", "/"}
+_BOUNDED: Final = {"ACOS", "ASIN", "COS", "COT", "SIN", "TAN"}
+"""Functions that are NULL where their argument is no number."""
+_CARRIERS: Final = {
+    *{"ABS", "ATAN", "CEILING", "DEGREES", "EXP", "FLOOR", "LOG", "LOG10", "RADIANS"},
+    *{"ROUND", "SQRT", "TRUNCATE"},
+}
+"""Functions that are no number where their argument is none."""
+_UNBOUNDED: Final = {"DEGREES", "EXP", "MOD", "POWER"}
+"""Functions that may be no number whatever their arguments."""
 
 MOMENTS: Final = {
     "STDDEV": ("samp", True),
@@ -221,11 +234,27 @@ _NOT_YET: Final = {"RAND": "it needs a hash of the row's key to be repeatable"}
 
 def sql_of(call: Call, arguments: list[str]) -> str:
     """Return a call's SQL, given the SQL of its arguments."""
-    return _ALL[call.function].sql.format(*arguments, all=", ".join(arguments))
+    known = " AND ".join(f"{a} IS NOT NULL" for a in arguments)
+    listed = ", ".join(arguments)
+    return _ALL[call.function].sql.format(*arguments, all=listed, known=known)
+
+
+def conversion(node: Cast, argument: str) -> str:
+    """Return a cast's SQL, given the SQL of its argument."""
+    from_text = node.argument.datatype is DataType.VARCHAR
+    if from_text and node.datatype is DataType.TIMESTAMP:
+        return f"qserv_timestamp({argument})"
+    if from_text and node.datatype.is_numeric:
+        sql = f"CAST(qserv_numeral({argument}) AS {node.datatype})"
+        return sql if node.datatype.is_integer else f"qserv_finite({sql})"
+    return f"CAST({argument} AS {node.datatype})"
 
 
 def operator(name: str, *arguments: Expression) -> Expression:
     """Apply an operator; integer division is chosen by type.
+
+    What is no number (an overflow, the difference of two infinities) is NULL; that is
+    decided once, outside all the arithmetic and functions that carry it on.
 
     Raises
     ------
@@ -235,7 +264,22 @@ def operator(name: str, *arguments: Expression) -> Expression:
     given, datatype = _OPERATORS[name].typing(name, arguments)
     if name == "/" and datatype is DataType.BIGINT:
         name = "//"
-    return Call(name, given, datatype)
+    if name not in _ARITHMETIC or datatype is not DataType.DOUBLE:
+        return Call(name, given, datatype)
+    return finite(Call(name, tuple(map(_unchecked, given)), datatype))
+
+
+def finite(node: Expression) -> Expression:
+    """Make a DOUBLE that is no number NULL."""
+    return Call("FINITE", (node,), DataType.DOUBLE)
+
+
+def _unchecked(node: Expression) -> Expression:
+    match node:
+        case Call("FINITE", (inner,)):
+            return inner
+        case _:
+            return node
 
 
 def function(name: str, arguments: Arguments) -> Expression:
@@ -259,12 +303,39 @@ def function(name: str, arguments: Arguments) -> Expression:
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UnknownName(f"there is no function {name}{hint}")
     if not found.least <= len(arguments) <= found.most:
-        count = (
-            str(found.least) if found.least == found.most else f"{found.least} or more"
-        )
+        count = _count_of(found)
         raise TypeMismatch(f"{key} takes {count} arguments, not {len(arguments)}")
     given, datatype = found.typing(key, arguments)
-    return Call(key, given, datatype)
+    carried = given
+    if key in _BOUNDED | _CARRIERS:
+        carried = tuple(map(_unchecked, given))
+    open_ = key in _UNBOUNDED or (key in _CARRIERS and carried != given)
+    call = Call(key, carried, datatype)
+    return finite(call) if open_ and datatype is DataType.DOUBLE else call
+
+
+def _count_of(found: Function) -> str:
+    if found.least == found.most:
+        return str(found.least)
+    return f"{found.least} or {'more' if found.most > 2 else found.most}"
+
+
+def is_named(function: str) -> bool:
+    """Whether a call is of a function that a query calls by name."""
+    return function in _NAMED
+
+
+def repeats(function: str) -> bool:
+    """Whether an argument stands more than once in a call's SQL, macros included."""
+    sql = _ALL[function].sql
+    return "qserv_" in sql or "nullif" in sql or "{known}" in sql
+
+
+def castable(source: DataType, target: DataType) -> bool:
+    """Whether CAST may turn values of one type into another (SQL92 section 6.10)."""
+    if source is target or DataType.VARCHAR in {source, target}:
+        return True
+    return target.is_numeric and (source.is_numeric or source is DataType.BOOLEAN)
 
 
 def aggregate(name: str, argument: Expression | None, *, distinct: bool) -> Aggregate:

@@ -100,7 +100,7 @@ class Writer:
             case Call():
                 return functions.sql_of(node, [self.sql(a) for a in node.arguments])
             case Cast():
-                return f"CAST({self.sql(node.argument)} AS {node.datatype})"
+                return functions.conversion(node, self.sql(node.argument))
             case Case():
                 return self._case(node)
             case InList():

@@ -3,6 +3,8 @@
 Default deny: a kind of syntax node that has no case here is refused.
 """
 
+import math
+import operator
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -46,6 +48,12 @@ _BINARY: Final[dict[type[exp.Expression], str]] = {
     exp.Like: "LIKE",
     exp.ILike: "ILIKE",
 }
+_ARITHMETIC: Final[dict[str, Callable[[float, float], float]]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
 _MIRROR: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _TARGETS: Final = {
     "SMALLINT": DataType.SMALLINT,
@@ -88,7 +96,7 @@ def bind_expression(node: Any, scope: Scope) -> Expression:
 def _binary(symbol: str, node: exp.Expression, scope: Scope) -> Expression:
     left = bind_expression(node.this, scope)
     right = bind_expression(node.expression, scope)
-    if symbol in {"+", "-", "*", "/"} and (folded := _fold(symbol, left, right)):
+    if symbol in _ARITHMETIC and (folded := _fold(symbol, left, right)):
         return folded
     near = _near(symbol, left, right) or _near(_MIRROR.get(symbol, ""), right, left)
     return near or functions.operator(symbol, left, right)
@@ -106,10 +114,10 @@ def _fold(symbol: str, left: Expression, right: Expression) -> Literal | None:
         or isinstance(b, str)
     ):
         return None
-    if symbol == "/":
-        return Literal(float(a) / float(b), DataType.DOUBLE) if b else None
-    value = {"+": a + b, "-": a - b, "*": a * b}[symbol]
-    return Literal(float(value), DataType.DOUBLE)
+    if symbol == "/" and not b:
+        return None
+    value = _ARITHMETIC[symbol](float(a), float(b))
+    return Literal(value, DataType.DOUBLE) if math.isfinite(value) else None
 
 
 def _near(symbol: str, angle: Expression, limit: Expression) -> Expression | None:
@@ -240,7 +248,10 @@ def _cast(node: Any, scope: Scope) -> Expression:
         )
     if node.to.expressions:
         raise UnsupportedQuery("CAST to a length is not answered yet: write VARCHAR")
-    return Cast(bind_expression(node.this, scope), target)
+    argument = bind_expression(node.this, scope)
+    if not functions.castable(argument.datatype, target):
+        raise TypeMismatch(f"CAST makes no {target} of a {argument.datatype}")
+    return Cast(argument, target)
 
 
 def _case(node: Any, scope: Scope) -> Expression:
@@ -287,16 +298,22 @@ def _degrees(nodes: list[Any], scope: Scope) -> list[Expression]:
     return [functions.cast(b, DataType.DOUBLE) for b in bound]
 
 
+def _position(lon: Expression, lat: Expression) -> Position:
+    if isinstance(lat, Literal) and not -90 <= float(lat.value) <= 90:
+        raise InvalidValue(f"a latitude is from -90 to 90 degrees, {lat.value} is not")
+    return Position(lon, lat)
+
+
 def _separation(node: Any, scope: Scope) -> Separation:
     lon1, lat1, lon2, lat2 = _degrees(node.expressions, scope)
-    return Separation(Position(lon1, lat1), Position(lon2, lat2))
+    return Separation(_position(lon1, lat1), _position(lon2, lat2))
 
 
 def _in_circle(node: Any, scope: Scope) -> Expression:
     lon1, lat1, lon2, lat2, radius = _degrees(node.expressions, scope)
     if isinstance(radius, Literal) and float(radius.value) < 0:
         raise InvalidValue(f"a CIRCLE's radius is not negative, {radius.value} is")
-    angle = Separation(Position(lon1, lat1), Position(lon2, lat2))
+    angle = Separation(_position(lon1, lat1), _position(lon2, lat2))
     near = _near("<=", angle, radius)
     return near or functions.operator("<=", angle, radius)
 
@@ -310,7 +327,7 @@ def _in_polygon(node: Any, scope: Scope) -> InPolygon:
         polygon = box(numbers[0], numbers[1], numbers[2], numbers[3])
     else:
         polygon = Polygon(tuple(zip(numbers[::2], numbers[1::2], strict=True)))
-    return InPolygon(Position(lon, lat), polygon)
+    return InPolygon(_position(lon, lat), polygon)
 
 
 _BINDERS: Final[dict[type[exp.Expression], Callable[[Any, Scope], Expression]]] = {

@@ -4,6 +4,24 @@
 
 CREATE MACRO qserv_finite(x) AS CASE WHEN isfinite(x) THEN x END;
 
+-- A text as a number: SQL92's numerals, no hexadecimal, no underscores; NaN is NULL.
+CREATE MACRO qserv_numeral(x) AS CASE
+    WHEN regexp_full_match(
+        x, '\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*'
+    ) THEN x
+    WHEN lower(trim(x)) <> 'nan' THEN error(format('''{}'' is no number', x))
+END;
+
+-- A text as a moment (DALI 1.1 section 3.1.2): in UTC, so that no offset is ignored.
+CREATE MACRO qserv_timestamp(x) AS CASE
+    WHEN regexp_full_match(
+        x,
+        '\s*[0-9]{4}-[0-9]{2}-[0-9]{2}'
+        || '([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?)?Z?\s*'
+    ) THEN CAST(x AS TIMESTAMP)
+    WHEN x IS NOT NULL THEN error(format('''{}'' is no moment in UTC', x))
+END;
+
 CREATE MACRO qserv_log(x) AS CASE WHEN x > 0 THEN ln(x) END;
 
 CREATE MACRO qserv_log10(x) AS CASE WHEN x > 0 THEN log10(x) END;
@@ -45,8 +63,8 @@ CREATE MACRO qserv_chord2_degrees(c) AS
 -- The cell of side h that a coordinate of a unit vector lies in.
 CREATE MACRO qserv_cell(x, h) AS CAST(floor(x / h) AS BIGINT);
 
-CREATE MACRO qserv_x(lon, lat) AS cos(radians(lat)) * cos(radians(lon));
+CREATE MACRO qserv_x(lon, lat) AS qserv_cos(radians(lat)) * qserv_cos(radians(lon));
 
-CREATE MACRO qserv_y(lon, lat) AS cos(radians(lat)) * sin(radians(lon));
+CREATE MACRO qserv_y(lon, lat) AS qserv_cos(radians(lat)) * qserv_sin(radians(lon));
 
-CREATE MACRO qserv_z(lat) AS sin(radians(lat));
+CREATE MACRO qserv_z(lat) AS qserv_sin(radians(lat));

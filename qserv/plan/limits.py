@@ -1,0 +1,37 @@
+"""What an expression may cost before any row is read.
+
+DuckDB puts a macro's argument into its body as often as it stands there, so functions
+inside functions grow by powers of two: twenty square roots keep it busy for minutes.
+"""
+
+from typing import Final
+
+from qserv.errors import LimitExceeded
+from qserv.plan import functions
+from qserv.plan.expressions import Call, Expression, children
+
+MOST_LEVELS: Final = 12
+
+
+def check_levels(node: Expression) -> None:
+    """Check that an expression is not too many functions deep.
+
+    Raises
+    ------
+    LimitExceeded
+        If it is.
+    """
+    if (levels := _levels(node)) > MOST_LEVELS:
+        raise LimitExceeded(
+            f"functions and divisors stand {levels} deep in each other, "
+            f"{MOST_LEVELS} are allowed"
+        )
+
+
+def _levels(node: Expression) -> int:
+    below = [_levels(child) for child in children(node)]
+    if isinstance(node, Call) and functions.repeats(node.function):
+        # The divisor is repeated, to see whether it is 0; what it divides is not.
+        first = 1 if node.function in {"/", "//", "MOD"} else 0
+        below[first:] = [level + 1 for level in below[first:]]
+    return max(below, default=0)
