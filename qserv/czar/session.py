@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
+from qserv.czar.ahead import Ahead
 from qserv.czar.answer import Answer
 from qserv.czar.executive import Executive
 from qserv.czar.members import Members
@@ -109,7 +110,6 @@ class Session:
     ) -> AsyncGenerator[Frame, None]:
         work = await self._preparation.prepare(request, steps)
         running.chunks = int(work.route.chunks.size)
-        yield _header(work, running)
         most = self._preparation.most(request)
         cut = _cut(work, most)
         answer = Answer(
@@ -122,8 +122,9 @@ class Session:
             epoch=self._epoch,
             most=most,
         )
-        async with aclosing(answer.parts()) as parts:
-            while not cut.full and (part := await anext(parts, None)) is not None:
+        async with aclosing(Ahead(answer.parts())) as parts:
+            yield _header(work, running)
+            while not cut.full and (part := await parts.next()) is not None:
                 if isinstance(part, Progress):
                     yield part
                 elif (data := cut.take(part)) is not None:

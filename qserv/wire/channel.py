@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
+from grpc.experimental import ChannelOptions
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from qserv.errors import InvalidRequest
@@ -69,7 +70,11 @@ def aio_channel(endpoint: str) -> grpc.aio.Channel:
 
 def sync_channel(endpoint: str) -> grpc.Channel:
     """Open a channel for threads to ``host:port``; it connects when first used."""
-    return grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+    return grpc.insecure_channel(
+        endpoint,
+        # Without it gRPC starts a thread for every stream that is read.
+        options=(*CHANNEL_OPTIONS, (ChannelOptions.SingleThreadedUnaryStream, 1)),
+    )
 
 
 async def start_server(

@@ -118,14 +118,14 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                     if waiting.full or isinstance(event.content, Done) or self._fails:
                         yield worker_pb2.TaskFrames(frames=waiting.take())
                         await self._fail_here()
+            waiting.add(stream.end())
+            yield worker_pb2.TaskFrames(frames=waiting.take())
             _log.info(
                 "task done",
                 attempt=request.attempt,
                 chunks=len(request.chunks),
                 batches=len(task.batches),
             )
-            waiting.add(stream.end())
-            yield worker_pb2.TaskFrames(frames=waiting.take())
 
     def _prepare(
         self, task: WorkerTask, stream: TaskStream
