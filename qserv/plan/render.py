@@ -114,7 +114,7 @@ class Writer:
     def _geometry(self, node: Separation | Near | InPolygon) -> str:
         match node:
             case Separation():
-                return f"qserv_chord2_degrees({self._chord2(node)})"
+                return f"qserv_separation({self._vectors(node)})"
             case Near():
                 return self._near(node)
             case InPolygon():
@@ -151,14 +151,14 @@ class Writer:
         return _AGGREGATES[node.function].format(distinct + argument)
 
     def _near(self, node: Near) -> str:
+        distance = f"qserv_chord2({self._vectors(node)})"
         if node.radius < 0:
-            return f"({self._chord2(node)} < 0)"
+            return f"({distance} < 0)"
         limit = number(chord2(min(node.radius, 180.0)))
-        return f"({self._chord2(node)} {'<=' if node.closed else '<'} {limit})"
+        return f"({distance} {'<=' if node.closed else '<'} {limit})"
 
-    def _chord2(self, node: Separation | Near) -> str:
-        both = (*self.vector(node.first), *self.vector(node.second))
-        return f"qserv_chord2({', '.join(both)})"
+    def _vectors(self, node: Separation | Near) -> str:
+        return ", ".join((*self.vector(node.first), *self.vector(node.second)))
 
     def vector(self, position: Position) -> Vector:
         """Write a position as its unit vector: stored, constant, or computed."""

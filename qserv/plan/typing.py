@@ -99,7 +99,9 @@ def _binary(symbol: str, node: exp.Expression, scope: Scope) -> Expression:
     if symbol in _ARITHMETIC and (folded := _fold(symbol, left, right)):
         return folded
     near = _near(symbol, left, right) or _near(_MIRROR.get(symbol, ""), right, left)
-    return near or functions.operator(symbol, left, right)
+    found = near or functions.operator(symbol, left, right)
+    # sqlglot keeps the NOT of NOT LIKE inside the node.
+    return functions.operator("NOT", found) if node.args.get("negate") else found
 
 
 def _fold(symbol: str, left: Expression, right: Expression) -> Literal | None:

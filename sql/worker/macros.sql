@@ -57,8 +57,12 @@ END;
 CREATE MACRO qserv_chord2(x1, y1, z1, x2, y2, z2) AS
     (x1 - x2) * (x1 - x2) + (y1 - y2) * (y1 - y2) + (z1 - z2) * (z1 - z2);
 
-CREATE MACRO qserv_chord2_degrees(c) AS
-    degrees(2 * asin(least(1.0::DOUBLE, sqrt(c) / 2)));
+-- The angle between two unit vectors, exact for small angles and for antipodes (Kahan,
+-- "How futile are mindless assessments of roundoff", section 12).
+CREATE MACRO qserv_separation(x1, y1, z1, x2, y2, z2) AS degrees(2 * atan2(
+    sqrt(qserv_chord2(x1, y1, z1, x2, y2, z2)),
+    sqrt(qserv_chord2(x1, y1, z1, -x2, -y2, -z2))
+));
 
 -- The cell of side h that a coordinate of a unit vector lies in.
 CREATE MACRO qserv_cell(x, h) AS CAST(floor(x / h) AS BIGINT);
