@@ -103,22 +103,23 @@ def batch(sql):
     return Batch(sql, (), schema)
 
 
-async def test_an_executor_that_dies_fails_its_task_and_is_replaced(worker):
+async def test_an_executor_that_dies_fails_its_task_and_is_replaced(worker, tmp_path):
     call = worker.stub.RunTask(worker.task(FOREVER, [A], [ID]))
     reader = asyncio.create_task(call.read())
     await has(worker, 1)
-    os.kill(executor_pid(), signal.SIGKILL)
+    os.kill(executor_pid(tmp_path), signal.SIGKILL)
     with pytest.raises(grpc.RpcError) as told:
         await reader
     assert type(w.from_rpc(told.value, "w")) is TaskFailed
     assert (await worker.run(ALL_IDS, [A], [ID])).end.batches == 1
 
 
-def executor_pid():
+def executor_pid(directory):
+    """Return the process that works in the data below a directory."""
     (pid,) = [
         pid
         for pid in descendants(os.getpid())
-        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if Path(f"/proc/{pid}/cwd").resolve().is_relative_to(directory)
     ]
     return pid
 
