@@ -90,7 +90,7 @@ def _rewrite(node: exp.Expression) -> exp.Expression:
 
 def _predicate(node: exp.Expression) -> exp.Expression:
     """Turn ``1 = CONTAINS(…)`` and its mirror images into the bare predicate."""
-    sides = (node.this, node.expression)
+    sides = (node.this.unnest(), node.expression.unnest())
     for number, call in (sides, sides[::-1]):
         if name_of(call) == "CONTAINS" and number in _TRUTH:
             wanted = _TRUTH[number] == isinstance(node, exp.EQ)

@@ -27,7 +27,7 @@ _RESERVED: Final = """
     ALL AND ANTI ANY AS ASC ASOF BETWEEN BY CASE CROSS DESC DISTINCT ELSE END EXCEPT
     EXISTS FETCH FINAL FROM FULL GLOBAL GROUP HAVING IN INNER INTERSECT INTO IS JOIN
     LATERAL LEFT LIKE ILIKE LIMIT NATURAL NOT NULL OFFSET ON OR ORDER OUTER OVER
-    POSITIONAL RIGHT SELECT SEMI SOME THEN TOP UNION USING WHEN WHERE WITH
+    PERCENT POSITIONAL RIGHT SELECT SEMI SOME THEN TOP UNION USING WHEN WHERE WITH
 """
 """Words that are names only in quotes; some would be joins in other languages."""
 _NO_NAMES: Final = frozenset(_RESERVED.split())
@@ -82,6 +82,8 @@ def _misplaced(token: Token) -> NoReturn:
 
 def _refuse(node: Any) -> NoReturn:
     what = "a subquery" if isinstance(node, exp.Query) else node.key.upper()
+    if isinstance(node, exp.Mod):
+        what = "the sign % (write MOD(x, y))"
     raise UnsupportedQuery(f"{where_is(node)}{what} is not answered yet")
 
 
@@ -252,7 +254,8 @@ def _call(node: Any, words: Words) -> None:
     else:
         words.append(lexis.spelled(name))
     words.append("(")
-    if len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Star):
+    star = len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Star)
+    if star and node.name.upper() == "COUNT":
         words.append("*")
     else:
         _say_list(node.expressions, words)

@@ -106,6 +106,8 @@ def _word(token: Token) -> str:
     match token.token_type:
         case TokenType.STRING:
             return text_literal(token.text)
+        case TokenType.IDENTIFIER if not token.text:
+            raise ParseError(f"{place(token)}a name in quotes is empty")
         case TokenType.IDENTIFIER:
             return name(token.text, in_quotes=True)
         case TokenType.NUMBER:

@@ -70,6 +70,12 @@ def _named(node: exp.Table, release: str, snapshot: Snapshot) -> TableVersion:
         version = snapshot.table(release, node.name)
     except UnknownName as error:
         raise UnknownName(f"{where_is(node)}{error.text}") from error
+    spelled = node.args.get("db")
+    if spelled is not None and not same_name(spelled, version.release):
+        raise UnknownName(
+            f'{where_is(node)}there is no release "{spelled.name}"; '
+            f"a name in quotes must match exactly: {version.release}"
+        )
     if not same_name(node.this, version.table.name):
         raise UnknownName(
             f'{where_is(node)}there is no table "{node.name}"; '
