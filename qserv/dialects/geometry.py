@@ -39,7 +39,7 @@ class InPolygon(exp.Expression):
 
 
 _REGIONS: Final = {"CIRCLE", "POLYGON", "BOX"}
-_NOT_YET: Final = {
+NOT_YET: Final = {
     "AREA",
     "CENTROID",
     "COORD1",
@@ -70,7 +70,7 @@ def canonical(tree: exp.Expression) -> exp.Expression:
 
 def _rewrite(node: exp.Expression) -> exp.Expression:
     name = name_of(node)
-    if name in _NOT_YET:
+    if name in NOT_YET:
         raise UnsupportedQuery(f"{name} is not answered yet")
     if name == "DISTANCE":
         return Separation(expressions=_distance(node.expressions))

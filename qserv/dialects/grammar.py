@@ -23,14 +23,14 @@ class Plus(exp.Unary):
     """A sign that changes nothing: sqlglot would drop it, before a text too."""
 
 
-_RESERVED: Final = """
+_NO_NAMES: Final = """
     ALL AND ANTI ANY AS ASC ASOF BETWEEN BY CASE CROSS DESC DISTINCT ELSE END EXCEPT
     EXISTS FETCH FINAL FROM FULL GLOBAL GROUP HAVING IN INNER INTERSECT INTO IS JOIN
     LATERAL LEFT LIKE ILIKE LIMIT NATURAL NOT NULL OFFSET ON OR ORDER OUTER OVER
     PERCENT POSITIONAL RIGHT SELECT SEMI SOME THEN TOP UNION USING WHEN WHERE WITH
 """
 """Words that are names only in quotes; some would be joins in other languages."""
-_NO_NAMES: Final = frozenset(_RESERVED.split())
+RESERVED: Final = frozenset(_NO_NAMES.split())
 
 
 def where_is(node: exp.Expression) -> str:
@@ -157,7 +157,7 @@ def _star(node: Any, words: Words) -> None:
 
 def _identifier(node: Any, words: Words) -> None:
     in_quotes = bool(node.args.get("quoted"))
-    if not in_quotes and node.name.upper() in _NO_NAMES:
+    if not in_quotes and node.name.upper() in RESERVED:
         raise ParseError(
             f"{where_is(node)}{node.name.upper()} is a reserved word: "
             "put it in quotes to use it as a name"

@@ -229,7 +229,7 @@ MOMENTS: Final = {
 
 AGGREGATES: Final = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", *MOMENTS})
 
-_NOT_YET: Final = {"RAND": "it needs a hash of the row's key to be repeatable"}
+NOT_YET: Final = {"RAND": "it needs a hash of the row's key to be repeatable"}
 
 
 def sql_of(call: Call, arguments: list[str]) -> str:
@@ -295,7 +295,7 @@ def function(name: str, arguments: Arguments) -> Expression:
         If the function is known but not answered yet.
     """
     key = name.upper()
-    if reason := _NOT_YET.get(key):
+    if reason := NOT_YET.get(key):
         raise UnsupportedQuery(f"{key} is not answered yet: {reason}")
     if (found := _NAMED.get(key)) is None:
         known = [*_NAMED, *AGGREGATES, "DISTANCE", "CONTAINS"]
@@ -318,6 +318,11 @@ def _count_of(found: Function) -> str:
     if found.least == found.most:
         return str(found.least)
     return f"{found.least} or {'more' if found.most > 2 else found.most}"
+
+
+def names() -> tuple[str, ...]:
+    """Return what a query may call by name, aggregates last."""
+    return (*sorted(_NAMED), *sorted(AGGREGATES))
 
 
 def is_named(function: str) -> bool:

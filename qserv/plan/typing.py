@@ -55,7 +55,7 @@ _ARITHMETIC: Final[dict[str, Callable[[float, float], float]]] = {
     "/": operator.truediv,
 }
 _MIRROR: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_TARGETS: Final = {
+TARGETS: Final = {
     "SMALLINT": DataType.SMALLINT,
     "INT": DataType.INTEGER,
     "BIGINT": DataType.BIGINT,
@@ -242,7 +242,7 @@ def _check_escape(pattern: Expression, escape: Expression) -> None:
 
 
 def _cast(node: Any, scope: Scope) -> Expression:
-    target = _TARGETS.get(node.to.this.name)
+    target = TARGETS.get(node.to.this.name)
     if target is None or (target is not DataType.VARCHAR and node.to.expressions):
         raise UnsupportedQuery(
             f"CAST to {node.to.sql()} is not answered yet; the types are "

@@ -1,0 +1,67 @@
+"""The page of the language lists what is accepted, and what it shows is accepted."""
+
+import re
+from pathlib import Path
+
+import pytest
+from support.chunks import Chunks
+from support.survey import survey
+
+from qserv.dialects import geometry, grammar
+from qserv.errors import UnsupportedQuery
+from qserv.plan import functions, typing
+from qserv.plan.planner import plan
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "sql.md").read_text()
+LATER = PAGE.partition("## Not answered yet")[2].partition("##")[0]
+REGIONS = ("POINT", "CIRCLE", "POLYGON", "BOX", "CONTAINS", "DISTANCE")
+
+
+@pytest.fixture(scope="module")
+def snapshot():
+    return Chunks(survey(objects=600), leaf_rows=1000).snapshot
+
+
+@pytest.mark.parametrize("name", [*functions.names(), *REGIONS])
+def test_every_function_has_a_row(name):
+    assert re.search(rf"^\| .*`{name}\([^|]*\|.{{4,}}\|$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(geometry.NOT_YET | functions.NOT_YET.keys()))
+def test_what_is_refused_for_now_is_said(name):
+    assert f"`{name}`" in LATER
+
+
+def test_every_reserved_word_is_listed():
+    listed = PAGE.partition("names only in quotes:")[2].partition("##")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == grammar.RESERVED
+
+
+@pytest.mark.parametrize("datatype", sorted(set(typing.TARGETS.values())))
+def test_every_type_of_cast_is_listed(datatype):
+    assert re.search(rf"`CAST\(.*\b{datatype}\b", PAGE)
+
+
+@pytest.mark.parametrize("text", re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL))
+def test_what_the_page_shows_can_be_planned(text, snapshot):
+    assert plan(text, snapshot).columns
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT (SELECT ra FROM Object) FROM Object",
+        "WITH o AS (SELECT ra FROM Object) SELECT ra FROM o",
+        "SELECT ra FROM Object WHERE EXISTS (SELECT ra FROM Object)",
+        "SELECT ra FROM Object UNION SELECT ra FROM Object",
+        "SELECT ra FROM Object INTERSECT SELECT ra FROM Object",
+        "SELECT ra FROM Object EXCEPT SELECT ra FROM Object",
+        "SELECT o.ra FROM Object o RIGHT JOIN Source s USING (objectId)",
+        "SELECT o.ra FROM Object o FULL JOIN Source s USING (objectId)",
+        "SELECT SUM(ra) OVER () FROM Object",
+        "SELECT CAST(name AS VARCHAR(3)) FROM Object",
+    ],
+)
+def test_what_is_not_answered_yet_is_refused(text, snapshot):
+    with pytest.raises(UnsupportedQuery):
+        plan(text, snapshot)
