@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from qserv import collector
+from qserv import serving
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -123,7 +123,7 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
 
 def _ready(kind: str) -> Callable[[str], None]:
     def ready(endpoint: str) -> None:
-        collector.settle()
+        serving.settle()
         click.echo(f"qserv {kind} is ready at {endpoint}")
 
     return ready

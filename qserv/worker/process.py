@@ -22,7 +22,7 @@ from typing import Final
 
 import duckdb
 
-from qserv import collector
+from qserv import serving
 from qserv.errors import Cancelled, InternalError, QservError
 from qserv.wire.codec import Digest, encode_batches
 from qserv.worker import engine
@@ -131,7 +131,7 @@ def main(
     except Exception as error:  # noqa: BLE001 the boundary: the parent must be told
         _send(frames, Kind.FAILED, _failure(error).pack())
         return
-    collector.settle()
+    serving.settle()
     _send(frames, Kind.READY, b"")
     while (body := _receive(frames)) is not None:
         # Our own parent wrote it to a socket that nobody else has.
