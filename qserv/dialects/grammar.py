@@ -17,30 +17,12 @@ from qserv.dialects import lexis
 from qserv.errors import ParseError, UnsupportedQuery
 
 Words = list[str]
+Parts = Iterable[Any]
+"""Words as they are, syntax nodes, and lists of nodes that commas part; None is not."""
 
 
 class Plus(exp.Unary):
     """A sign that changes nothing: sqlglot would drop it, before a text too."""
-
-
-_NO_NAMES: Final = """
-    ALL AND ANTI ANY AS ASC ASOF BETWEEN BY CASE CROSS DESC DISTINCT ELSE END EXCEPT
-    EXISTS FETCH FINAL FROM FULL GLOBAL GROUP HAVING IN INNER INTERSECT INTO IS JOIN
-    LATERAL LEFT LIKE ILIKE LIMIT NATURAL NOT NULL OFFSET ON OR ORDER OUTER OVER
-    PERCENT POSITIONAL RIGHT SELECT SEMI SOME THEN TOP UNION USING WHEN WHERE WITH
-"""
-"""Words that are names only in quotes; some would be joins in other languages."""
-RESERVED: Final = frozenset(_NO_NAMES.split())
-
-
-def where_is(node: exp.Expression) -> str:
-    """Return ``line L, column C: `` of a syntax node; empty where unknown."""
-    identifier = node.find(exp.Identifier)
-    meta = identifier.meta if identifier is not None else node.meta
-    if "line" not in meta:
-        return ""
-    width = meta["end"] - meta["start"]
-    return f"line {meta['line']}, column {meta['col'] - width}: "
 
 
 def check(tree: exp.Expression, text: str, tokens: Sequence[Token]) -> None:
@@ -84,17 +66,23 @@ def _refuse(node: Any) -> NoReturn:
     what = "a subquery" if isinstance(node, exp.Query) else node.key.upper()
     if isinstance(node, exp.Mod):
         what = "the sign % (write MOD(x, y))"
-    raise UnsupportedQuery(f"{where_is(node)}{what} is not answered yet")
+    raise UnsupportedQuery(f"{lexis.where_is(node)}{what} is not answered yet")
 
 
 def _say(node: Any, words: Words) -> None:
     rule = _RULES.get(type(node))
     if rule is None:
         _refuse(node)
-    rule(node, words)
+    for part in rule(node):
+        if isinstance(part, str):
+            words.append(part)
+        elif isinstance(part, list):
+            _say_list(part, words)
+        elif part is not None:
+            _say(part, words)
 
 
-def _say_list(nodes: Iterable[Any], words: Words) -> None:
+def _say_list(nodes: Sequence[Any], words: Words) -> None:
     for number, node in enumerate(nodes):
         if number:
             words.append(",")
@@ -104,19 +92,18 @@ def _say_list(nodes: Iterable[Any], words: Words) -> None:
 _CLAUSES: Final = ("from_", "joins", "where", "group", "having", "order")
 
 
-def _select(node: Any, words: Words) -> None:
+def _select(node: Any) -> Parts:
     _refuse_other_clauses(node)
     limit = node.args.get("limit")
     top = limit is not None and limit.meta.get("top")
-    words.append("SELECT")
-    _say_parts((node.args.get("distinct"), limit if top else None), words)
+    yield from ("SELECT", node.args.get("distinct"), limit if top else None)
     for number, item in enumerate(node.expressions):
-        if number:
-            words.append(",")
-        _select_item(item, words)
+        yield "," if number else None
+        yield from _select_item(item)
     for clause in _CLAUSES:
-        _say_parts(_listed(node.args.get(clause)), words)
-    _say_parts((None if top else limit, node.args.get("offset")), words)
+        part = node.args.get(clause)
+        yield from part if isinstance(part, list) else (part,)
+    yield from (None if top else limit, node.args.get("offset"))
 
 
 def _refuse_other_clauses(node: Any) -> None:
@@ -126,69 +113,49 @@ def _refuse_other_clauses(node: Any) -> None:
             raise UnsupportedQuery(f"{name.rstrip('_').upper()} is not answered yet")
 
 
-def _say_parts(nodes: Iterable[Any], words: Words) -> None:
-    for node in nodes:
-        if node is not None:
-            _say(node, words)
+def _select_item(node: Any) -> Parts:
+    if isinstance(node, exp.Star):
+        return ("*",)
+    if isinstance(node, exp.Column) and isinstance(node.this, exp.Star):
+        return (*_names(node, "db", "table"), ".", "*")
+    return (node,)
 
 
-def _listed(value: Any) -> list[Any]:
-    """Return the nodes of an argument that is a node, a list of them, or nothing."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _select_item(node: Any, words: Words) -> None:
-    star = node.this if isinstance(node, exp.Column) else node
-    if not isinstance(star, exp.Star):
-        _say(node, words)
-        return
-    if isinstance(node, exp.Column):
-        _names((node.args.get("db"), node.args.get("table")), words)
-        words.append(".")
-    words.append("*")
-
-
-def _star(node: Any, words: Words) -> None:
-    del node, words
+def _star(node: Any) -> NoReturn:
+    del node
     raise ParseError("* stands only in the select list and in COUNT(*)")
 
 
-def _identifier(node: Any, words: Words) -> None:
+def _identifier(node: Any) -> Parts:
     in_quotes = bool(node.args.get("quoted"))
-    if not in_quotes and node.name.upper() in RESERVED:
+    if not in_quotes and node.name.upper() in lexis.RESERVED:
         raise ParseError(
-            f"{where_is(node)}{node.name.upper()} is a reserved word: "
+            f"{lexis.where_is(node)}{node.name.upper()} is a reserved word: "
             "put it in quotes to use it as a name"
         )
-    words.append(lexis.name(node.name, in_quotes=in_quotes))
+    return (lexis.name(node.name, in_quotes=in_quotes),)
 
 
-def _names(names: Iterable[Any], words: Words) -> None:
-    for number, name in enumerate(n for n in names if n is not None):
-        if not isinstance(name, exp.Identifier):
+def _names(node: Any, *keys: str) -> Parts:
+    """Say the parts of a name with dots between them."""
+    for number, part in enumerate(
+        p for k in keys if (p := node.args.get(k)) is not None
+    ):
+        if not isinstance(part, exp.Identifier):
             raise ParseError(
                 "a table is named by release.table, a column by table.column"
             )
-        if number:
-            words.append(".")
-        _identifier(name, words)
+        yield "." if number else None
+        yield part
 
 
-def _column(node: Any, words: Words) -> None:
-    _names((node.args.get(k) for k in ("db", "table", "this")), words)
+def _column(node: Any) -> Parts:
+    return _names(node, "db", "table", "this")
 
 
-def _table(node: Any, words: Words) -> None:
-    _names((node.args.get(k) for k in ("catalog", "db", "this")), words)
-    if (alias := node.args.get("alias")) is not None:
-        _say(alias.this, words)
-
-
-def _alias(node: Any, words: Words) -> None:
-    _say(node.this, words)
-    _say(node.args["alias"], words)
+def _table(node: Any) -> Parts:
+    alias = node.args.get("alias")
+    return (*_names(node, "catalog", "db", "this"), alias and alias.this)
 
 
 _JOINS: Final = {
@@ -199,218 +166,128 @@ _JOINS: Final = {
 }
 
 
-def _join(node: Any, words: Words) -> None:
-    parts = [node.method.upper(), node.side.upper(), node.kind.upper()]
+def _join(node: Any) -> Parts:
+    method, *kind = parts = [node.method.upper(), node.side.upper(), node.kind.upper()]
+    named = [*filter(None, parts), "JOIN"]
+    where = lexis.where_is(node)
+    if method not in {"", "NATURAL"} or tuple(kind) not in _JOINS:
+        raise UnsupportedQuery(f"{where}{' '.join(named)} is not answered yet")
     on, using = node.args.get("on"), node.args.get("using")
-    if parts[0] not in {"", "NATURAL"} or (parts[1], parts[2]) not in _JOINS:
-        named = " ".join(filter(None, parts))
-        raise UnsupportedQuery(f"{where_is(node)}{named} JOIN is not answered yet")
-    bare = parts[0] == "NATURAL" or parts[2] == "CROSS"
-    conditions = [c for c in (on, using) if c]
-    if not any(parts) and not conditions:
-        words.append(",")
-        _say(node.this, words)
-        return
-    if len(conditions) != (0 if bare else 1):
-        wanted = "no condition" if bare else "ON or USING"
-        kind = " ".join([*filter(None, parts), "JOIN"])
-        raise ParseError(f"{where_is(node)}{kind} takes {wanted}")
-    words += [*filter(None, parts), "JOIN"]
-    _say(node.this, words)
-    if on is not None:
-        words.append("ON")
-        _say(on, words)
-    elif using is not None:
-        words += ["USING", "("]
-        _say_list(using, words)
-        words.append(")")
+    if not (any(parts) or on or using):
+        return (",", node.this)
+    if bool(on or using) == (method == "NATURAL" or "CROSS" in kind):
+        wanted = "no condition" if on or using else "ON or USING"
+        raise ParseError(f"{where}{' '.join(named)} takes {wanted}")
+    condition = ("ON", on) if on else ("USING", "(", using, ")") if using else ()
+    return (*named, node.this, *condition)
 
 
-def _limit(node: Any, words: Words) -> None:
-    words.append("TOP" if node.meta.get("top") else "LIMIT")
-    _say(node.expression, words)
+def _limit(node: Any) -> Parts:
+    return ("TOP" if node.meta.get("top") else "LIMIT", node.expression)
 
 
-def _offset(node: Any, words: Words) -> None:
-    words.append("OFFSET")
-    _say(node.expression, words)
+def _ordered(node: Any) -> Parts:
+    return (node.this, "DESC" if node.args.get("desc") else None)
 
 
-def _ordered(node: Any, words: Words) -> None:
-    _say(node.this, words)
-    if node.args.get("desc"):
-        words.append("DESC")
-
-
-def _literal(node: Any, words: Words) -> None:
+def _literal(node: Any) -> Parts:
     said = lexis.text_literal if node.is_string else lexis.number
-    words.append(said(node.this))
+    return (said(node.this),)
 
 
-def _call(node: Any, words: Words) -> None:
-    name = node.this
-    if isinstance(name, exp.Expr):
-        _say(name, words)
-    else:
-        words.append(lexis.spelled(name))
-    words.append("(")
-    star = len(node.expressions) == 1 and isinstance(node.expressions[0], exp.Star)
-    if star and node.name.upper() == "COUNT":
-        words.append("*")
-    else:
-        _say_list(node.expressions, words)
-    words.append(")")
+def _call(node: Any) -> Parts:
+    name, given = node.this, node.expressions
+    name = name if isinstance(name, exp.Expr) else lexis.spelled(name)
+    if node.name.upper() == "COUNT" and [type(g) for g in given] == [exp.Star]:
+        return (name, "(", "*", ")")
+    return (name, "(", given, ")")
 
 
-def _distinct(node: Any, words: Words) -> None:
-    words.append("DISTINCT")
-    _say_list(node.expressions, words)
+def _cast(node: Any) -> Parts:
+    kind = lexis.spelled(node.to.args.get("kind") or node.to.this.name)
+    size = node.to.expressions
+    return ("CAST", "(", node.this, kind, *(("(", size, ")") if size else ()), ")")
 
 
-def _between(node: Any, words: Words) -> None:
-    _value(node, node.this, words)
-    words.append("BETWEEN")
-    _value(node, node.args["low"], words)
-    words.append("AND")
-    _value(node, node.args["high"], words)
-
-
-def _in(node: Any, words: Words) -> None:
-    _value(node, node.this, words)
-    words.append("IN")
-    if (query := node.args.get("query")) is not None:
-        _say(query, words)
-    words.append("(")
-    _say_list(node.expressions, words)
-    words.append(")")
-
-
-def _escape(node: Any, words: Words) -> None:
-    _say(node.this, words)
-    words.append("ESCAPE")
-    _say(node.expression, words)
-
-
-def _cast(node: Any, words: Words) -> None:
-    words += ["CAST", "("]
-    _say(node.this, words)
-    words.append(lexis.spelled(node.to.args.get("kind") or node.to.this.name))
-    if node.to.expressions:
-        words.append("(")
-        _say_list(node.to.expressions, words)
-        words.append(")")
-    words.append(")")
-
-
-def _case(node: Any, words: Words) -> None:
-    words.append("CASE")
-    if node.this is not None:
-        _say(node.this, words)
+def _case(node: Any) -> Parts:
+    yield from ("CASE", node.this)
     for branch in node.args["ifs"]:
-        words.append("WHEN")
-        _say(branch.this, words)
-        words.append("THEN")
-        _say(branch.args["true"], words)
+        yield from ("WHEN", branch.this, "THEN", branch.args["true"])
     if (default := node.args.get("default")) is not None:
-        words.append("ELSE")
-        _say(default, words)
-    words.append("END")
+        yield from ("ELSE", default)
+    yield "END"
 
 
-def _like(node: Any, words: Words) -> None:
-    if node.args.get("negate"):
-        words.append("NOT")
-    _compared(type(node).__name__.upper())(node, words)
+def _between(node: Any) -> Parts:
+    low, high = _value(node, "low"), _value(node, "high")
+    return (_value(node, "this"), "BETWEEN", low, "AND", high)
 
 
-def _wrapped(*before: str, after: str = "") -> Callable[[Any, Words], None]:
-    def say(node: Any, words: Words) -> None:
-        words.extend(before)
-        _say(node.this, words)
-        if after:
-            words.append(after)
-
-    return say
-
-
-def _clause(before: str) -> Callable[[Any, Words], None]:
-    def say(node: Any, words: Words) -> None:
-        words.append(before)
-        _say_list(node.expressions, words)
-
-    return say
+def _in(node: Any) -> Parts:
+    return (
+        _value(node, "this"),
+        "IN",
+        node.args.get("query"),
+        "(",
+        node.expressions,
+        ")",
+    )
 
 
-def _binary(sign: str) -> Callable[[Any, Words], None]:
-    def say(node: Any, words: Words) -> None:
-        _say(node.this, words)
-        words.append(sign)
-        _say(node.expression, words)
-
-    return say
+def _like(node: Any) -> Parts:
+    said = _compared(type(node).__name__.upper())(node)
+    return ("NOT" if node.args.get("negate") else None, *said)
 
 
-def _compared(sign: str) -> Callable[[Any, Words], None]:
-    def say(node: Any, words: Words) -> None:
-        _value(node, node.this, words)
-        words.append(sign)
-        _value(node, node.expression, words)
-
-    return say
+def _compared(sign: str) -> Callable[[Any], Parts]:
+    return lambda node: (_value(node, "this"), sign, _value(node, "expression"))
 
 
-def _value(node: Any, side: Any, words: Words) -> None:
-    """Say a side of a comparison: ``a < b < c`` is not one."""
+def _value(node: Any, key: str) -> Any:
+    """Return a side of a comparison: ``a < b < c`` is not one."""
+    side = node.args.get(key)
     if isinstance(side, exp.Predicate | exp.Not | exp.Connector | exp.Escape):
         raise ParseError(
-            f"{where_is(node)}{node.key.upper()} compares values, and one side is a "
-            "predicate: join predicates by AND, or put brackets round it"
+            f"{lexis.where_is(node)}{node.key.upper()} compares values, and one side "
+            "is a predicate: join predicates by AND, or put brackets round it"
         )
-    _say(side, words)
+    return side
 
 
-def _word(word: str) -> Callable[[Any, Words], None]:
-    def say(node: Any, words: Words) -> None:
-        del node
-        words.append(word)
-
-    return say
+def _binary(sign: str) -> Callable[[Any], Parts]:
+    return lambda node: (node.this, sign, node.expression)
 
 
-def _boolean(node: Any, words: Words) -> None:
-    words.append("TRUE" if node.this else "FALSE")
-
-
-_RULES: Final[dict[type[exp.Expr], Callable[[Any, Words], None]]] = {
+_RULES: Final[dict[type[exp.Expr], Callable[[Any], Parts]]] = {
     exp.Select: _select,
-    exp.From: _wrapped("FROM"),
+    exp.From: lambda node: ("FROM", node.this),
     exp.Table: _table,
     exp.Join: _join,
-    exp.Where: _wrapped("WHERE"),
-    exp.Group: _clause("GROUP BY"),
-    exp.Having: _wrapped("HAVING"),
-    exp.Order: _clause("ORDER BY"),
+    exp.Where: lambda node: ("WHERE", node.this),
+    exp.Group: lambda node: ("GROUP BY", node.expressions),
+    exp.Having: lambda node: ("HAVING", node.this),
+    exp.Order: lambda node: ("ORDER BY", node.expressions),
     exp.Ordered: _ordered,
     exp.Limit: _limit,
-    exp.Offset: _offset,
-    exp.Distinct: _distinct,
-    exp.Alias: _alias,
+    exp.Offset: lambda node: ("OFFSET", node.expression),
+    exp.Distinct: lambda node: ("DISTINCT", node.expressions),
+    exp.Alias: lambda node: (node.this, node.args["alias"]),
     exp.Star: _star,
     exp.Column: _column,
     exp.Identifier: _identifier,
     exp.Literal: _literal,
-    exp.Boolean: _boolean,
-    exp.Null: _word("NULL"),
-    exp.Paren: _wrapped("(", after=")"),
-    exp.Neg: _wrapped("-"),
-    Plus: _wrapped("+"),
-    exp.Not: _wrapped("NOT"),
+    exp.Boolean: lambda node: ("TRUE" if node.this else "FALSE",),
+    exp.Null: lambda _: ("NULL",),
+    exp.Paren: lambda node: ("(", node.this, ")"),
+    exp.Neg: lambda node: ("-", node.this),
+    Plus: lambda node: ("+", node.this),
+    exp.Not: lambda node: ("NOT", node.this),
     exp.Anonymous: _call,
     exp.Between: _between,
     exp.In: _in,
-    exp.Escape: _escape,
+    exp.Escape: lambda node: (node.this, "ESCAPE", node.expression),
     exp.Cast: _cast,
-    exp.DataTypeParam: _wrapped(),
+    exp.DataTypeParam: lambda node: (node.this,),
     exp.Case: _case,
     exp.And: _binary("AND"),
     exp.Or: _binary("OR"),

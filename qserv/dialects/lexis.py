@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from qserv.errors import ParseError
@@ -28,9 +29,29 @@ _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _LETTER: Final = re.compile(r"\w")
 
 
+_NO_NAMES: Final = """
+    ALL AND ANTI ANY AS ASC ASOF BETWEEN BY CASE CROSS DESC DISTINCT ELSE END EXCEPT
+    EXISTS FETCH FINAL FROM FULL GLOBAL GROUP HAVING IN INNER INTERSECT INTO IS JOIN
+    LATERAL LEFT LIKE ILIKE LIMIT NATURAL NOT NULL OFFSET ON OR ORDER OUTER OVER
+    PERCENT POSITIONAL RIGHT SELECT SEMI SOME THEN TOP UNION USING WHEN WHERE WITH
+"""
+"""Words that are names only in quotes; some would be joins in other languages."""
+RESERVED: Final = frozenset(_NO_NAMES.split())
+
+
 def place(token: Token) -> str:
     """Return ``line L, column C: `` of a token."""
     return f"line {token.line}, column {token.col - (token.end - token.start)}: "
+
+
+def where_is(node: exp.Expression) -> str:
+    """Return ``line L, column C: `` of a syntax node; empty where unknown."""
+    identifier = node.find(exp.Identifier)
+    meta = identifier.meta if identifier is not None else node.meta
+    if "line" not in meta:
+        return ""
+    width = meta["end"] - meta["start"]
+    return f"line {meta['line']}, column {meta['col'] - width}: "
 
 
 def hear(text: str, tokens: Sequence[Token]) -> Heard:

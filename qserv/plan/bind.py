@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.tables import Column, DataType
-from qserv.dialects.grammar import where_is
+from qserv.dialects.lexis import where_is
 from qserv.errors import ParseError, TypeMismatch, UnsupportedQuery
 from qserv.plan import functions
 from qserv.plan.expressions import (

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from sqlglot import exp
 
 from qserv.catalog.snapshot import Snapshot, TableVersion
-from qserv.dialects.grammar import where_is
+from qserv.dialects.lexis import where_is
 from qserv.errors import ParseError, UnknownName
 from qserv.plan.expressions import ColumnRef
 from qserv.plan.query import Relation

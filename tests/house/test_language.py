@@ -7,7 +7,7 @@ import pytest
 from support.chunks import Chunks
 from support.survey import survey
 
-from qserv.dialects import geometry, grammar
+from qserv.dialects import geometry, lexis
 from qserv.errors import UnsupportedQuery
 from qserv.plan import functions, typing
 from qserv.plan.planner import plan
@@ -34,7 +34,7 @@ def test_what_is_refused_for_now_is_said(name):
 
 def test_every_reserved_word_is_listed():
     listed = PAGE.partition("names only in quotes:")[2].partition("##")[0]
-    assert set(re.findall(r"`(\w+)`", listed)) == grammar.RESERVED
+    assert set(re.findall(r"`(\w+)`", listed)) == lexis.RESERVED
 
 
 @pytest.mark.parametrize("datatype", sorted(set(typing.TARGETS.values())))
