@@ -2,14 +2,17 @@
 
 Each query is asked over the wire of a warm local cluster, and answered in turn by one
 DuckDB in this process, from the Parquet files that the workers hold, with as many
-threads as the workers have together; for the point and the cone it is told the right
-file. Machines are noisy: what counts is the ratio of the medians of one run.
+threads as the workers have together; for the point and the cone, another one each time,
+it is told the right file. Machines are noisy: what counts is the ratio of the medians
+of one run.
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,43 +21,47 @@ from rich.console import Console
 from rich.table import Table
 
 import qserv
-from qserv.catalog.tables import CHUNK
 from qserv.pipelines import field, hipparcos
 
-WORKERS, THREADS, ROUNDS = 3, 1, 60
+WORKERS, THREADS = 3, 1
+BLOCKS, BLOCK, SETTLING = 8, 12, 2
+"""Each side answers BLOCK queries in a row, the first SETTLING of them uncounted."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """A query of ours, and the same for plain DuckDB over `{files}`."""
+    """A query of ours, and the same for plain DuckDB over `{files}`.
+
+    `picks` gives the rows that fill in both queries, a new one each time, each with the
+    file that holds its answer, which plain DuckDB is told; None asks all files.
+    """
 
     name: str
     ours: str
     plain: str
     table: str
-    where: str | None
-    """What finds the chunk whose file plain DuckDB is told; None for all files."""
+    picks: str | None
     promise: str
 
 
 CONTESTS = (
     Contest(
         "point query",
-        "SELECT objectId, ra, dec, Hpmag FROM hip.Object WHERE objectId = 91262",
-        "SELECT objectId, ra, dec, Hpmag FROM {files} WHERE objectId = 91262",
-        "hip/Object",
-        "objectId = 91262",
+        "SELECT objectId, ra, dec, Hpmag FROM hip.Object WHERE objectId = {0}",
+        "SELECT objectId, ra, dec, Hpmag FROM {files} WHERE objectId = {0}",
+        "hip/Object/",
+        "SELECT filename, objectId FROM {files} ORDER BY hash(objectId) LIMIT 96",
         "<= 4x",
     ),
     Contest(
         "cone of 1 arcmin",
         "SELECT objectId, ra, dec, rMag FROM deep.Object WHERE "
-        "CONTAINS(POINT(ra, dec), CIRCLE(150.1, 2.2, 0.016666667)) = 1",
+        "CONTAINS(POINT(ra, dec), CIRCLE({0}, {1}, 0.016666667)) = 1",
         "SELECT objectId, ra, dec, rMag FROM {files} WHERE degrees(2 * asin(sqrt("
-        "sin(radians(dec - 2.2) / 2) ** 2 + cos(radians(2.2)) * cos(radians(dec)) * "
-        "sin(radians(ra - 150.1) / 2) ** 2))) <= 0.016666667",
-        "deep/Object",
-        "abs(ra - 150.1) < 0.0167 AND abs(dec - 2.2) < 0.0167",
+        "sin(radians(dec - {1}) / 2) ** 2 + cos(radians({1})) * cos(radians(dec)) * "
+        "sin(radians(ra - {0}) / 2) ** 2))) <= 0.016666667",
+        "deep/Object/",
+        "SELECT filename, ra, dec FROM {files} ORDER BY hash(objectId) LIMIT 96",
         "<= 4x",
     ),
     Contest(
@@ -63,25 +70,27 @@ CONTESTS = (
         "FROM hip.ForcedSource GROUP BY filterId",
         "SELECT filterId, count(*), avg(psfFlux), stddev(psfFlux) "
         "FROM {files} GROUP BY filterId",
-        "hip/ForcedSource",
+        "hip/ForcedSource/",
         None,
         "<= 1x + 30 ms",
     ),
 )
 
 
-def files_of(directory: Path, contest: Contest, plain) -> str:
-    """Return the files of a contest as a FROM clause of DuckDB."""
+def queries(directory: Path, contest: Contest, plain) -> Iterator[tuple[str, str]]:
+    """Yield our query and plain DuckDB's, for ever."""
     found = [
-        str(f) for f in directory.glob(f"worker-*/data/{contest.table}/**/*.parquet")
+        str(f) for f in directory.glob(f"worker-*/data/{contest.table}**/*.parquet")
     ]
-    if contest.where is not None:
-        told = plain.sql(
-            f"SELECT DISTINCT filename FROM read_parquet({found}, filename=true) "
-            f"WHERE {contest.where} AND {CHUNK} IS NOT NULL"
-        )
-        found = [name for (name,) in told.fetchall()]
-    return f"read_parquet({found}, hive_partitioning=false)"
+    everything = f"read_parquet({found}, hive_partitioning=false)"
+    if contest.picks is None:
+        while True:
+            yield contest.ours, contest.plain.format(files=everything)
+    named = everything.replace(")", ", filename=true)")
+    rows = plain.sql(contest.picks.format(files=named)).fetchall()
+    for file, *values in itertools.cycle(rows):
+        told = f"read_parquet(['{file}'], hive_partitioning=false)"
+        yield contest.ours.format(*values), contest.plain.format(*values, files=told)
 
 
 def timed(work) -> float:
@@ -95,18 +104,16 @@ def race(
     db, plain, contest: Contest, directory: Path
 ) -> tuple[list[float], list[float]]:
     """Ask both in turn, warm; return the milliseconds of each."""
-    sql = contest.plain.format(files=files_of(directory, contest, plain))
-
-    def ours():
-        return db.query(contest.ours).to_arrow()
-
-    def theirs():
-        return plain.sql(sql).to_arrow_table()
-
-    assert ours().num_rows == theirs().num_rows > 0
-    rounds = [(timed(ours), timed(theirs)) for _ in range(ROUNDS)]
-    warm = rounds[ROUNDS // 6 :]
-    return [a for a, _ in warm], [b for _, b in warm]
+    pairs = queries(directory, contest, plain)
+    ours: list[float] = []
+    theirs: list[float] = []
+    for _ in range(BLOCKS):
+        block = list(itertools.islice(pairs, BLOCK))
+        times = [timed(lambda q=q: db.query(q).to_arrow()) for q, _ in block]
+        ours += times[SETTLING:]
+        times = [timed(lambda q=q: plain.sql(q).to_arrow_table()) for _, q in block]
+        theirs += times[SETTLING:]
+    return ours, theirs
 
 
 def load(db, scratch: Path) -> None:
