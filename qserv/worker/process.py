@@ -27,6 +27,8 @@ from qserv.errors import Cancelled, InternalError, QservError
 from qserv.wire.codec import Digest, encode_batches
 from qserv.worker import engine
 
+_TOGETHER: Final = 64 * 1024
+
 HEAD: Final = struct.Struct("!BI")
 """Of every frame: its kind and how many bytes follow."""
 NUMBER: Final = struct.Struct("!q")
@@ -147,9 +149,11 @@ def _answer(
 ) -> None:
     try:
         running.begin(order.number, cursor)
-        done = _run(cursor, order.batch, running.check, frames)
+        outbox = _Outbox(frames)
+        done = _run(cursor, order.batch, running.check, outbox)
         running.check()
-        _send(frames, Kind.DONE, done.pack())
+        outbox.add(Kind.DONE, done.pack())
+        outbox.flush()
     except Exception as error:  # noqa: BLE001 the boundary: the parent must be told
         _send(frames, Kind.FAILED, _failure(error).pack())
     finally:
@@ -161,9 +165,9 @@ def _run(
     cursor: duckdb.DuckDBPyConnection,
     batch: engine.Batch,
     check: Callable[[], None],
-    frames: socket.socket,
+    outbox: "_Outbox",
 ) -> Done:
-    digest, count, size, waited = Digest(), 0, 0, 0.0
+    digest, count, size = Digest(), 0, 0
     began = time.perf_counter()
     for rows in engine.run(cursor, batch):
         count += rows.num_rows
@@ -171,8 +175,8 @@ def _run(
             check()
             digest.update(message)
             size += len(message)
-            waited += _send(frames, Kind.ROWS, message)
-    busy = time.perf_counter() - began - waited
+            outbox.add(Kind.ROWS, message)
+    busy = time.perf_counter() - began - outbox.waited
     return Done(count, size, int(busy * 1e6), digest.value())
 
 
@@ -221,11 +225,32 @@ def _failure(error: Exception) -> Failure:
     return Failure(InternalError.code, text, "".join(traceback.format_exception(error)))
 
 
-def _send(frames: socket.socket, kind: Kind, body: bytes) -> float:
-    began = time.perf_counter()
-    frames.sendall(HEAD.pack(kind, len(body)))
-    frames.sendall(body)
-    return time.perf_counter() - began
+class _Outbox:
+    """Frames that go to the parent together: each sending wakes it up."""
+
+    def __init__(self, frames: socket.socket) -> None:
+        self._frames = frames
+        self._waiting = bytearray()
+        self.waited = 0.0
+        """Seconds spent in sending, most of them in waiting for who reads."""
+
+    def add(self, kind: Kind, body: bytes) -> None:
+        self._waiting += HEAD.pack(kind, len(body))
+        self._waiting += body
+        if len(self._waiting) >= _TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        began = time.perf_counter()
+        self._frames.sendall(self._waiting)
+        self._waiting = bytearray()
+        self.waited += time.perf_counter() - began
+
+
+def _send(frames: socket.socket, kind: Kind, body: bytes) -> None:
+    outbox = _Outbox(frames)
+    outbox.add(kind, body)
+    outbox.flush()
 
 
 def _receive(frames: socket.socket) -> bytes | None:
