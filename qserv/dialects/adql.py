@@ -91,8 +91,6 @@ def parse(text: str) -> exp.Select:
         raise ParseError(_explain(error)) from error
     except sqlglot.errors.TokenError as error:
         raise ParseError("a text or a name in quotes is left open") from error
-    except RecursionError as error:
-        raise LimitExceeded("the query is nested too deeply: take it apart") from error
     assert isinstance(tree, exp.Select)
     return tree
 

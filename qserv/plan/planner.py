@@ -9,7 +9,7 @@ from typing import Final
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.tables import DataType
 from qserv.dialects import adql
-from qserv.errors import InvalidRequest
+from qserv.errors import InvalidRequest, LimitExceeded
 from qserv.plan.aggregate import Split, split
 from qserv.plan.bind import bind
 from qserv.plan.expressions import Aggregate, Expression, Literal
@@ -61,10 +61,13 @@ def plan(
         raise InvalidRequest(
             f"there is no language {language}; there are: {', '.join(_LANGUAGES)}"
         )
-    query = bind(parse(text), text, snapshot, default_release)
-    for each in PASSES:
-        query = each(query)
-    return _counted(query) or _planned(query)
+    try:
+        query = bind(parse(text), text, snapshot, default_release)
+        for each in PASSES:
+            query = each(query)
+        return _counted(query) or _planned(query)
+    except RecursionError as error:
+        raise LimitExceeded("the query is nested too deeply: take it apart") from error
 
 
 def _counted(query: Query) -> Plan | None:

@@ -19,7 +19,7 @@ from golden import runner
 from support.chunks import Chunks
 from support.tiny import tiny
 
-from qserv.errors import QservError
+from qserv.errors import LimitExceeded, QservError
 from qserv.plan import functions
 from qserv.plan.planner import plan
 
@@ -59,6 +59,15 @@ def test_without_its_guard_what_is_no_number_would_pass(chunks, monkeypatch):
     assert answers(text, chunks, in_order=True) == [[(None,)]] * 2
     monkeypatch.setattr(functions, "finite", lambda node: node)
     assert answers(text, chunks, in_order=True) == [[(True,)]] * 2
+
+
+@pytest.mark.parametrize("terms", [100, 470, 499, 600, 5000])
+def test_a_long_query_is_planned_or_refused(chunks, terms):
+    text = f"SELECT ra FROM Object WHERE {' OR '.join(['whole = 1'] * terms)}"
+    try:
+        assert chunks.run(plan(text, chunks.snapshot)).num_rows == 1
+    except LimitExceeded:
+        assert terms > 400
 
 
 def values(expected, chunks, within):
