@@ -60,8 +60,8 @@ class ManifestEntry:
         Column name -> (minimum, maximum), written by us, never read from a footer.
         An index file has the bounds of its key.
     offset
-        δ in degrees: how far a row's own position lies outside its home chunk at most;
-        None where it was not measured.
+        δ in degrees: how far a row's own position lies from its home, and so outside
+        its home chunk, at most; None where it was not measured.
     validity
         Manifest versions [from, to) in which the file is live; ``to`` None while it is.
     """

@@ -108,7 +108,7 @@ class Answer:
         self, residual: Residual, fragment: Fragment | None
     ) -> AsyncGenerator[Part, None]:
         partials: list[pa.RecordBatch] = []
-        schema, size = None, 0
+        schema, size, count = None, 0, 0
         if fragment is not None:
             schema = arrow_schema(fragment.columns)
             async with aclosing(self._run(fragment)) as batches:
@@ -118,6 +118,10 @@ class Answer:
                     self._check_size(size)
                     if (progress := self._progress(rows)) is not None:
                         yield progress
+                    count += sum(batch.num_rows for batch in rows.batches)
+                    if fragment.limit is not None and count >= fragment.limit:
+                        # A worker that has sent as many ends its task early, too.
+                        break
             self._steps.done("execute")
         result = arrow_schema(self._work.plan.columns)
         merged = self._merge.rows(residual, partials, schema, result)

@@ -96,12 +96,12 @@ def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
 
     Notes
     -----
-    δ is 0 where all own positions lie in the chunk or the table has none. Else it is
-    the distance of the own position from the home's pixel, which is a safe upper bound
-    of the distance from the chunk, for the pixel lies inside.
+    δ bounds how far own positions lie from their homes, and so from the chunk too, for
+    the home's pixel lies inside. It is 0 where all of them lie in their homes, as a
+    director's do when it is first loaded, or where the table has no position.
     """
     chunks = tree.locate(located.homes)
-    outside = _outside(located, tree, chunks)
+    away = _from_home(located)
     order = _order(located.keys, located.homes)
     rows = _stored(located, chunks).take(order)
     for start, stop in _runs(chunks[order]):
@@ -109,7 +109,7 @@ def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
         yield Slice(
             chunk=int(chunks[inside[0]]),
             rows=rows.slice(start, stop - start),
-            offset=float(outside[inside].max()),
+            offset=float(away[inside].max()),
         )
 
 
@@ -156,14 +156,12 @@ def _take(located: Located, which: npt.NDArray[np.intp]) -> Located:
     )
 
 
-def _outside(located: Located, tree: ChunkTree, chunks: Integers) -> Floats:
-    """Return how far each own position lies outside its chunk at most, in degrees."""
-    distance = np.zeros(len(chunks), dtype=np.float64)
+def _from_home(located: Located) -> Floats:
+    """Return how far each own position lies from its home at most, in degrees."""
+    distance = np.zeros(len(located.homes), dtype=np.float64)
     if located.lon is None or located.lat is None:
         return distance
-    strays = np.flatnonzero(
-        tree.locate(healpix.pixels(located.lon, located.lat)) != chunks
-    )
+    strays = np.flatnonzero(healpix.pixels(located.lon, located.lat) != located.homes)
     if strays.size:
         vectors = np.stack(
             healpix.unit_vectors(located.lon[strays], located.lat[strays]), axis=-1

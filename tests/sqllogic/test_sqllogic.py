@@ -94,6 +94,24 @@ def test_three_workers_answer_as_the_oracle(cluster, oracle, path, release, batc
             raise AssertionError(f"{release}, batches of {batch}: {text}") from error
 
 
+@pytest.mark.parametrize("release", SKIES)
+def test_a_narrow_cone_finds_a_row_that_lies_off_its_home(cluster, skies, release):
+    """A source is measured half an arcsecond from its object, mostly in its chunk."""
+    rows = skies[release].survey.rows["Source"].slice(0, 20).to_pylist()
+    for row in rows:
+        cone = f"CIRCLE({row['ra']!r}, {row['dec']!r}, 1e-5)"
+        text = f"SELECT sourceId FROM Source WHERE 1 = CONTAINS(POINT(ra, dec), {cone})"
+        found = cluster.query(text, release=release).to_arrow()
+        assert row["sourceId"] in found["sourceId"].to_pylist()
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_rows_are_left_out_whatever_their_order(cluster, batch):
+    text = "SELECT TOP 5 objectId FROM Object OFFSET 3"
+    result = cluster.query(text, release="hundreds", batch_chunks=BATCHES[batch])
+    assert len(set(result.to_arrow()["objectId"].to_pylist())) == 5
+
+
 def test_files_hold_queries_that_find_rows(oracle):
     """Guard against files that the reader above would skip, or that compare nothing."""
     for path in FILES:
