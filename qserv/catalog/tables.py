@@ -18,6 +18,8 @@ CHUNK: Final = "_chunk"
 UNIT_VECTOR: Final = ("_x", "_y", "_z")
 """The row's own position as a float64 unit vector (ICRS)."""
 SYSTEM_COLUMNS: Final = (HEALPIX, CHUNK, *UNIT_VECTOR)
+CELL: Final = "_cell_"
+"""How the names of columns begin that only a plan has (`qserv.plan.neighbours`)."""
 
 
 class DataType(StrEnum):
@@ -128,7 +130,14 @@ class Table:
             raise InvalidRequest(
                 f"table {self.name}: two columns differ only in case; rename one"
             )
-        if reserved := by_name.keys() & set(SYSTEM_COLUMNS):
+        if unreadable := [name for name in by_name if not name.isprintable()]:
+            raise InvalidRequest(
+                f"table {self.name}: column {unreadable[0]!r} has a character that "
+                "cannot be printed; rename it"
+            )
+        if reserved := {
+            n for n in by_name if n in SYSTEM_COLUMNS or n.startswith(CELL)
+        }:
             raise InvalidRequest(
                 f"table {self.name}: column {min(reserved)} is a system column "
                 "of qserv; rename it"

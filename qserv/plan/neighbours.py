@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from qserv.catalog.tables import CELL
 from qserv.plan.query import Neighbours, Query
 from qserv.sky.regions import chord2
 
@@ -39,7 +40,11 @@ class Cells:
     @property
     def names(self) -> tuple[str, str, str]:
         """Column names of the cell, the same on both sides."""
-        return (f"_cx{self.number}", f"_cy{self.number}", f"_cz{self.number}")
+        return (
+            f"{CELL}x{self.number}",
+            f"{CELL}y{self.number}",
+            f"{CELL}z{self.number}",
+        )
 
 
 def neighbours(query: Query) -> tuple[Cells, ...]:
