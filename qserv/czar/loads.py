@@ -132,7 +132,9 @@ class Loads:
             If what is asked for does not fit what there is.
         """
         wanted = target(asked, self._store.snapshot(), replicas=self._replicas)
-        await self._take_over(wanted.layout.family)
+        while await self._take_over(wanted):
+            # Time has passed: somebody else may have begun, or even committed.
+            wanted = target(asked, self._store.snapshot(), replicas=self._replicas)
         begun = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         number = f"{begun}-{secrets.token_hex(3)}"
         names = tuple(table.name for table in wanted.tables)
@@ -152,21 +154,22 @@ class Loads:
         _log.info("load begun", load=number, release=wanted.release, tables=names)
         return number, wanted
 
-    async def _take_over(self, family: str) -> None:
-        """Make way for a new load of a family, if the one before is silent."""
+    async def _take_over(self, wanted: Target) -> bool:
+        """Abort a silent load that is in the way; return whether there was one."""
         for number, load in tuple(self._open.items()):
-            if load.target.layout.family.lower() != family.lower():
+            if not _collide(load.target, wanted):
                 continue
             silence = self._clock() - load.heard
             if silence < self._patience or load.transaction.state is State.COMMITTING:
                 raise Conflict(
                     f"load {number} of release {load.target.release} (family "
-                    f"{family}) is under way, last heard of {silence:.0f} s ago; wait "
-                    f"for it, or until it is silent for {self._patience:.0f} s"
+                    f"{load.target.layout.family}) is under way, last heard of "
+                    f"{silence:.0f} s ago; wait for it, or until it is silent for "
+                    f"{self._patience:.0f} s"
                 )
             await self.abort(number, f"its loader was silent for {silence:.0f} s")
-            # Somebody else may have begun meanwhile.
-            await self._take_over(family)
+            return True
+        return False
 
     def place(self, number: str, chunks: Sequence[int], shards: int) -> Placed:
         """Choose the workers of a load.
@@ -372,6 +375,14 @@ class Loads:
     async def close(self) -> None:
         """Wait for commits that are under way."""
         await asyncio.gather(*self._commits, return_exceptions=True)
+
+
+def _collide(one: Target, other: Target) -> bool:
+    """Whether two loads are of one family, or make one release in two families."""
+    return (
+        one.layout.family.lower() == other.layout.family.lower()
+        or one.release.lower() == other.release.lower()
+    )
 
 
 def _first_shard(goal: Target) -> int:

@@ -202,6 +202,31 @@ async def test_one_load_a_family_until_its_loader_falls_silent(loads, clock):
         loads.contribute(number, [], [])
 
 
+async def test_a_new_release_is_made_in_one_family(loads):
+    number, _ = await staged(loads)
+    with pytest.raises(Conflict, match=number):
+        await loads.begin(asked(release="HIP", family="other"))
+
+
+async def test_a_load_sees_what_was_committed_while_it_made_way(
+    loads, store, workers, installation, clock, monkeypatch
+):
+    await staged(loads)
+    clock.now += 61
+    forget = installation.forget
+
+    async def meanwhile(holders):
+        monkeypatch.setattr(installation, "forget", forget)
+        other, _ = await staged(loads)
+        await loads.commit(other, ROWS)
+        await forget(holders)
+
+    monkeypatch.setattr(installation, "forget", meanwhile)
+    _, target = await loads.begin(asked())
+    assert target.layout.existing == store.snapshot().family("hip")
+    assert {t.table.name for t in target.existing} == set(ROWS)
+
+
 async def test_a_new_family_needs_as_many_workers_as_replicas(loads, members, store):
     number, _ = await loads.begin(asked(replicas=4))
     with pytest.raises(WorkerUnavailable, match="4 replicas"):
