@@ -73,6 +73,8 @@ def convert(array: pa.Array, column: Column, place: Place) -> tuple[pa.Array, in
             f"{place.path}, column {column.name}: has type {array.type}, but the table "
             f"wants {column.datatype}; convert the file or correct the schema"
         )
+    if pa.types.is_float16(array.type):
+        array = array.cast(pa.float32())  # Arrow computes little with half floats
     array, nulled = _without_nan(array)
     if array.type != target:
         array = _cast(array, target, column, place)

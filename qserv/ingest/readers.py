@@ -8,8 +8,8 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -47,7 +47,7 @@ class Batch:
     nulled: int
 
 
-def read(table: Table, path: Path, *, quotes: int = 0) -> Iterator[Batch]:
+def read(table: Table, path: Path, *, stray: int | None = None) -> Iterator[Batch]:
     r"""Read a file as a stream of batches.
 
     Parameters
@@ -57,8 +57,8 @@ def read(table: Table, path: Path, *, quotes: int = 0) -> Iterator[Batch]:
     path
         A Parquet or CSV file. A CSV has a header; values that hold commas, quotes or
         newlines stand in quotes; an empty value or ``\N`` without quotes is NULL.
-    quotes
-        How many quotes a CSV has (`qserv.ingest.files.fingerprint`).
+    stray
+        Where a quote of a CSV is out of place (`qserv.ingest.files.fingerprint`).
 
     Raises
     ------
@@ -66,7 +66,7 @@ def read(table: Table, path: Path, *, quotes: int = 0) -> Iterator[Batch]:
         If anything is wrong with it.
     """
     if path.suffix.lower() in CSV:
-        raw = _read_csv(table, path, quotes)
+        raw = _read_csv(table, path, stray)
     else:
         raw = _read_parquet(table, path)
     first = 1
@@ -86,7 +86,7 @@ def schema_of(path: Path) -> pa.Schema:
     if path.suffix.lower() in CSV:
         names = _header(path)
         try:
-            with pyarrow.csv.open_csv(path, **_options({})) as reader:
+            with pyarrow.csv.open_csv(path, **_options(names, {})) as reader:
                 return reader.schema
         except pa.ArrowInvalid as error:
             _explain(error, path, names)
@@ -159,25 +159,29 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         ) from error
 
 
-def _read_csv(table: Table, path: Path, quotes: int) -> Iterator[pa.RecordBatch]:
+def _read_csv(table: Table, path: Path, stray: int | None) -> Iterator[pa.RecordBatch]:
     names = _header(path)
     _check_names(table, path, names)
-    if quotes % 2:
-        _find_open_quote(path)
+    if stray is not None:
+        _refuse_quote(path, stray)
     arrow = arrow_schema(table.columns)
     types = {name: arrow.field(table.column(name).name).type for name in names}
     try:
-        with pyarrow.csv.open_csv(path, **_options(types)) as reader:
+        with pyarrow.csv.open_csv(path, **_options(names, types)) as reader:
             yield from reader
     except pa.ArrowInvalid as error:
         _explain(error, path, names)
 
 
-def _options(types: dict[str, pa.DataType]) -> dict[str, object]:
+def _options(names: Sequence[str], types: dict[str, pa.DataType]) -> dict[str, object]:
     return {
         # Rows keep their numbers only if one thread reads them in order.
         "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
-        "parse_options": pyarrow.csv.ParseOptions(newlines_in_values=True),
+        "parse_options": pyarrow.csv.ParseOptions(
+            newlines_in_values=True,
+            # Of one column, an empty line is a row with NULL.
+            ignore_empty_lines=len(names) > 1,
+        ),
         "convert_options": pyarrow.csv.ConvertOptions(
             column_types=types,
             null_values=["", "\\N"],
@@ -198,16 +202,13 @@ def _header(path: Path) -> list[str]:
     return names
 
 
-def _find_open_quote(path: Path) -> NoReturn:
-    read = 0
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        with suppress(csv.Error):
-            while next(reader, None) is not None:
-                read += 1
+def _refuse_quote(path: Path, stray: int) -> NoReturn:
+    with path.open("rb") as file:
+        before = file.read(stray + 1).decode("utf-8-sig", errors="replace")
+    rows = sum(1 for _ in csv.reader(StringIO(before, newline="")))
     raise BadContribution(
-        f"{path}, row {read}: a quote opens and never closes; a quote in a value is "
-        "written twice, and the value stands in quotes"
+        f"{path}, row {rows - 1}: a quote opens and never closes, or stands inside a "
+        "value; a quote in a value is written twice, and the value stands in quotes"
     )
 
 

@@ -96,7 +96,7 @@ def gather(
     for path in paths:
         mark = files.fingerprint(path)
         rows = nulled = 0
-        for batch in readers.read(table, path, quotes=mark.quotes):
+        for batch in readers.read(table, path, stray=mark.stray):
             batches.append(batch.rows)
             rows += batch.rows.num_rows
             nulled += batch.nulled

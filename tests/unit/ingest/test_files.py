@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from qserv.errors import BadContribution
+from qserv.ingest import files
 from qserv.ingest.files import find, fingerprint
 
 
@@ -43,6 +44,24 @@ def test_other_files_are_refused(tree):
 def test_fingerprint(tree):
     mark = fingerprint(tree / "a.csv")
     assert mark.sha256 == hashlib.sha256(b'a"b').digest()
-    assert mark.quotes == 1
+    assert mark.stray == 1
     with pytest.raises(BadContribution, match=r"cannot be read"):
         fingerprint(tree)
+
+
+@pytest.mark.parametrize(
+    ("content", "stray"),
+    [
+        (b'"a","b""c","""d"""\r\n"x\ny",""\n""', None),
+        (b'\xef\xbb\xbf"a",b\n', None),
+        (b'a\n"x\n1\n"y\n', 7),
+        (b'a\nx"y"\n', 3),
+        (b'a\n"x\n', 2),
+    ],
+)
+def test_quotes_that_are_out_of_place(tmp_path, content, stray, monkeypatch):
+    path = tmp_path / "q.csv"
+    path.write_bytes(content)
+    for block in (4, 5, 7, 2**20):
+        monkeypatch.setattr(files, "_BLOCK", block)
+        assert fingerprint(path).stray == stray

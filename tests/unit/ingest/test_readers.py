@@ -1,5 +1,6 @@
 """Files become rows in the table's types, or an error with file, row and column."""
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
@@ -75,6 +76,9 @@ def test_csv_reads_every_type(csv):
         (HEADER + b"9999999999999999999,1,1\n", "t.csv, row 1, column a: .*9999999"),
         (HEADER + b"1.5,1,1\n", "t.csv, row 1, column a: .*'1.5'"),
         (HEADER + GOOD + b'7,1,"x\n' + GOOD, "t.csv, row 21: a quote opens and never"),
+        (HEADER + b'7,1,"x\n' + GOOD + b'8,2,"y\n' + GOOD, "row 1: a quote opens"),
+        (HEADER + b'7,1,"x\n8,2,"y"\n', "t.csv, row 1: a quote opens"),
+        (HEADER + b'7,1,x"y"\n', "t.csv, row 1: .* or stands inside a value"),
         (HEADER + GOOD + b"1,2,\xff\n", "t.csv, row 21, column s: .*UTF8"),
         (b"", "t.csv: is empty"),
         (b"a,b\n1,2\n", "t.csv: column s of table T is missing; the file has a, b"),
@@ -87,10 +91,16 @@ def test_csv_refuses(csv, content, message):
         gather(TABLE, csv(content))
 
 
+def test_an_empty_line_is_a_row_of_one_column(csv):
+    table = Table("T", TableKind.REPLICATED, columns(s="VARCHAR"))
+    found = gather(table, csv(b's\nx\n\n""\ny\n'))
+    assert found.data["s"].to_pylist() == ["x", None, "", "y"]
+
+
 def test_an_unclosed_quote_would_swallow_rows(csv):
-    """The guarantee: without the count of quotes the rest becomes one value."""
+    """The guarantee: without the check of quotes the rest becomes one value."""
     path = csv(HEADER + GOOD + b'7,1,"x\n' + GOOD)
-    swallowed = list(readers.read(TABLE, path, quotes=0))
+    swallowed = list(readers.read(TABLE, path, stray=None))
     assert sum(batch.rows.num_rows for batch in swallowed) == 21
 
 
@@ -104,6 +114,7 @@ def test_an_unclosed_quote_would_swallow_rows(csv):
         ("DOUBLE", pa.array([1, 2], pa.int32()), [1.0, 2.0]),
         ("DOUBLE", pa.array([0.5, 1.5], pa.float32()), [0.5, 1.5]),
         ("REAL", pa.array([0.5, None, float("inf")]), [0.5, None, float("inf")]),
+        ("REAL", pa.array(np.array([0.5, float("nan")], np.float16)), [0.5, None]),
         ("VARCHAR", pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
         ("VARCHAR", pa.array(["a", None], pa.large_string()), ["a", None]),
         ("BOOLEAN", pa.array([True, None]), [True, None]),
