@@ -56,7 +56,7 @@ def find(table: str, patterns: Sequence[str | Path]) -> tuple[Path, ...]:
     BadContribution
         If one names nothing, or a file that is neither Parquet nor CSV.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for pattern in patterns:
         matches = sorted(_matches(Path(pattern)))
         if not matches:
@@ -64,14 +64,16 @@ def find(table: str, patterns: Sequence[str | Path]) -> tuple[Path, ...]:
                 f"table {table}: there is no file {pattern}; give a file, a directory "
                 "of Parquet or CSV files, or a wildcard"
             )
-        found.update(dict.fromkeys(matches))
-    for path in found:
+        for path in matches:
+            # Two names of one file would load its rows twice.
+            found.setdefault(path.resolve(), path)
+    for path in found.values():
         if not _readable(path):
             raise BadContribution(
                 f"table {table}: {path} is neither Parquet nor CSV by its name; "
                 f"rename it to end in {', '.join(sorted(PARQUET | CSV))}"
             )
-    return tuple(found)
+    return tuple(found.values())
 
 
 def fingerprint(path: Path) -> Fingerprint:

@@ -1,6 +1,7 @@
 """Paths, directories and wildcards name the files to load."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,13 @@ def test_what_is_found(tree):
     assert names(tree) == ["a.csv", "b.parquet", "c.pq"]
     assert names(tree / "*.csv", tree / "a.csv") == ["a.csv"]
     assert names(str(tree / "**/*.p*")) == ["_metadata.parquet", "b.parquet", "c.pq"]
+
+
+def test_a_file_of_two_names_is_one_file(tree, monkeypatch):
+    (tree / "link.csv").symlink_to(tree / "a.csv")
+    monkeypatch.chdir(tree)
+    names = ["a.csv", tree / "a.csv", tree / "deep/../a.csv", "link.csv"]
+    assert find("T", names) == (Path("a.csv"),)
 
 
 @pytest.mark.parametrize("pattern", ["none.csv", "*.parq", "empty"])
