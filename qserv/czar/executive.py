@@ -35,13 +35,17 @@ from qserv.errors import (
     Cancelled,
     ClusterError,
     CorruptData,
+    InternalError,
     QservError,
     TaskFailed,
     WorkerUnavailable,
 )
+from qserv.telemetry import logger
 from qserv.wire.codec import Digest, decode_batch
 from qserv.wire.errors import from_rpc
 from qserv.wire.v1 import worker_pb2
+
+_log = logger(__name__)
 
 _WAITING: int = 4
 """Finished batches of a query that may wait for a slow reader."""
@@ -213,6 +217,13 @@ class _Run:
             if isinstance(error, WorkerUnavailable):
                 self._members.lost(send.worker, error)
             event = AttemptFailed(send.attempt, error)
+        except Exception as error:  # noqa: BLE001 the boundary: nobody awaits a reader
+            _log.exception("reader failed", worker=send.worker, attempt=send.attempt)
+            kind = type(error).__name__
+            event = AttemptFailed(
+                send.attempt,
+                InternalError(f"{kind} while reading from worker {send.worker}"),
+            )
         finally:
             self._busy[send.worker] -= work
         self._events.put_nowait((event, None))

@@ -6,10 +6,12 @@ from contextlib import aclosing
 import pytest
 from support.fake_worker import ROWS
 
+from qserv.czar import executive as room
 from qserv.czar.executive import Tally
 from qserv.errors import (
     ChunkMissing,
     CorruptData,
+    InternalError,
     InvalidValue,
     TaskFailed,
     WorkerUnavailable,
@@ -89,6 +91,19 @@ async def test_without_the_digest_damaged_rows_would_pass(
     monkeypatch.setattr(Digest, "value", lambda _: b"no digest at all")
     workers["w1"].trouble = "damages"
     assert await collect(executive, stage, start(ALONE)) == all_of(ALONE)
+
+
+async def test_a_bug_in_reading_ends_the_query_at_once(
+    executive, stage, start, workers, monkeypatch
+):
+    def decode(message, schema):
+        raise ValueError("not a batch")
+
+    monkeypatch.setattr(room, "decode_batch", decode)
+    running = collect(executive, stage, start(TWICE))
+    with pytest.raises(InternalError, match="ValueError while reading from worker w"):
+        await asyncio.wait_for(running, 10)
+    assert +executive.busy == {}
 
 
 async def test_a_user_error_ends_the_query_and_stops_the_others(
