@@ -48,8 +48,9 @@ def find(table: str, patterns: Sequence[str | Path]) -> tuple[Path, ...]:
     table
         The table they are for; only for messages.
     patterns
-        Files; directories, of which all Parquet and CSV files below are taken; or
-        wildcards as in a shell (``*``, ``?``, ``[…]``, ``**``).
+        Files; directories, of which all files below are taken but hidden ones and
+        notes (``.*``, ``_*``); or wildcards as in a shell (``*``, ``?``, ``[…]``,
+        ``**``).
 
     Raises
     ------
@@ -68,10 +69,11 @@ def find(table: str, patterns: Sequence[str | Path]) -> tuple[Path, ...]:
             # Two names of one file would load its rows twice.
             found.setdefault(path.resolve(), path)
     for path in found.values():
-        if not _readable(path):
+        if path.suffix.lower() not in PARQUET | CSV:
             raise BadContribution(
                 f"table {table}: {path} is neither Parquet nor CSV by its name; "
-                f"rename it to end in {', '.join(sorted(PARQUET | CSV))}"
+                f"rename it to end in {', '.join(sorted(PARQUET | CSV))}, or give the "
+                "files to load by name or wildcard"
             )
     return tuple(found.values())
 
@@ -155,8 +157,4 @@ def _visible(path: Path, *, below: Path) -> bool:
     # Catalogs keep notes such as _metadata and .crc files beside their rows.
     parts = path.relative_to(below).parts
     hidden = any(part.startswith((".", "_")) for part in parts)
-    return _readable(path) and not hidden and path.is_file()
-
-
-def _readable(path: Path) -> bool:
-    return path.suffix.lower() in PARQUET | CSV
+    return not hidden and path.is_file()

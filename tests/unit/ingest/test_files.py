@@ -12,7 +12,7 @@ from qserv.ingest.files import find, fingerprint
 
 @pytest.fixture
 def tree(tmp_path):
-    for name in ("b.parquet", "a.csv", "deep/c.pq", "_metadata.parquet", "x.txt"):
+    for name in ("b.parquet", "a.csv", "deep/c.pq", "_metadata.parquet", ".x.crc"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text('a"b')
@@ -44,9 +44,12 @@ def test_nothing_is_an_error(tree, pattern):
         find("T", [tree / pattern])
 
 
-def test_other_files_are_refused(tree):
-    with pytest.raises(BadContribution, match=r"x.txt is neither Parquet nor CSV"):
-        find("T", [tree / "x.txt"])
+@pytest.mark.parametrize("pattern", [".", "x.csv.gz", "x*"])
+def test_other_files_are_refused_and_never_left_out(tree, pattern):
+    (tree / "x.csv.gz").touch()
+    message = r"x.csv.gz is neither Parquet nor CSV .* by name or wildcard"
+    with pytest.raises(BadContribution, match=message):
+        find("T", [tree / pattern])
 
 
 def test_fingerprint(tree):
