@@ -12,7 +12,7 @@ from sqlglot import exp
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.tables import Column, DataType
 from qserv.dialects.lexis import where_is
-from qserv.errors import ParseError, TypeMismatch, UnsupportedQuery
+from qserv.errors import LimitExceeded, ParseError, TypeMismatch, UnsupportedQuery
 from qserv.plan import functions
 from qserv.plan.expressions import (
     Aggregate,
@@ -358,4 +358,10 @@ def _count(tree: exp.Select, clause: str) -> int | None:
     extra = [k for k, v in node.args.items() if v and k != "expression"]
     if extra or not (isinstance(number, exp.Literal) and number.this.isdigit()):
         raise ParseError(f"{clause.upper()} and TOP take a whole number, 0 or more")
+    if int(number.this) > _MOST:
+        raise LimitExceeded(f"{clause.upper()} and TOP count to {_MOST} rows at most")
     return int(number.this)
+
+
+_MOST: Final = 2**62
+"""Rows that TOP or OFFSET may name; their sum is a BIGINT."""

@@ -27,6 +27,7 @@ from qserv.plan.expressions import (
     Position,
     Separation,
 )
+from qserv.plan.plan import PARTIALS
 from qserv.plan.query import Ordering, Relation
 from qserv.sky import healpix
 from qserv.sky.regions import chord2
@@ -94,7 +95,8 @@ class Writer:
             case ColumnRef():
                 return self.stored(node.relation, node.column.name)
             case PartialRef():
-                return quoted(node.name)
+                # In full: an output of the user may be named `c0` too.
+                return f"{PARTIALS}.{quoted(node.name)}"
             case Literal():
                 return self._literal(node)
             case Call():
@@ -154,7 +156,9 @@ class Writer:
         distance = f"qserv_chord2({self._vectors(node)})"
         if node.radius < 0:
             return f"({distance} < 0)"
-        limit = number(chord2(min(node.radius, 180.0)))
+        # A half turn holds antipodes: they are within it, but not within less.
+        half = node.radius == 180 and not node.closed
+        limit = number(4.0 if half else chord2(min(node.radius, 180.0)))
         return f"({distance} {'<=' if node.closed else '<'} {limit})"
 
     def _vectors(self, node: Separation | Near) -> str:

@@ -1,22 +1,9 @@
 """Write the SQL that the czar runs on the rows that came back."""
 
-from typing_extensions import override
-
 from qserv.plan.aggregate import Split
-from qserv.plan.expressions import Expression, PartialRef
 from qserv.plan.plan import PARTIALS, Residual
 from qserv.plan.query import Query
 from qserv.plan.render import Writer, ordered, quoted, typed
-
-
-class _Merging(Writer):
-    """Writes partials by their full names: an output of the user may be named `c0`."""
-
-    @override
-    def sql(self, node: Expression) -> str:
-        if isinstance(node, PartialRef):
-            return f"{PARTIALS}.{quoted(node.name)}"
-        return super().sql(node)
 
 
 def residual(query: Query, parts: Split) -> Residual:
@@ -29,7 +16,7 @@ def residual(query: Query, parts: Split) -> Residual:
     parts
         What the czar makes of the partials.
     """
-    writer = _Merging(query.relations, vectors=False)
+    writer = Writer(query.relations, vectors=False)
     columns = tuple(o.column for o in query.outputs)
     select = "SELECT DISTINCT" if query.distinct and query.grouped else "SELECT"
     sql = f"{select} {typed(writer, columns, parts.outputs)}"

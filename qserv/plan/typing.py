@@ -120,7 +120,8 @@ def _fold(symbol: str, left: Expression, right: Expression) -> Literal | None:
     if symbol == "/" and not b:
         return None
     value = _ARITHMETIC[symbol](float(a), float(b))
-    return Literal(value, DataType.DOUBLE) if math.isfinite(value) else None
+    told = math.isfinite(value) and (value or math.copysign(1, value) > 0)
+    return Literal(value, DataType.DOUBLE) if told else None
 
 
 def _near(symbol: str, angle: Expression, limit: Expression) -> Expression | None:
@@ -176,7 +177,8 @@ def _negate(node: Any, scope: Scope) -> Expression:
     if isinstance(node.this, exp.Literal) and node.this.this.isdigit():
         return _whole(-int(node.this.this))
     below = bind_expression(node.this, scope)
-    if isinstance(below, Literal) and isinstance(below.value, float):
+    # -0.0 equals 0.0, but ATAN2 tells them apart: it stays an operation.
+    if isinstance(below, Literal) and isinstance(below.value, float) and below.value:
         return Literal(-below.value, below.datatype)
     return functions.operator("NEGATE", below)
 
