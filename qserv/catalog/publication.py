@@ -60,6 +60,25 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Which file of which load brought rows that are live.
+
+    Parameters
+    ----------
+    source
+        The file as its loader named it.
+    load
+        The load's id.
+    snapshot
+        The snapshot that made it visible.
+    """
+
+    source: str
+    load: str
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """Everything that one commit makes visible.
 

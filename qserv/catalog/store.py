@@ -5,15 +5,23 @@ and the new snapshot id become visible together or not at all.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from qserv.catalog import history
 from qserv.catalog.database import Database, now
-from qserv.catalog.publication import HeldFile, Load, Publication, write
+from qserv.catalog.publication import (
+    Contribution,
+    HeldFile,
+    Load,
+    Origin,
+    Publication,
+    write,
+)
 from qserv.catalog.snapshot import Snapshot
 
 
@@ -164,6 +172,37 @@ class Store:
             HeldFile(definition.name, entry, frozenset(workers[number]))
             for number, entry in found.items()
         )
+
+    def origins(
+        self, release: str, contributions: Iterable[Contribution]
+    ) -> dict[tuple[str, str], Origin]:
+        """Return which of some files' contents are live: (table, sha256) -> origin."""
+        asked: dict[str, set[str]] = {}
+        for contribution in contributions:
+            asked.setdefault(contribution.table, set()).add(contribution.sha256)
+        with self._database.begin() as connection:
+            known = history.read_tables(connection, self._tables, release)
+            return {
+                (table, row.sha256): Origin(row.source, row.load_id, row.snapshot)
+                for table, contents in asked.items()
+                if table.lower() in known
+                for row in self._brought(connection, known[table.lower()][0], contents)
+            }
+
+    def _brought(
+        self, connection: sa.Connection, table_id: int, contents: Iterable[str]
+    ) -> Sequence[Any]:
+        files, snapshots = self._tables["contribution"], self._tables["snapshot"]
+        return connection.execute(
+            sa.select(
+                files.c.sha256,
+                files.c.source,
+                files.c.load_id,
+                snapshots.c.id.label("snapshot"),
+            )
+            .join(snapshots, snapshots.c.load_id == files.c.load_id)
+            .where(files.c.table_id == table_id, files.c.sha256.in_(contents))
+        ).all()
 
     def publish(self, publication: Publication) -> Snapshot:
         """Make a load visible, whole, and return the snapshot that shows it."""

@@ -20,6 +20,7 @@ from qserv.catalog.placement import place
 from qserv.catalog.publication import Contribution, HeldFile, Load, Publication
 from qserv.catalog.snapshot import EVERYWHERE, Family
 from qserv.catalog.store import Store
+from qserv.czar import contents
 from qserv.czar.beginning import Beginning, Target, target
 from qserv.czar.installation import Installation, family_workers
 from qserv.czar.members import Members
@@ -44,6 +45,7 @@ class _Open:
     heard: float
     family: Family | None = None
     contributions: dict[tuple[str, str], Contribution] = field(default_factory=dict)
+    contents: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def spelling(self, table: str) -> str:
         for known in self.target.tables:
@@ -241,22 +243,30 @@ class Loads:
             replicas={EVERYWHERE: tuple(sorted(alive)), **placed},
         )
 
-    def contribute(
+    async def contribute(
         self,
         number: str,
         contributions: Iterable[Contribution],
         files: Iterable[StagedFile],
     ) -> None:
-        """Take in which input files were read, and which files are staged where."""
+        """Take in which input files were read, and which files are staged where.
+
+        Raises
+        ------
+        Conflict
+            If the content of a file that was read is in its table already.
+        """
         load = self._get(number)
+        release = load.target.release
+        read = [replace(c, table=load.spelling(c.table)) for c in contributions]
+        live = await asyncio.to_thread(self._store.origins, release, read)
+        load = self._get(number)
+        known = contents.admit(release, read, here=load.contents, live=live)
         staged = tuple(replace(f, table=load.spelling(f.table)) for f in files)
         load.transaction, _ = life.step(load.transaction, life.Contribute(staged))
-        for contribution in contributions:
-            table = load.spelling(contribution.table)
-            # A repeated call says the same again.
-            load.contributions[table, contribution.source] = replace(
-                contribution, table=table
-            )
+        load.contents = known
+        # A repeated call says the same again.
+        load.contributions |= {(c.table, c.source): c for c in read}
 
     async def commit(self, number: str, rows: Mapping[str, int]) -> int:
         """Make a load visible, whole, and return its snapshot id.

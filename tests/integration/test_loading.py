@@ -8,7 +8,7 @@ import pytest
 from support.loads import FORCED, OBJECT, SOURCE, parquet
 
 import qserv
-from qserv.errors import BadContribution, InvalidRequest
+from qserv.errors import BadContribution, Conflict, InvalidRequest
 
 TABLES = (OBJECT, SOURCE, FORCED)
 COUNTS = (
@@ -145,3 +145,19 @@ def test_rows_join_later_children_alone_too(db, place):
     ]
     everything = db.query("SELECT COUNT(*) AS n FROM dr1.Object WHERE dec < 100")
     assert everything.to_arrow().to_pylist() == [{"n": 2001}]
+
+
+def test_a_content_is_loaded_once(db, place):
+    first = parquet(place / "h.parquet", FORCED, objectId=[7, 8], flux=[3, 4])
+    copy = place / "copy.parquet"
+    copy.write_bytes(first.read_bytes())
+    count = "SELECT COUNT(*) AS n FROM dr1.ForcedSource"
+    with pytest.raises(Conflict, match=r"copy.parquet: this load .* h.parquet already"):
+        db.load("dr1", {"ForcedSource": [first, copy]}, schema=TABLES)
+    db.load("dr1", {"ForcedSource": first}, schema=TABLES)
+    before = db.query(count).to_arrow().to_pylist()
+    for again in (first, copy):
+        message = rf"(?i){again.name}: table dr1.ForcedSource has .*snapshot \d"
+        with pytest.raises(Conflict, match=message):
+            db.load("dr1", {"ForcedSource": again}, schema=TABLES)
+    assert db.query(count).to_arrow().to_pylist() == before

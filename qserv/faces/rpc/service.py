@@ -152,7 +152,7 @@ class CzarService(CzarServicer):
         context: "Context[czar_pb2.ContributeRequest, czar_pb2.ContributeReply]",
     ) -> czar_pb2.ContributeReply:
         """Take in what a loader staged."""
-        self._loads.contribute(
+        await self._loads.contribute(
             request.transaction,
             [convert.contribution(message) for message in request.contributions],
             [convert.staged(message) for message in request.files],

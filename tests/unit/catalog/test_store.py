@@ -11,7 +11,7 @@ from support import metadata
 from qserv import sqltext
 from qserv.catalog import database
 from qserv.catalog.database import FILE, Database
-from qserv.catalog.publication import Load
+from qserv.catalog.publication import Contribution, Load, Origin
 from qserv.catalog.snapshot import IndexShard
 from qserv.catalog.store import Store
 from qserv.errors import Conflict, InvalidRequest, UnknownName
@@ -76,6 +76,18 @@ def test_an_older_snapshot_stays_as_it_was(store):
         store.snapshot(3)
 
 
+def test_a_content_is_known_by_the_table_it_went_to(store):
+    def asked(table, content):
+        return Contribution(table, "again.parquet", content * 32, 1, 0, 0)
+
+    metadata.publish(store)
+    wanted = [asked("Object", "cd"), asked("Object", "ef"), asked("Source", "cd")]
+    assert store.origins("HIP", wanted) == {
+        ("Object", "cd" * 32): Origin("objects.parquet", "load-1", 1)
+    }
+    assert store.origins("other", wanted) == {}
+
+
 def test_a_publication_that_fails_half_way_leaves_nothing(store, tmp_path):
     metadata.publish(store)
 
@@ -136,10 +148,10 @@ def test_two_czars_never_share_a_directory(store, tmp_path):
 
 
 def test_metadata_of_a_newer_qserv_is_refused(tmp_path):
-    newer = [*sqltext.migrations(), (2, "CREATE TABLE more (id BIGINT);\n")]
+    newer = [*sqltext.migrations(), (1000, "CREATE TABLE more (id BIGINT);\n")]
     Database(tmp_path, migrations=lambda: newer).close()
 
-    with pytest.raises(InvalidRequest, match="format 2, but this qserv knows 1"):
+    with pytest.raises(InvalidRequest, match=r"format 1000, but this qserv knows \d+ "):
         Store.open(tmp_path)
     # The refusal gave the lock back.
     Database(tmp_path, migrations=lambda: newer).close()
@@ -148,7 +160,7 @@ def test_metadata_of_a_newer_qserv_is_refused(tmp_path):
 def test_a_migration_that_fails_leaves_the_format_as_it_was(store, tmp_path):
     store.close()
     broken = "CREATE TABLE more (id BIGINT);\nCREATE TABLE more (id BIGINT);\n"
-    scripts = [*sqltext.migrations(), (2, broken)]
+    scripts = [*sqltext.migrations(), (1000, broken)]
     with pytest.raises(sa.exc.OperationalError):
         Database(tmp_path, migrations=lambda: scripts)
     Store.open(tmp_path).close()

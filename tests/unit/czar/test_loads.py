@@ -59,9 +59,9 @@ async def staged(loads, **changes):
         entry = replace(file.entry, validity=(1, None))
         holders = frozenset(at[-1 if index else entry.chunk])
         files.append(StagedFile(file.table.upper(), entry, holders))
-    read = Contribution("object", "objects.parquet", "cd" * 32, 20, 1, 2)
-    loads.contribute(number, [read], files)
-    loads.contribute(number, [read], files)
+    read = Contribution("object", "objects.parquet", f"content of {number}", 20, 1, 2)
+    await loads.contribute(number, [read], files)
+    await loads.contribute(number, [read], files)
     return number, placed
 
 
@@ -199,7 +199,7 @@ async def test_one_load_a_family_until_its_loader_falls_silent(loads, clock):
     other, _ = await loads.begin(asked())
     assert loads.open == (other,)
     with pytest.raises(Conflict, match="was silent for 61 s"):
-        loads.contribute(number, [], [])
+        await loads.contribute(number, [], [])
 
 
 async def test_a_new_release_is_made_in_one_family(loads):
@@ -297,8 +297,39 @@ async def test_a_tree_that_is_none_or_another_is_refused(loads):
         loads.place(number, [4, 5], 1)
 
 
+def read(source, content="ab", rows=6):
+    return Contribution("filter", source, content * 32, rows, 0, 0)
+
+
+async def test_a_content_comes_once(loads, store):
+    first, _ = await staged(loads)
+    await loads.contribute(first, [read("f.csv"), read("empty.csv", "00", 0)], [])
+    with pytest.raises(Conflict, match=r"g.csv: this load brings .* as f.csv already"):
+        await loads.contribute(first, [read("g.csv")], [])
+    await loads.commit(first, ROWS)
+
+    number, _ = await staged(loads, release="HIP")
+    with pytest.raises(Conflict) as refusal:
+        await loads.contribute(number, [read("g.csv")], [])
+    for part in ("g.csv: table hip.Filter", f"load {first} (snapshot 1)", "as f.csv"):
+        assert part in str(refusal.value)
+    # Other content, another table, and no rows at all double nothing.
+    other = replace(read("f.csv"), table="Object")
+    fine = [read("f.csv", "ef"), other, read("e.csv", "00", 0), read("d.csv", "00", 0)]
+    await loads.contribute(number, fine, [])
+    assert await loads.commit(number, ROWS) == 2
+
+
+async def test_what_was_given_up_may_come_again(loads):
+    first, _ = await staged(loads)
+    await loads.contribute(first, [read("f.csv")], [])
+    await loads.abort(first, "Ctrl-C")
+    second, _ = await staged(loads)
+    await loads.contribute(second, [read("f.csv")], [])
+
+
 async def test_nobody_knows_a_load_that_never_was(loads, store):
     with pytest.raises(Conflict, match="there is no load x"):
-        loads.contribute("x", [], [])
+        await loads.contribute("x", [], [])
     with pytest.raises(UnknownName):
         store.snapshot().table("hip", "Object")
