@@ -152,7 +152,7 @@ def test_a_content_is_loaded_once(db, place):
     copy = place / "copy.parquet"
     copy.write_bytes(first.read_bytes())
     count = "SELECT COUNT(*) AS n FROM dr1.ForcedSource"
-    with pytest.raises(Conflict, match=r"copy.parquet: this load .* h.parquet already"):
+    with pytest.raises(Conflict, match=r"copy.parquet: this load .*h.parquet already"):
         db.load("dr1", {"ForcedSource": [first, copy]}, schema=TABLES)
     db.load("dr1", {"ForcedSource": first}, schema=TABLES)
     before = db.query(count).to_arrow().to_pylist()
