@@ -80,7 +80,7 @@ class ManifestEntry:
     validity: tuple[int, int | None] = (1, None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ChunkStatistics:
     """Per chunk that has own rows of a table, aligned arrays sorted by sky.
 

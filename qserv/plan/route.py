@@ -1,6 +1,7 @@
 """From a plan to the chunks that it runs on."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -37,26 +38,30 @@ def route(plan: Plan, snapshot: Snapshot, homes: Homes) -> Route:
     tree = snapshot.families[plan.family].tree
     kept = np.full(len(tree), sent.limit != 0)
     for restrictor in sent.restrictors:
-        kept &= _at(tree, _restricted(tree, restrictor, homes), 1) > 0
+        allowed = np.zeros(len(tree), dtype=np.bool_)
+        allowed[tree.positions(_restricted(tree, restrictor, homes))] = True
+        kept &= allowed
     sources = [_statistics(snapshot, sent, i) for i in range(len(sent.sources))]
+    spread = [_spread(tree, s) for s in sources]
     for source in sent.needed:
-        kept &= _at(tree, sources[source].chunks, 1) > 0
-    read = [s for s in sources if s.chunks.size and s.chunks[0] != EVERYWHERE]
-    rows = sum(int(_at(tree, s.chunks, s.rows)[kept].sum()) for s in read)
+        kept &= spread[source][0] > 0
+    rows = sum(int(each[0][kept].sum()) for each in spread)
     work = np.zeros(len(tree), dtype=np.int64)
-    for each in read:
-        work += _at(tree, each.chunks, each.size)
+    for each in spread:
+        work += each[1]
     return Route(tree.chunks[kept], len(tree), rows, int(work[kept].sum()), work[kept])
 
 
-def _at(
-    tree: ChunkTree,
-    chunks: npt.NDArray[np.int64],
-    values: int | npt.NDArray[np.int64],
-) -> npt.NDArray[np.int64]:
-    """Return values at the places of their chunks in the tree; 0 elsewhere."""
-    spread = np.zeros(len(tree), dtype=np.int64)
-    spread[tree.positions(chunks)] = values
+@lru_cache(maxsize=256)
+def _spread(tree: ChunkTree, statistics: ChunkStatistics) -> npt.NDArray[np.int64]:
+    """Return rows and bytes of each leaf of the tree, shape (2, leaves).
+
+    A replicated table has none: it is no part of any leaf.
+    """
+    spread = np.zeros((2, len(tree)), dtype=np.int64)
+    if statistics.chunks.size and statistics.chunks[0] != EVERYWHERE:
+        places = tree.positions(statistics.chunks)
+        spread[:, places] = statistics.rows, statistics.size
     return spread
 
 

@@ -6,6 +6,7 @@ stay near half a MiB, so that gRPC's flow control can hold a fast sender back.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 import pyarrow as pa
@@ -38,12 +39,19 @@ _ARROW: Final = {
 }
 _DATATYPE: Final = {arrow: datatype for datatype, arrow in _ARROW.items()}
 
+_SHAPES: Final = 256
+"""Schemas that are kept: queries differ in their values more than in their columns."""
 MESSAGE_LIMIT: Final = 2**20
 """No message is larger, unless a single row is."""
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """Return the Arrow schema of columns; fields carry unit, ucd and description."""
+    return _arrow_schema(tuple(columns))
+
+
+@lru_cache(_SHAPES)
+def _arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     return pa.schema([_field(column) for column in columns])
 
 
@@ -97,6 +105,7 @@ def encode_schema(schema: pa.Schema) -> bytes:
     return bytes(schema.serialize())
 
 
+@lru_cache(_SHAPES)
 def decode_schema(data: bytes) -> pa.Schema:
     """Read the IPC message of an Arrow schema.
 

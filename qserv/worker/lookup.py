@@ -88,6 +88,22 @@ class KeyIndex:
                 homes = np.where(found == NOWHERE, homes, found)
         return homes
 
+    def knows(
+        self, holding: Holding, shards: Iterable[int], keys: Sequence[int | str]
+    ) -> bool:
+        """Whether `homes` would answer from memory alone, without blocking."""
+        wanted = np.array(keys, dtype=object if _texts(keys) else np.int64)
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            entries = _entries(holding, shards)
+            if self._inventory.unverified(entries):
+                return False
+            files = [self._files.get(entry.path) for entry in entries]
+            return all(file is not None and file.knows(wanted) for file in files)
+        finally:
+            self._lock.release()
+
     def _file(self, entry: ManifestEntry) -> "_File":
         if stale := self._inventory.unverified([entry]):
             self._inventory.verify(stale)
@@ -112,6 +128,12 @@ class _File:
         self._fences = self._array([first.as_py() for first in firsts])
         if np.any(self._fences[1:] < self._fences[:-1]):
             raise CorruptData(f"index file {path} is not sorted; load the table again")
+
+    def knows(self, keys: Keys) -> bool:
+        if _texts(keys) != self._is_text:
+            return False
+        groups = np.searchsorted(self._fences, keys, side="right") - 1
+        return all(group < 0 or group in self._kept for group in groups.tolist())
 
     def homes(self, keys: Keys) -> Homes:
         if _texts(keys) != self._is_text and keys.size:

@@ -166,7 +166,12 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                 f"{request.manifest_version}"
             )
         keys = keys_from_proto(request.keys)
-        homes = await asyncio.to_thread(self._index.homes, held, request.shards, keys)
+        if self._index.knows(held, request.shards, keys):
+            homes = self._index.homes(held, request.shards, keys)
+        else:
+            homes = await asyncio.to_thread(
+                self._index.homes, held, request.shards, keys
+            )
         return worker_pb2.LookupReply(homes=homes)
 
     @override
