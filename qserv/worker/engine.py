@@ -44,10 +44,10 @@ _EXECUTED: Final = {
     pa.float32(): "FLOAT",
     pa.float64(): "DOUBLE",
     pa.string(): "VARCHAR",
-    pa.decimal128(38, 0): "HUGEINT",
+    pa.decimal128(38, 0): "DECIMAL(38,0)",
 }
-"""Arrow type -> the DuckDB type whose Python values convert to it without loss; no
-TIMESTAMP, for Python's end with the year 9999."""
+"""Arrow type -> the DuckDB type that plans cast to, whose Python values convert to it
+without loss; no TIMESTAMP, for Python's end with the year 9999."""
 # Bits that a text is expected to have.
 _TEXT: Final = 256
 

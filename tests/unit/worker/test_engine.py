@@ -2,15 +2,20 @@
 
 import os
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from support.chunks import Chunks
+from support.tiny import tiny
 
 from qserv.catalog.tables import Column, DataType
 from qserv.errors import InternalError, InvalidValue, LimitExceeded
 from qserv.plan.plan import MARK
+from qserv.plan.planner import plan
 from qserv.wire.codec import arrow_schema, encode_schema
 from qserv.worker import engine
 from qserv.worker.engine import Batch, Settings, Template
@@ -30,6 +35,7 @@ EVERY_TYPE = {
         [datetime.fromisoformat(f"1970-01-01T00:00:0{s}.000001") for s in range(3)],
     ),
     "i": (T.HUGEINT, f"i::HUGEINT * {10**30}", [0, 10**30, 2 * 10**30]),
+    "k": (T.HUGEINT, "(i - 1)::DECIMAL(38, 0) * 3", [-3, 0, 3]),
     "j": (T.DOUBLE, "CASE WHEN i <> 1 THEN i::DOUBLE END", [0, None, 2]),
 }
 
@@ -65,6 +71,23 @@ def test_every_type_arrives_as_it_was(connection, small):
     types, expressions, values = zip(*EVERY_TYPE.values(), strict=True)
     sql = f"SELECT {', '.join(expressions)} FROM range(3) t(i)"
     assert run(connection, sql, types, small=small) == list(zip(*values, strict=True))
+
+
+def test_a_small_batch_of_a_plan_is_executed_once(connection, monkeypatch):
+    monkeypatch.setattr(engine, "_stream", None)
+    chunks = Chunks(tiny(), leaf_rows=1)
+    text = """SELECT SUM(objectId) AS a, AVG(x) AS b, COUNT(*) AS c, MIN(name) AS d,
+        MAX(r) AS e, AVG(small) AS f, MAX(small) AS g FROM Object"""
+    made = plan(text, chunks.snapshot)
+    (source,) = made.fragment.sources
+    sql = Template(made.fragment.sql, [source.columns]).fill([["o.parquet"]])
+    pq.write_table(chunks.survey.rows["Object"], "o.parquet")
+    schema = arrow_schema(made.fragment.columns)
+    batch = Batch(sql, made.fragment.parameters, encode_schema(schema), small=True)
+    (rows,) = engine.run(connection.cursor(), batch)
+    assert rows.schema.equals(schema)
+    total = sum(chunks.survey.rows["Object"]["objectId"].to_pylist())
+    assert Decimal(total) in rows.to_pylist()[0].values()
 
 
 @pytest.mark.parametrize("small", [True, False])
