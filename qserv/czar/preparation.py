@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.store import Store
-from qserv.czar import keys
+from qserv.czar.keys import Resolver
 from qserv.czar.members import Members
 from qserv.czar.results import Request, Steps
 from qserv.plan.plan import KeyRestrictor, Plan, Route
@@ -81,7 +81,7 @@ class Preparation:
         max_rows: int | None,
     ) -> None:
         self._store = store
-        self._members = members
+        self._resolver = Resolver(members)
         self._planning = planning
         self._max_rows = max_rows
 
@@ -103,7 +103,7 @@ class Preparation:
         snapshot = await self._snapshot(request.snapshot)
         plan = await self._plan(request, snapshot)
         steps.done("plan")
-        homes = await keys.resolve(plan, snapshot, self._members)
+        homes = await self._resolver.resolve(plan, snapshot)
         route = self._planning.route(plan, snapshot, homes)
         steps.done("route")
         return Work(request, snapshot, plan, route)

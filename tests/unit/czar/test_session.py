@@ -214,6 +214,23 @@ async def test_keys_are_resolved_by_the_shards_that_may_hold_them(
     assert (list(lookup.keys.integers), list(lookup.shards)) == ([1, 5, 1000], [0])
 
 
+async def test_what_an_index_said_is_remembered(session, planning, workers):
+    (holder,) = metadata.family().replicas[4]
+    workers[holder].homes = {1: 77, 5: 33}
+    for keys, homes in (
+        ((1, 999), [77]),
+        ((5, 1), [33, 77]),
+        ((999,), []),
+        ((1,), [77]),
+    ):
+        restrictor = KeyRestrictor("hip", "Object", keys)
+        planning.fragment = fragment(restrictors=(restrictor,))
+        await ask(session)
+        assert planning.homes[restrictor].tolist() == homes
+    asked = [list(lookup.keys.integers) for lookup in workers[holder].lookups]
+    assert asked == [[1, 999], [5]]
+
+
 async def test_an_error_comes_instead_of_the_trailer(session, workers):
     for worker in workers.values():
         worker.trouble = ChunkMissing("not here")
