@@ -155,6 +155,11 @@ class _Writer:
         if rows:
             self.connection.execute(sa.insert(self.tables[table]), rows)
 
+    def _delete(self, table: str, **values: Any) -> None:
+        rows = self.tables[table]
+        same = (rows.c[name] == value for name, value in values.items())
+        self.connection.execute(sa.delete(rows).where(*same))
+
     def _next(self, table: str) -> int:
         highest = sa.select(sa.func.max(self.tables[table].c.id))
         return (self.connection.execute(highest).scalar_one() or 0) + 1
@@ -167,21 +172,20 @@ class _Writer:
 
     def _family(self) -> None:
         family, publication = self.publication.family, self.publication
-        if self._has("family", name=family.name):
-            return
-        self._insert(
-            "family",
-            [
-                {
-                    "name": family.name,
-                    "overlap": family.overlap,
-                    "leaf_rows": family.leaf_rows,
-                    "leaf_bytes": family.leaf_bytes,
-                    "replicas": publication.replicas,
-                }
-            ],
-        )
         tree = {"family_name": family.name, "version": family.tree_version}
+        if self._has("tree", **tree):
+            return
+        self._delete("placement", family_name=family.name)
+        layout = {
+            "overlap": family.overlap,
+            "leaf_rows": family.leaf_rows,
+            "leaf_bytes": family.leaf_bytes,
+            "replicas": publication.replicas,
+        }
+        families = self.tables["family"]
+        known = sa.update(families).where(families.c.name == family.name).values(layout)
+        if self.connection.execute(known).rowcount == 0:
+            self._insert("family", [{"name": family.name, **layout}])
         self._insert("tree", [{**tree, "snapshot_id": publication.version}])
         self._insert(
             "leaf",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from qserv.catalog.snapshot import Family, Snapshot, TableVersion
@@ -64,6 +64,9 @@ class Layout:
         Copies of each chunk.
     existing
         The family as it is; None for a new one.
+    cut
+        Whether it has tables that its tree cuts into chunks; until then a load makes
+        a tree, and may say how.
     """
 
     family: str
@@ -72,6 +75,7 @@ class Layout:
     leaf_bytes: int
     replicas: int
     existing: Family | None
+    cut: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,41 +162,60 @@ def _layout(asked: Beginning, snapshot: Snapshot, replicas: int) -> Layout:
             f"not {asked.family}"
         )
     name = release.family if release else asked.family or asked.release
-    for family in snapshot.families.values():
-        if family.name.lower() == name.lower():
-            return _known_layout(asked, family)
-    overlap = OVERLAP if asked.overlap is None else asked.overlap
-    leaf_rows = LEAF_ROWS if asked.leaf_rows is None else asked.leaf_rows
-    leaf_bytes = LEAF_BYTES if asked.leaf_bytes is None else asked.leaf_bytes
-    copies = asked.replicas or replicas
-    if not 0 <= overlap < 90 or leaf_rows < 1 or leaf_bytes < 1 or copies < 1:
-        raise InvalidRequest(
-            "overlap must be 0 to 90 degrees, leaf limits and replicas at least 1"
+    same = (f for f in snapshot.families.values() if f.name.lower() == name.lower())
+    if (family := next(same, None)) is None:
+        return _new_layout(
+            asked, Layout(name, OVERLAP, LEAF_ROWS, LEAF_BYTES, replicas, None, False)
         )
-    return Layout(name, overlap, leaf_rows, leaf_bytes, copies, None)
-
-
-def _known_layout(asked: Beginning, family: Family) -> Layout:
-    copies = len(family.replicas[int(family.tree.chunks[0])])
-    for what, wish, have in (
-        ("overlap", asked.overlap, family.overlap),
-        ("leaf_rows", asked.leaf_rows, family.leaf_rows),
-        ("leaf_bytes", asked.leaf_bytes, family.leaf_bytes),
-        ("replicas", asked.replicas or None, copies),
-    ):
-        if wish is not None and wish != have:
-            raise InvalidRequest(
-                f"family {family.name} has {what} {have:g} since its first load, "
-                f"not {wish:g}; leave it out, or load into another family"
-            )
-    return Layout(
+    cut = any(
+        version.table.partitioned
+        for release in snapshot.releases.values()
+        if release.family == family.name
+        for version in release.tables.values()
+    )
+    known = Layout(
         family.name,
         family.overlap,
         family.leaf_rows,
         family.leaf_bytes,
-        copies,
+        len(family.replicas[int(family.tree.chunks[0])]),
         family,
+        cut,
     )
+    return _known_layout(asked, known) if cut else _new_layout(asked, known)
+
+
+def _new_layout(asked: Beginning, unsaid: Layout) -> Layout:
+    overlap = unsaid.overlap if asked.overlap is None else asked.overlap
+    leaf_rows = unsaid.leaf_rows if asked.leaf_rows is None else asked.leaf_rows
+    leaf_bytes = unsaid.leaf_bytes if asked.leaf_bytes is None else asked.leaf_bytes
+    copies = asked.replicas or unsaid.replicas
+    if not 0 <= overlap < 90 or leaf_rows < 1 or leaf_bytes < 1 or copies < 1:
+        raise InvalidRequest(
+            "overlap must be 0 to 90 degrees, leaf limits and replicas at least 1"
+        )
+    return replace(
+        unsaid,
+        overlap=overlap,
+        leaf_rows=leaf_rows,
+        leaf_bytes=leaf_bytes,
+        replicas=copies,
+    )
+
+
+def _known_layout(asked: Beginning, known: Layout) -> Layout:
+    for what, wish, have in (
+        ("overlap", asked.overlap, known.overlap),
+        ("leaf_rows", asked.leaf_rows, known.leaf_rows),
+        ("leaf_bytes", asked.leaf_bytes, known.leaf_bytes),
+        ("replicas", asked.replicas or None, known.replicas),
+    ):
+        if wish is not None and wish != have:
+            raise InvalidRequest(
+                f"family {known.family} has {what} {have:g} since its first load, "
+                f"not {wish:g}; leave it out, or load into another family"
+            )
+    return known
 
 
 def _table(table: Table, known: Mapping[str, TableVersion]) -> Table:

@@ -14,20 +14,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-import numpy as np
-
 from qserv.catalog.placement import place
 from qserv.catalog.publication import Contribution, HeldFile, Load, Publication
 from qserv.catalog.snapshot import EVERYWHERE, Family
 from qserv.catalog.store import Store
 from qserv.czar import contents
 from qserv.czar.beginning import Beginning, Target, target
+from qserv.czar.families import family_for
 from qserv.czar.installation import Installation, family_workers
 from qserv.czar.members import Members
-from qserv.errors import Conflict, InvalidRequest, WorkerUnavailable
+from qserv.errors import Conflict
 from qserv.ingest import transaction as life
 from qserv.ingest.transaction import StagedFile, State, Transaction
-from qserv.sky.chunking import MAX_ORDER_FOR, ChunkTree
 from qserv.telemetry import logger
 
 _log = logger(__name__)
@@ -181,7 +179,8 @@ class Loads:
         number
             The load's id.
         chunks
-            The tree that the loader made for a new family; else none, or as it is.
+            The tree that the loader made where no table is cut by one yet; else none,
+            or as it is.
         shards
             How many new index shards there are.
 
@@ -193,13 +192,13 @@ class Loads:
             If the tree is none, or not the family's.
         """
         load = self._get(number)
-        family = self._family(load, chunks)
+        layout = load.target.layout
+        family = family_for(layout, chunks, self._members.alive.keys())
         first = _first_shard(load.target)
         workers = family_workers(family)
-        replicas = load.target.layout.replicas
         placed = Placed(
             family=family,
-            shards=place(range(first, first + shards), workers, replicas),
+            shards=place(range(first, first + shards), workers, layout.replicas),
             first_shard=first,
         )
         event = life.Place(
@@ -210,38 +209,6 @@ class Loads:
         load.transaction, _ = life.step(load.transaction, event)
         load.family = family
         return placed
-
-    def _family(self, load: _Open, chunks: Sequence[int]) -> Family:
-        layout = load.target.layout
-        alive = self._members.alive.keys()
-        if (family := layout.existing) is not None:
-            if len(chunks) and list(chunks) != family.tree.chunks.tolist():
-                raise InvalidRequest(
-                    f"family {family.name} has a tree of {len(family.tree)} chunks "
-                    f"since its first load; the loader sent another"
-                )
-            if dead := set(family_workers(family)) - alive:
-                raise WorkerUnavailable(
-                    f"workers {', '.join(sorted(dead))} hold chunks of family "
-                    f"{family.name} and are not alive; start them and load again"
-                )
-            return family
-        tree = ChunkTree(np.array(chunks, np.int64))
-        if max(tree.orders) > (deepest := MAX_ORDER_FOR(layout.overlap)):
-            raise InvalidRequest(
-                f"a leaf of order {max(tree.orders)} is too small for an overlap of "
-                f"{layout.overlap:g} degrees: {deepest} is the deepest"
-            )
-        placed = place(tree.chunks, tuple(alive), layout.replicas)
-        return Family(
-            name=layout.family,
-            overlap=layout.overlap,
-            leaf_rows=layout.leaf_rows,
-            leaf_bytes=layout.leaf_bytes,
-            tree_version=1,
-            tree=tree,
-            replicas={EVERYWHERE: tuple(sorted(alive)), **placed},
-        )
 
     async def contribute(
         self,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.loads import FORCED, OBJECT, SOURCE, parquet
+from support.loads import FILTER, FORCED, OBJECT, SOURCE, parquet
 
 import qserv
 from qserv.errors import BadContribution, Conflict, InvalidRequest
@@ -161,3 +161,16 @@ def test_a_content_is_loaded_once(db, place):
         with pytest.raises(Conflict, match=message):
             db.load("dr1", {"ForcedSource": again}, schema=TABLES)
     assert db.query(count).to_arrow().to_pylist() == before
+
+
+def test_filters_may_come_before_the_stars(db, place):
+    filters = parquet(place / "filters.parquet", FILTER, name=["u", "g"])
+    db.load("dr0", {"Filter": filters}, schema=(FILTER,))
+    stars = {"Object": place / "o.parquet"}
+    report = db.load("dr0", stars, schema=TABLES, leaf_rows=100)
+    assert report.chunks > 12
+    count = "SELECT f.name, COUNT(*) AS n FROM dr0.Object, dr0.Filter f GROUP BY f.name"
+    found = db.query(count).to_arrow().to_pylist()
+    assert {row["name"]: row["n"] for row in found} == {"u": 2000, "g": 2000}
+    alone = db.query("SELECT COUNT(*) AS n FROM dr0.Filter")
+    assert alone.to_arrow().to_pylist() == [{"n": 2}]

@@ -105,7 +105,9 @@ def begun(
         overlap=layout.overlap,
         leaf_rows=layout.leaf_rows,
         leaf_bytes=layout.leaf_bytes,
-        tree=layout.existing.tree.chunks.tolist() if layout.existing else (),
+        tree=layout.existing.tree.chunks.tolist()
+        if layout.existing and layout.cut
+        else (),
         tables=[_existing(table, members) for table in goal.existing],
         tree_version=layout.existing.tree_version if layout.existing else 0,
         release=goal.release,

@@ -19,6 +19,7 @@ from qserv.errors import (
     WorkerUnavailable,
 )
 from qserv.ingest.transaction import StagedFile
+from qserv.sky.chunking import ChunkTree
 
 TABLES = (metadata.OBJECT, metadata.SOURCE, metadata.FILTER)
 ROWS = {"Object": 20, "Source": 50, "Filter": 6}
@@ -200,6 +201,36 @@ async def test_one_load_a_family_until_its_loader_falls_silent(loads, clock):
     assert loads.open == (other,)
     with pytest.raises(Conflict, match="was silent for 61 s"):
         await loads.contribute(number, [], [])
+
+
+async def test_replicated_tables_alone_leave_the_tree_to_a_later_load(loads, store):
+    number, target = await loads.begin(asked(tables=(metadata.FILTER,)))
+    placed = loads.place(number, metadata.TREE.chunks.tolist(), 0)
+    entry = metadata.entry(f"{number}/f", EVERYWHERE, 6)
+    copies = [
+        StagedFile("Filter", entry, frozenset(placed.family.replicas[EVERYWHERE]))
+    ]
+    await loads.contribute(number, [], copies)
+    await loads.commit(number, {"Filter": 6})
+
+    finer = ChunkTree.uniform(1).chunks.tolist()
+    number, target = await loads.begin(asked(leaf_rows=7, replicas=2))
+    assert (target.layout.cut, target.layout.leaf_rows) == (False, 7)
+    placed = loads.place(number, finer, 1)
+    assert placed.family.replicas[EVERYWHERE] == ("w1", "w2", "w3")
+    chunk = finer[5]
+    holders = frozenset(placed.family.replicas[chunk])
+    rows = StagedFile("Object", metadata.entry(f"{number}/o", chunk, 10), holders)
+    await loads.contribute(number, [], [rows])
+    await loads.commit(number, {"Object": 10})
+
+    family = store.snapshot().family("hip")
+    assert family == placed.family
+    assert (family.tree.chunks.tolist(), family.leaf_rows) == (finer, 7)
+    assert {len(family.replicas[c]) for c in finer} == {2}
+    assert store.snapshot(1).family("hip").tree == metadata.TREE
+    with pytest.raises(InvalidRequest, match="leaf_rows 7 since its first load"):
+        await loads.begin(asked())
 
 
 async def test_a_new_release_is_made_in_one_family(loads):
