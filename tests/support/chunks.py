@@ -21,12 +21,13 @@ from qserv.catalog.snapshot import (
     Snapshot,
     TableVersion,
 )
-from qserv.catalog.tables import CHUNK, HEALPIX, UNIT_VECTOR, Table, TableKind
+from qserv.catalog.tables import CHUNK, Table, TableKind
+from qserv.ingest.partition import Located, copies, overlap, own
 from qserv.plan.plan import MARK, PARTIALS, Extent, KeyRestrictor, Plan, ScanSource
 from qserv.plan.render import quoted
 from qserv.plan.route import route
 from qserv.sky import healpix
-from qserv.sky.chunking import ChunkTree, Load, overlap_hosts
+from qserv.sky.chunking import ChunkTree, Load
 
 OVERLAP = 60 / 3600
 
@@ -111,64 +112,47 @@ class Chunks:
 
     def _version(self, table: Table) -> TableVersion:
         rows = _nulled(self.survey.rows[table.name])
+        slices = list(copies(rows))
         if table.partitioned:
-            rows = self._placed(table, rows)
+            located = self._located(table, rows)
+            slices = list(own(located, self.tree))
+            rows = pa.concat_tables(slice_.rows for slice_ in slices)
         self._store(table.name, rows)
         if table.kind is TableKind.DIRECTOR:
-            self._store_overlap(table, rows)
-        chunks = rows[CHUNK].to_numpy() if table.partitioned else np.zeros(1, np.int64)
-        own, counts = np.unique(chunks, return_counts=True)
+            near = [s.rows for s in overlap(located, self.tree, self.overlap)]
+            self._store(
+                f"{table.name}_overlap", pa.concat_tables(near or [rows.slice(0, 0)])
+            )
+        held = np.array([s.chunk for s in slices], np.int64)
+        counts = np.array([s.rows.num_rows for s in slices], np.int64)
+        order = np.argsort(held)
         index = (IndexShard(0, int(self._ids.min()), int(self._ids.max()), ("w",)),)
         return TableVersion(
             self.release,
             table,
             manifest_version=1,
             rows=rows.num_rows,
-            statistics=ChunkStatistics(own, counts, counts * 100),
-            offset=self._offset(table, rows),
+            statistics=ChunkStatistics(held[order], counts[order], counts[order] * 100),
+            offset=max((s.offset for s in slices), default=0.0),
             index=index if table.kind is TableKind.DIRECTOR else (),
         )
 
-    def _placed(self, table: Table, rows: pa.Table) -> pa.Table:
+    def _located(self, table: Table, rows: pa.Table) -> Located:
         order = np.argsort(self._ids)
         at = np.searchsorted(self._ids[order], rows[table.key].to_numpy())
-        home = self._homes[order][at]
-        rows = rows.append_column(HEALPIX, pa.array(home))
-        rows = rows.append_column(CHUNK, pa.array(self.tree.locate(home)))
-        if table.position is None:
-            return rows
-        lon, lat = (rows[c].to_numpy() for c in table.position)
-        for name, part in zip(UNIT_VECTOR, healpix.unit_vectors(lon, lat), strict=True):
-            rows = rows.append_column(name, pa.array(part))
-        return rows
-
-    def _store_overlap(self, table: Table, rows: pa.Table) -> None:
-        lon, lat = (rows[c].to_numpy() for c in table.position)
-        taken, hosts = overlap_hosts(lon, lat, self.tree, self.overlap)
-        copies = rows.take(pa.array(taken))
-        at = copies.schema.get_field_index(CHUNK)
-        self._store(
-            f"{table.name}_overlap", copies.set_column(at, CHUNK, pa.array(hosts))
+        position = table.position or ()
+        return Located(
+            table,
+            rows,
+            self._homes[order][at],
+            rows[table.key].combine_chunks(),
+            *(rows[column].to_numpy() for column in position),
         )
 
     def _store(self, name: str, rows: pa.Table) -> None:
         self.connection.register("arriving", rows)
         self.connection.execute(f"CREATE TABLE {name} AS SELECT * FROM arriving")
         self.connection.unregister("arriving")
-
-    def _offset(self, table: Table, rows: pa.Table) -> float:
-        """Bound δ by the distance to the director's position."""
-        if table.kind is not TableKind.CHILD or table.position is None:
-            return 0.0
-        objects = self.survey.rows["Object"]
-        order = np.argsort(self._ids)
-        at = order[np.searchsorted(self._ids[order], rows[table.key].to_numpy())]
-        theirs = healpix.unit_vectors(
-            objects["ra"].to_numpy()[at], objects["dec"].to_numpy()[at]
-        )
-        ours = [rows[c].to_numpy() for c in UNIT_VECTOR]
-        chord = sum((a - b) ** 2 for a, b in zip(ours, theirs, strict=True)) ** 0.5
-        return float(np.degrees(2 * np.arcsin(chord.max() / 2)) * (1 + 1e-9))
 
 
 def without_pruning(plan: Plan) -> Plan:
