@@ -1,7 +1,8 @@
 """The steps of one load between its beginning and its end."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -162,14 +163,18 @@ class Job:
                 size += self._contribute(stager.stage(parts))
         return size
 
-    def _contribute(self, staged: Iterator[pb.StagedFile]) -> int:
+    def _contribute(self, staged: Generator[pb.StagedFile, None, None]) -> int:
         size = 0
-        counted = map(self._count, staged)
-        while files := list(islice(counted, _FILES_A_CALL)):
-            self._czar.contribute(
-                pb.ContributeRequest(transaction=self._begun.transaction, files=files)
-            )
-            size += sum(map(_sent, files))
+        # Closed also when interrupted: no file may arrive after the abort.
+        with closing(staged):
+            counted = map(self._count, staged)
+            while files := list(islice(counted, _FILES_A_CALL)):
+                self._czar.contribute(
+                    pb.ContributeRequest(
+                        transaction=self._begun.transaction, files=files
+                    )
+                )
+                size += sum(map(_sent, files))
         return size
 
     def _count(self, file: pb.StagedFile) -> pb.StagedFile:

@@ -1,6 +1,6 @@
 """Writes the files of a load and streams each to the workers that shall hold it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import count
 from pathlib import Path
@@ -54,7 +54,9 @@ class Stager:
         self._channels = channels
         self._numbers = count()
 
-    def stage(self, parcels: Iterator[Parcel]) -> Iterator[czar_pb2.StagedFile]:
+    def stage(
+        self, parcels: Iterator[Parcel]
+    ) -> Generator[czar_pb2.StagedFile, None, None]:
         """Write and send files, a few at a time.
 
         Parameters
