@@ -37,14 +37,14 @@ def load_bar(label: str) -> Iterator[Callable[["LoadProgress"], None]]:
 @contextmanager
 def _moving_bar(label: str, console: object) -> Iterator[Callable[..., None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     assert isinstance(console, Console)
     columns = (
         TextColumn("{task.description:<32}"),
         BarColumn(),
         TextColumn("{task.fields[rows]:>12}"),
-        TimeElapsedColumn(),
+        TextColumn("{task.elapsed:.0f} s"),  # rich's own stops when a phase is whole
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(label, rows="", total=None)

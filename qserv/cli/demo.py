@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qserv.cli.endpoint import DEFAULT_DIRECTORY
+from qserv.cli.endpoint import DEFAULT_DIRECTORY, shell_directory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,7 +105,7 @@ def _load(db: "Connection", producer: Any, leaf_rows: int) -> None:
 
 
 def _ask(db: "Connection", console: "Console", title: str, query: str) -> None:
-    from qserv.cli.output import rich_table, touched
+    from qserv.cli.output import counted, rich_table, touched
 
     first, seconds = _timed(db, query)
     _, warm = _timed(db, query)
@@ -113,8 +113,8 @@ def _ask(db: "Connection", console: "Console", title: str, query: str) -> None:
     console.print(query, style="cyan", markup=False)
     console.print(rich_table(first.to_arrow()))
     console.print(
-        f"{first.rows} rows in {seconds * 1000:.0f} ms, again in {warm * 1000:.0f} ms; "
-        f"{touched(first)}",
+        f"{counted(first.rows)} in {seconds * 1000:.0f} ms, "
+        f"again in {warm * 1000:.0f} ms; {touched(first)}",
         style="green",
     )
 
@@ -127,10 +127,10 @@ def _timed(db: "Connection", query: str) -> tuple["Result", float]:
 
 
 def _farewell(directory: Path) -> str:
-    where = "" if directory == DEFAULT_DIRECTORY else f" --dir {directory}"
+    where = shell_directory(directory)
     return f"""The map of rows per chunk is {directory / MAP}. To go on:
   source .venv/bin/activate
   qserv up{where}    (serves this sky again; then, in another terminal:)
   qserv status{where}
   qserv sql{where} "SELECT TOP 5 * FROM hip.Object ORDER BY Hpmag"
-  python -c 'import qserv; print(qserv.connect("127.0.0.1:7480").status())'"""
+From Python: qserv.connect("127.0.0.1:7480")"""

@@ -103,8 +103,9 @@ def draw(maps: Sequence[ChunkMap], file: IO[bytes]) -> None:
 
     figure = Figure(figsize=(13, 6.4 * len(maps)), facecolor=_PAPER)
     FigureCanvasAgg(figure)
+    edge = 0.09 / len(maps)  # half an inch for the titles above, and the axes below
     grid = figure.add_gridspec(
-        len(maps), 5, left=0.03, right=0.94, bottom=0.04, top=0.94, hspace=0.2
+        len(maps), 5, left=0.03, right=0.94, bottom=edge, top=1 - edge, hspace=0.2
     )
     for row, each in enumerate(maps):
         if each.share >= NARROW:

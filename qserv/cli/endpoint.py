@@ -1,10 +1,12 @@
 """Which czar a command talks to."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from qserv.client.connection import Connection
@@ -29,12 +31,15 @@ def czar_options(command: F) -> F:
         metavar="HOST:PORT",
         envvar="QSERV_CZAR",
         show_envvar=True,
-        help="The czar to ask, rather than the one of --dir.",
+        help="The czar to ask, rather than the one of --dir; --dir on the command line"
+        " goes before the variable.",
     )(command)
 
 
 def open_czar(czar: str | None, directory: Path) -> "Connection":
     """Connect to the czar that the options name.
+
+    A ``--dir`` that was written goes before a czar that only the environment names.
 
     Raises
     ------
@@ -46,4 +51,18 @@ def open_czar(czar: str | None, directory: Path) -> "Connection":
     from qserv.client.connection import connect
     from qserv.local import read_endpoint
 
-    return connect(czar or read_endpoint(directory))
+    if czar is None or (_written("directory") and not _written("czar")):
+        czar = read_endpoint(directory)
+    return connect(czar)
+
+
+def shell_directory(directory: Path) -> str:
+    """Return the ``--dir`` that a shell needs for a directory, with a space before."""
+    if directory == DEFAULT_DIRECTORY:
+        return ""
+    return f" --dir {shlex.quote(str(directory))}"
+
+
+def _written(option: str) -> bool:
+    context = click.get_current_context()
+    return context.get_parameter_source(option) is ParameterSource.COMMANDLINE

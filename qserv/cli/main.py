@@ -49,7 +49,7 @@ def main() -> None:
 
     \b
     qserv up                                     a whole cluster on this machine
-    qserv load mine --schema mine.yaml Object=objects.parquet
+    qserv load mine --sidecar mine.sidecar.yaml Object=objects.csv
     qserv sql "SELECT COUNT(*) FROM mine.Object"
     qserv czar, qserv worker                     one process each, on many machines
     """  # noqa: D301, D401 click prints it as it stands

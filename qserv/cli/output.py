@@ -14,11 +14,14 @@ from qserv.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from qserv.client.result import Result
 
 SHOWN_ROWS: Final = 200
 """Rows that a table for people shows; the rest is counted."""
+WIDTH: Final = 1000
+"""Columns that a table for people may take, however narrow the terminal is."""
 
 
 def write(result: "Result", style: str, file: IO[bytes]) -> None:
@@ -89,12 +92,25 @@ def _write_parquet(result: "Result", file: IO[bytes]) -> None:
 
 
 def _write_json(result: "Result", file: IO[bytes]) -> None:
-    rows = chain.from_iterable(batch.to_pylist() for batch in result)
+    rows = chain.from_iterable(_short(batch).to_pylist() for batch in result)
     file.write(b"[")
     for number, row in enumerate(rows):
         text = json.dumps(row, default=str, ensure_ascii=False)
         file.write(f"{',' if number else ''}\n  {text}".encode())
     file.write(b"\n]\n")
+
+
+def _short(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return single precision as the doubles of fewest digits: 130.22, as in CSV."""
+    import pyarrow.compute as pc
+
+    columns = [
+        pc.cast(pc.cast(column, pa.string()), pa.float64())
+        if pa.types.is_float32(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _write_table(result: "Result", file: IO[bytes]) -> None:
@@ -106,14 +122,21 @@ def _write_table(result: "Result", file: IO[bytes]) -> None:
         if kept < SHOWN_ROWS:
             shown.append(batch.slice(0, SHOWN_ROWS - kept))
             kept += shown[-1].num_rows
-    console = Console(width=None if os.isatty(1) else 1000)
+    # Never folded: a number that goes on in the next line cannot be read.
+    console = Console(width=WIDTH)
     with console.capture() as capture:
         console.print(rich_table(pa.Table.from_batches(shown, schema=result.schema)))
     file.write(capture.get().encode())
     if result.rows > kept:
         file.write(
-            f"… and {result.rows - kept} rows more: --output keeps all\n".encode()
+            f"… and {counted(result.rows - kept)} more: csv, parquet and json keep all"
+            "\n".encode()
         )
+
+
+def counted(rows: int) -> str:
+    """Return a number of rows in words."""
+    return f"{rows:,} {'row' if rows == 1 else 'rows'}"
 
 
 def touched(result: "Result") -> str:
@@ -133,13 +156,15 @@ def rich_table(rows: pa.Table) -> "Table":
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     units = [(field.metadata or {}).get(b"unit", b"").decode() for field in rows.schema]
     for field, unit in zip(rows.schema, units, strict=True):
         right = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+        below = ("\n", (unit, "dim")) if any(units) else ()
         table.add_column(
-            field.name + (f"\n[dim]{unit}[/dim]" if any(units) else ""),
+            Text.assemble(field.name, *below),
             justify="right" if right else "left",
             overflow="fold",
         )
@@ -152,13 +177,13 @@ def rich_table(rows: pa.Table) -> "Table":
     return table
 
 
-def _cell(value: Any, datatype: pa.DataType) -> str:
-    from rich.markup import escape
+def _cell(value: Any, datatype: pa.DataType) -> "Text":
+    from rich.text import Text  # not str, in which rich sees markup and emoji
 
     if value is None:
-        return "[dim]NULL[/dim]"
+        return Text("NULL", "dim")
     if pa.types.is_float32(datatype):
-        return f"{value:.7g}"
+        return Text(f"{value:.7g}")
     if pa.types.is_float64(datatype):
-        return f"{value:.12g}"
-    return escape(str(value))
+        return Text(f"{value:.12g}")
+    return Text(str(value))

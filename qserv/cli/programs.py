@@ -1,9 +1,10 @@
 """``qserv czar`` and ``qserv worker``: the assembly of one process each."""
 
+import gc
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -24,7 +25,7 @@ def _process_options(command: F) -> F:
                 "--dir",
                 "directory",
                 type=click.Path(path_type=Path, file_okay=False),
-                help="Where the process keeps its data.",
+                help="Where the process keeps its data.  [qserv-data]",
             ),
             click.option("--host", help="Address to listen on.  [127.0.0.1]"),
             click.option(
@@ -33,7 +34,11 @@ def _process_options(command: F) -> F:
                 default=None,
                 help="Let --host be an address that other machines reach.",
             ),
-            click.option("--port", type=int, help="Port to listen on; 0 takes any."),
+            click.option(
+                "--port",
+                type=int,
+                help="Port to listen on; 0 takes any.  [7480 czar, 7481 worker]",
+            ),
             click.option(
                 "--config",
                 type=click.Path(path_type=Path, dir_okay=False),
@@ -76,8 +81,6 @@ def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:
       qserv czar --dir /data/czar
       qserv czar --dir /data/czar --host 10.0.0.1 --allow-remote --replicas 2
     """  # noqa: D301
-    import asyncio
-
     from qserv import config as settings_of
     from qserv import telemetry
     from qserv.faces.rpc.program import run
@@ -85,12 +88,16 @@ def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:
     values = settings_of.load(settings_of.CzarConfig, config, **settings)
     telemetry.configure("czar", level=values.log_level, format=values.log_format)
     _start_leash(leash)
-    asyncio.run(run(values, ready=_ready("czar")))
+    _serve(run(values, ready=_ready("czar")))
 
 
 @click.command(short_help="Run one worker: holds chunks, runs what it is sent.")
 @_process_options
-@click.option("--czar", "czars", help="HOST:PORT of the czars to join, with commas.")
+@click.option(
+    "--czar",
+    "czars",
+    help="HOST:PORT of the czars to join, with commas.  [127.0.0.1:7480]",
+)
 @click.option("--executors", type=int, help="Processes that run DuckDB.  [1]")
 @click.option("--threads", type=int, help="DuckDB threads of an executor.  [1]")
 @click.option("--memory", help="Memory of an executor, such as 4GiB.  [1GiB]")
@@ -108,8 +115,6 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
       qserv worker --dir /data/worker --czar 10.0.0.1:7480 --host 10.0.0.2 \\
                    --allow-remote --executors 4 --threads 2 --memory 8GiB
     """  # noqa: D301
-    import asyncio
-
     from qserv import config as settings_of
     from qserv import telemetry
     from qserv.worker.program import run
@@ -118,7 +123,17 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
     name = values.directory.name
     telemetry.configure(name, level=values.log_level, format=values.log_format)
     _start_leash(leash)
-    asyncio.run(run(values, ready=_ready("worker")))
+    _serve(run(values, ready=_ready("worker")))
+
+
+def _serve(program: Coroutine[Any, Any, None]) -> None:
+    import asyncio
+
+    try:
+        asyncio.run(program)
+    finally:
+        # What `serving.settle` hid, DuckDB's binding would report as leaked.
+        gc.unfreeze()
 
 
 def _ready(kind: str) -> Callable[[str], None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qserv.cli.endpoint import czar_options, open_czar
+from qserv.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from qserv.client.result import Result
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     "--format",
     "style",
     type=click.Choice(["table", "csv", "parquet", "json"]),
-    help="How to write the rows.  [by --output's ending, else table]",
+    help="How to write the rows.  [by --output's ending; table]",
 )
 @click.option(
     "--output",
@@ -28,8 +29,16 @@ if TYPE_CHECKING:
 )
 @click.option("--explain", is_flag=True, help="Print the plan; run nothing.")
 @click.option("--release", default="", help="Where tables without a schema are.")
-@click.option("--max-rows", type=int, help="Rows after which the answer is cut.")
-@click.option("--timeout", type=float, help="Seconds after which the query stops.")
+@click.option(
+    "--max-rows",
+    type=click.IntRange(min=0),
+    help="Rows after which the answer is cut.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds after which the query stops.",
+)
 @czar_options
 def sql(
     *,
@@ -58,12 +67,14 @@ def sql(
     """  # noqa: D301
     from qserv.cli.output import whole_file, write
 
+    style = style or _style_of(output)
+    if style == "parquet" and output is None and sys.stdout.isatty():
+        raise InvalidRequest("Parquet is not for a terminal: name a file with --output")
     text = sys.stdin.read() if query == "-" else query
     with open_czar(czar, directory) as db:
         if explain:
             click.echo(db.explain(text, release=release))
             return
-        style = style or _style_of(output)
         with db.query(text, release=release, max_rows=max_rows, timeout=timeout) as got:
             if output is None:
                 write(got, style, sys.stdout.buffer)
@@ -74,13 +85,19 @@ def sql(
 
 
 def _style_of(output: Path | None) -> str:
-    ending = output.suffix.lower().lstrip(".") if output else ""
-    return ending if ending in {"csv", "parquet", "json"} else "table"
+    if output is None:
+        return "table"
+    if (ending := output.suffix.lower().lstrip(".")) in {"csv", "parquet", "json"}:
+        return ending
+    raise InvalidRequest(
+        f"{output}: a file ends in .csv, .parquet or .json; else say its --format"
+    )
 
 
 def _summary(result: "Result") -> str:
-    from qserv.cli.output import touched
+    from qserv.cli.output import counted, touched
 
-    lines = [f"{result.rows} rows in {result.seconds:.3f} s, {touched(result)}"]
+    rows = counted(result.rows)
+    lines = [f"{rows} in {result.seconds:.3f} s, {touched(result)}"]
     lines += [f"warning: {warning}" for warning in result.warnings]
     return "\n".join(lines)

@@ -34,9 +34,10 @@ def status(*, as_json: bool, czar: str | None, directory: Path) -> None:
 
     console = Console()
     console.width = max(console.width, 110)
-    console.print(f"qserv {found.version}, snapshot {found.snapshot}\n")
+    console.print(f"qserv {found.version}, snapshot {found.snapshot}")
     for table in (_workers(found), _releases(found), _queries(found)):
         if table.row_count:
+            console.print()
             console.print(table)
 
 

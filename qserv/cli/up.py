@@ -4,10 +4,17 @@ import signal
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from qserv.cli.endpoint import DEFAULT_DIRECTORY
+from qserv.cli.endpoint import DEFAULT_DIRECTORY, shell_directory
+from qserv.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from qserv.local import LocalConnection
+
+COUNT = click.IntRange(min=1)
 
 
 @click.command(short_help="Run a whole cluster on this machine.")
@@ -19,12 +26,28 @@ from qserv.cli.endpoint import DEFAULT_DIRECTORY
     show_default=True,
     help="Where the cluster keeps everything.",
 )
-@click.option("--workers", type=int, help="How many workers.  [as before, else 3]")
+@click.option("--workers", type=COUNT, help="How many workers.  [as before; 3]")
 @click.option(
-    "--port", default=7480, show_default=True, help="Port of the czar; 0 takes any."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=7480,
+    show_default=True,
+    help="Port of the czar; 0 takes any.",
 )
-@click.option("--replicas", default=1, show_default=True, help="Copies of each chunk.")
-@click.option("--threads", default=1, show_default=True, help="Threads of each worker.")
+@click.option(
+    "--replicas",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="Copies of each chunk, on as many workers.",
+)
+@click.option(
+    "--threads",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="Threads of each worker.",
+)
 def up(
     directory: Path, workers: int | None, port: int, replicas: int, threads: int
 ) -> None:
@@ -46,19 +69,38 @@ def up(
     cluster = LocalCluster(
         workers, directory, port=port, replicas=replicas, threads=threads
     )
-    with cluster:
-        click.echo(_greeting(cluster.endpoint, directory, len(cluster.workers)))
+    if replicas > (number := len(cluster.workers)):
+        raise InvalidRequest(f"{replicas} copies need as many workers, not {number}")
+    with cluster as db:
+        click.echo(_greeting(db, directory))
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
         click.echo("stopping …")
 
 
-def _greeting(endpoint: str, directory: Path, workers: int) -> str:
-    where = "" if directory == DEFAULT_DIRECTORY else f" --dir {directory}"
+def _greeting(db: "LocalConnection", directory: Path) -> str:
+    where = shell_directory(directory)
+    workers = len(db.cluster.workers)
+    if (table := _a_table(db)) is None:
+        example = "qserv load --help    (nothing is loaded yet)"
+    else:
+        example = f'qserv sql{where} "SELECT TOP 5 * FROM {table}"'
     return (
-        f"qserv is ready at {endpoint}: one czar, {workers} workers, all in {directory}"
+        f"qserv is ready at {db.endpoint}: one czar, {workers} workers, all in "
+        f"{directory}"
         f"\n  qserv status{where}"
-        f'\n  qserv sql{where} "SELECT TOP 5 * FROM hip.Object ORDER BY Hpmag"'
-        f"\n  python -c 'import qserv; print(qserv.connect(\"{endpoint}\").status())'"
+        f"\n  {example}"
+        f'\nFrom Python: qserv.connect("{db.endpoint}")'
         "\nCtrl-C stops it."
     )
+
+
+def _a_table(db: "LocalConnection") -> str | None:
+    """Return a table to try a query on; None if none is loaded."""
+    directors = (
+        f"{release.name}.{table.name}"
+        for release in db.status().releases
+        for table in release.tables
+        if table.kind == "director"
+    )
+    return next(directors, None)

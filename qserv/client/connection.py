@@ -83,6 +83,7 @@ class Connection:
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
+        self._closed = False
         self._channel = sync_channel(endpoint)
         self._czar = CzarStub(self._channel)
         try:
@@ -101,10 +102,17 @@ class Connection:
         request: object,
         timeout: float | None = None,
     ) -> _Reply:
+        self._need_open()
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise from_rpc(error, self.endpoint, czar=True) from error
+            raise from_rpc(error, self.endpoint, czar=True) from None
+
+    def _need_open(self) -> None:
+        if self._closed:
+            raise InvalidRequest(
+                f"the connection to {self.endpoint} is closed; make a new one"
+            )
 
     def query(
         self,
@@ -150,12 +158,17 @@ class Connection:
         Raises
         ------
         UserError
-            If the query cannot be answered as it is.
+            If the query cannot be answered as it is, or the connection is closed.
         ClusterError
             If the cluster cannot answer it now.
         DeadlineExceeded
             If it took longer than `timeout`.
         """
+        self._need_open()
+        if max_rows is not None and max_rows < 0:
+            raise InvalidRequest(f"max_rows is 0 or more, not {max_rows}")
+        if timeout is not None and not timeout > 0:
+            raise InvalidRequest(f"timeout is more than 0 seconds, not {timeout}")
         request = pb.QueryRequest(
             text=sql,
             parameters=[value_to_proto(value) for value in parameters or ()],
@@ -238,6 +251,7 @@ class Connection:
         """
         from qserv.client.loading import load
 
+        self._need_open()
         return load(
             self.endpoint,
             release,
@@ -255,6 +269,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; results that are still open end with `Cancelled`."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:

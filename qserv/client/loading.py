@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qserv.catalog.tables import Table
+from qserv.errors import InvalidRequest
 from qserv.ingest import loader
 from qserv.ingest.progress import LoadProgress, LoadReport
 from qserv.ingest.schema import tables_of
@@ -31,7 +32,7 @@ def load(
     progress: Callable[[LoadProgress], None] | None,
 ) -> LoadReport:
     """Load files through a czar; see `qserv.client.connection.Connection.load`."""
-    lists = {table: _several(files) for table, files in inputs.items()}
+    lists = {table: _several(table, files) for table, files in inputs.items()}
     if schema is None or isinstance(schema, str | Path):
         tables = tables_of(lists, schema=schema, sidecar=sidecar)
     else:
@@ -52,8 +53,14 @@ def load(
     )
 
 
-def _several(files: Files) -> Sequence[str | Path]:
-    return [files] if isinstance(files, str | Path) else files
+def _several(table: str, files: Files) -> Sequence[str | Path]:
+    several: object = [files] if isinstance(files, str | Path) else files
+    if not isinstance(several, Sequence):
+        raise InvalidRequest(
+            f"table {table}: give paths of Parquet or CSV files, not a "
+            f"{type(files).__name__}; write rows in memory to a file first"
+        )
+    return several
 
 
 def _who() -> str:

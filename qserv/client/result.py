@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import grpc
 import pyarrow as pa
+from typing_extensions import override
 
 from qserv.catalog.tables import Column
 from qserv.errors import CorruptData, InternalError, InvalidRequest
@@ -108,7 +109,7 @@ class Result:
         except StopIteration:
             return None
         except grpc.RpcError as error:
-            raise from_rpc(error, self._peer, czar=True) from error
+            raise from_rpc(error, self._peer, czar=True) from None
 
     def _receive(self) -> Iterator[pa.RecordBatch]:
         try:
@@ -147,6 +148,12 @@ class Result:
                 f"the way ({self._rows} rows came, {trailer.rows} were sent); ask again"
             )
         self._trailer = trailer
+
+    @override
+    def __repr__(self) -> str:
+        names = ", ".join(column.name for column in self.columns)
+        how = "read" if self.complete else "to be read: to_pandas(), to_astropy() …"
+        return f"<Result of {names}; {how}>"
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         if self._table is not None:

@@ -1,6 +1,6 @@
 """What a cluster says about itself: workers, releases, tables, running queries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +44,9 @@ class TableStatus:
     rows: int
     size: int
     chunks: int
-    columns: tuple[Column, ...]
-    chunk_ids: npt.NDArray[np.int64]
-    chunk_rows: npt.NDArray[np.int64]
+    columns: tuple[Column, ...] = field(repr=False)
+    chunk_ids: npt.NDArray[np.int64] = field(repr=False)
+    chunk_rows: npt.NDArray[np.int64] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

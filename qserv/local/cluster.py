@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import IO, Final
@@ -21,6 +23,7 @@ STOP_DEADLINE: Final = 10.0
 
 _CZAR: Final = "czar"
 _ENDPOINT: Final = "endpoint"
+_LOCK: Final = "lock"
 
 
 def read_endpoint(directory: Path) -> str:
@@ -36,13 +39,14 @@ def read_endpoint(directory: Path) -> str:
     InvalidRequest
         If no cluster runs there.
     """
-    try:
-        return (directory / _ENDPOINT).read_text(encoding="utf-8").strip()
-    except OSError:
-        raise InvalidRequest(
-            f"no cluster runs in {directory}: start one with `qserv up --dir "
-            f"{directory}`, or name a czar with --czar HOST:PORT"
-        ) from None
+    with suppress(OSError):
+        endpoint = (directory / _ENDPOINT).read_text(encoding="utf-8").strip()
+        if _is_locked(directory):
+            return endpoint
+    raise InvalidRequest(
+        f"no cluster runs in {directory.resolve()}: start one with `qserv up --dir "
+        f"{shlex.quote(str(directory))}`, or name a czar with --czar HOST:PORT"
+    )
 
 
 class LocalCluster:
@@ -114,12 +118,13 @@ class LocalCluster:
         Conflict
             If a cluster runs in the directory already.
         InvalidRequest
-            If the directory cannot be made.
+            If the directory cannot be made or written.
         ClusterError
             If a part died or was not ready in time; nothing is left running.
         """
         _make(self.directory / "logs")
         self._lock = _locked(self.directory)
+        (self.directory / _ENDPOINT).unlink(missing_ok=True)
         deadline = time.monotonic() + self._deadline
         try:
             self.endpoint = self._launch(_CZAR).wait_ready(deadline)
@@ -261,10 +266,10 @@ class LocalConnection(Connection):
 def _worker_names(wanted: int | None, directory: Path) -> tuple[str, ...]:
     held = sum(1 for _ in directory.glob("worker-*"))
     number = wanted if wanted is not None else held or DEFAULT_WORKERS
-    if number < max(1, held):
+    if number < (least := max(1, held)):
+        why = f": {directory} has the data of {held}" if held else ""
         raise InvalidRequest(
-            f"{directory} has the data of {held} workers, and {number} would leave some"
-            f" out; start at least {max(1, held)}"
+            f"{number} workers are too few, start at least {least}{why}"
         )
     return tuple(f"worker-{n}" for n in range(1, number + 1))
 
@@ -280,7 +285,13 @@ def _make(directory: Path) -> None:
 
 
 def _locked(directory: Path) -> IO[str]:
-    file = (directory / "lock").open("a+", encoding="utf-8")
+    try:
+        file = (directory / _LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(
+            f"cannot write in the directory {directory}: {error.strerror}; "
+            "give another with --dir"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -295,6 +306,16 @@ def _locked(directory: Path) -> IO[str]:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def _is_locked(directory: Path) -> bool:
+    """Say whether a cluster holds the lock; one that was killed leaves its files."""
+    with (directory / _LOCK).open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def _write_whole(path: Path, text: str) -> None:

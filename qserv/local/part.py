@@ -62,6 +62,7 @@ class Part:
         self._lock = lock
         self._port = port
         self._restart = restart
+        self._said_before = 0
         self._stopping = Event()
         self._starting = Lock()
         self._process = self._launch()
@@ -80,6 +81,7 @@ class Part:
     def _launch(self) -> subprocess.Popen[bytes]:
         arguments = self._command(self._port)
         with self._log.open("ab") as log:
+            self._said_before = log.tell()
             return subprocess.Popen(  # noqa: S603 it is this program
                 [sys.executable, "-m", "qserv.cli.main", *arguments, "--leash"],
                 stdin=subprocess.PIPE,
@@ -108,7 +110,8 @@ class Part:
             If it died or took too long; with the last lines of its log.
         """
         if not self._hear(deadline):
-            state = "did not get ready in time" if self.running else "died at its start"
+            late = time.monotonic() >= deadline
+            state = "did not get ready in time" if late else "died at its start"
             raise ClusterError(f"{self.name} {state}; {self.tail()}")
         self._thread.start()
         return self.endpoint
@@ -123,8 +126,9 @@ class Part:
         return True
 
     def tail(self, lines: int = 12) -> str:
-        """Return the end of the part's log, for an error message."""
-        text = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        """Return the end of what the process last started logged, for a message."""
+        said = self._log.read_bytes()[self._said_before :]
+        text = said.decode(errors="replace").splitlines()
         last = "\n  ".join(text[-lines:]) or "(it is empty)"
         return f"the end of {self._log}:\n  {last}"
 

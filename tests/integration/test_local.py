@@ -27,6 +27,28 @@ def test_a_directory_that_cannot_be_made_is_said(tmp_path):
         qserv.LocalCluster(1, tmp_path / "file" / "data").start()
 
 
+def test_what_an_earlier_start_logged_is_not_shown(tmp_path):
+    for threads, other in (("0", "-1"), ("-1", "0")):
+        arguments = {"worker-1": ["--threads", threads]}
+        with pytest.raises(ClusterError, match=f"not {threads}") as caught:
+            qserv.LocalCluster(1, tmp_path, worker_arguments=arguments).start()
+        assert f"not {other}" not in str(caught.value)
+
+
+def test_a_directory_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "lock").mkdir()  # root may write what is read-only
+    with pytest.raises(InvalidRequest, match="cannot write in the directory"):
+        qserv.LocalCluster(1, tmp_path).start()
+
+
+def test_a_killed_cluster_is_none(tmp_path):
+    with qserv.LocalCluster(1, tmp_path):
+        endpoint = read_endpoint(tmp_path)
+    (tmp_path / "endpoint").write_text(endpoint)
+    with pytest.raises(InvalidRequest, match="no cluster runs in"):
+        read_endpoint(tmp_path)
+
+
 def test_a_part_that_is_not_ready_in_time_is_named(tmp_path):
     cluster = qserv.LocalCluster(1, tmp_path, deadline=0.01)
     with pytest.raises(ClusterError, match="czar did not get ready in time"):

@@ -1,5 +1,6 @@
 """Commands print what was asked for, and one clear line when they cannot."""
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -51,6 +52,33 @@ def test_a_table_for_people(qserv):
     assert "warning: only a warning" in done.stderr
 
 
+def test_a_table_shows_names_and_values_as_they_are(qserv, czar):
+    names = [":star:", "a [b] c", "o\\[x"]
+    czar.frames = answer([Column("[red]q", DataType.VARCHAR)], {"[red]q": names})
+    lines = [line.rstrip() for line in qserv("sql", "SELECT").stdout.splitlines()]
+    assert [lines[0], *lines[2:]] == ["[red]q", *names]
+
+
+def test_a_table_is_never_folded(qserv, czar, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    columns = [Column(f"column{n}", DataType.DOUBLE) for n in range(9)]
+    czar.frames = answer(columns, {c.name: [123.456789012] for c in columns})
+    lines = qserv("sql", "SELECT").stdout.splitlines()
+    assert lines[-1].split() == ["123.456789012"] * 9
+
+
+def test_a_long_table_says_what_it_leaves_out(qserv, czar):
+    czar.frames = answer([Column("n", DataType.BIGINT)], {"n": list(range(1201))})
+    last = qserv("sql", "SELECT").stdout.splitlines()[-1]
+    assert last == "… and 1,001 rows more: csv, parquet and json keep all"
+
+
+def test_single_precision_keeps_its_digits_in_json(qserv, czar):
+    czar.frames = answer([Column("p", DataType.REAL)], {"p": [130.22, None]})
+    done = qserv("sql", "--format", "json", "SELECT")
+    assert json.loads(done.stdout) == [{"p": 130.22}, {"p": None}]
+
+
 def test_csv_and_json_go_to_standard_output(qserv):
     done = qserv("sql", "--format", "csv", "SELECT")
     assert done.stdout == '"name","ra"\n"Vega",279.25\n,0.125\n"[red]",\n'
@@ -71,6 +99,22 @@ def test_a_file_is_written_in_the_format_of_its_name(qserv, tmp_path):
     assert csv.read_csv(tmp_path / "a.csv").num_rows == 3
 
 
+@pytest.mark.parametrize("name", ["a.fits", "a.txt", "a"])
+def test_a_file_of_unknown_format_is_not_written(qserv, tmp_path, name):
+    done = qserv("sql", "-o", str(tmp_path / name), "SELECT")
+    assert done.exit_code == 2
+    assert "ends in .csv, .parquet or .json" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "option", [("--max-rows", "-1"), ("--timeout", "0"), ("--timeout", "-1")]
+)
+def test_a_limit_below_zero_is_refused(qserv, czar, option):
+    assert qserv("sql", *option, "SELECT").exit_code == 2
+    assert czar.requests == []
+
+
 def test_a_broken_answer_leaves_the_file_as_it_was(qserv, czar, tmp_path):
     kept = tmp_path / "a.csv"
     kept.write_text("before")
@@ -81,7 +125,9 @@ def test_a_broken_answer_leaves_the_file_as_it_was(qserv, czar, tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
-@pytest.mark.parametrize("command", [("sql", "SELECT"), ("map", "hip.Object")])
+@pytest.mark.parametrize(
+    "command", [("sql", "--format", "csv", "SELECT"), ("map", "hip.Object")]
+)
 def test_a_file_that_cannot_be_written_is_one_line(qserv, czar, tmp_path, command):
     fill(czar.status)
     missing = tmp_path / "missing" / "a.png"
@@ -132,11 +178,37 @@ def test_without_a_cluster_it_says_how_to_start_one(tmp_path):
     assert "qserv up" in done.stderr
 
 
-def test_the_endpoint_file_of_a_directory_is_found(czar, tmp_path):
+@pytest.fixture
+def running(czar, tmp_path):
+    """A directory like that of a cluster that runs."""
     (tmp_path / "endpoint").write_text(czar.endpoint + "\n")
-    done = CliRunner().invoke(main, ["status", "--dir", str(tmp_path)])
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield tmp_path
+
+
+def test_the_endpoint_file_of_a_directory_is_found(running):
+    done = CliRunner().invoke(main, ["status", "--dir", str(running)])
     assert done.exit_code == 0, done.output
     assert "snapshot 7" in done.stdout
+
+
+def test_an_endpoint_file_that_a_killed_cluster_left_is_not_believed(running):
+    (running / "lock").unlink()
+    (running / "lock").touch()
+    done = CliRunner().invoke(main, ["status", "--dir", str(running)])
+    assert done.exit_code == 2
+    assert f"no cluster runs in {running}" in done.stderr
+
+
+def test_a_directory_that_was_written_goes_before_the_environment(running, czar):
+    def status(*arguments):
+        elsewhere = {"QSERV_CZAR": "127.0.0.1:1"}
+        return CliRunner().invoke(main, ["status", *arguments], env=elsewhere).exit_code
+
+    assert status("--dir", str(running)) == 0
+    assert status() == 1
+    assert status("--czar", czar.endpoint, "--dir", str(running / "none")) == 0
 
 
 def fill(status):

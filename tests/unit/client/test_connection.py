@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
 import pytest
 from support.fake_czar import answer
 
@@ -11,6 +12,7 @@ from qserv.client.connection import endpoint_of
 from qserv.errors import CzarUnavailable, InvalidRequest, UnsupportedQuery
 from qserv.wire.v1 import czar_pb2 as pb
 
+NAN = float("nan")
 ONE = [Column("n", DataType.BIGINT)]
 
 
@@ -75,6 +77,34 @@ def test_what_was_not_given_is_not_sent(db, czar):
     (request,) = czar.requests
     assert not request.HasField("snapshot")
     assert not request.HasField("max_rows")
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_rows": -1}, {"timeout": 0}, {"timeout": -1}, {"timeout": NAN}]
+)
+def test_a_limit_that_makes_no_sense_is_not_sent(db, czar, limit):
+    with pytest.raises(InvalidRequest, match=f"{next(iter(limit))} is"):
+        db.query("SELECT", **limit)
+    assert czar.requests == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda db: db.query("SELECT"),
+        lambda db: db.status(),
+        lambda db: db.load("mine", {"Object": "o.parquet"}),
+    ],
+)
+def test_a_closed_connection_says_so(db, use):
+    db.close()
+    with pytest.raises(InvalidRequest, match="is closed"):
+        use(db)
+
+
+def test_rows_in_memory_are_no_files_to_load(db):
+    with pytest.raises(InvalidRequest, match=r"Object: give paths .* not a Table"):
+        db.load("mine", {"Object": pa.table({"objectId": [1]})})
 
 
 def test_explain_and_cancel(db):

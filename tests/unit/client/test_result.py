@@ -131,6 +131,16 @@ def test_a_result_without_a_header_is_a_bug(db, whole):
         db.query("SELECT")
 
 
+def test_a_result_shows_its_columns_and_how_to_read_it(db, whole):
+    result = db.query("SELECT")
+    names = ", ".join(column.name for column in result.columns)
+    assert (
+        repr(result) == f"<Result of {names}; to be read: to_pandas(), to_astropy() …>"
+    )
+    result.to_arrow()
+    assert repr(result) == f"<Result of {names}; read>"
+
+
 def test_an_error_keeps_its_class_and_text(db, czar):
     czar.error = LimitExceeded("100 rows are too many; ask for fewer")
     with pytest.raises(LimitExceeded, match="100 rows are too many; ask for fewer"):
