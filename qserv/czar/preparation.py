@@ -1,6 +1,7 @@
 """Makes a query ready to run: its plan, the homes of its keys, its chunks."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,7 +17,10 @@ from qserv.czar.results import Request, Steps
 from qserv.plan.plan import KeyRestrictor, Plan, Route
 
 _LONG: Final = 4_000
-"""Characters of a query from which on it is planned in a thread."""
+"""Characters of a query from which on it is planned in a thread, and forgotten."""
+
+_PLANS: Final = 256
+"""Plans that are kept for texts that come again."""
 
 
 class Planning(Protocol):
@@ -84,6 +88,7 @@ class Preparation:
         self._resolver = Resolver(members)
         self._planning = planning
         self._max_rows = max_rows
+        self._plans: OrderedDict[tuple[str, str, str | None, int], Plan] = OrderedDict()
 
     def most(self, request: Request) -> int | None:
         """Return the rows after which the result is cut; None: never."""
@@ -101,7 +106,7 @@ class Preparation:
             If nobody knows the homes of its keys.
         """
         snapshot = await self._snapshot(request.snapshot)
-        plan = await self._plan(request, snapshot)
+        plan = await self._planned(request, snapshot)
         steps.done("plan")
         homes = await self._resolver.resolve(plan, snapshot)
         route = self._planning.route(plan, snapshot, homes)
@@ -118,6 +123,19 @@ class Preparation:
         if number is None or number == newest.id:
             return newest
         return await asyncio.to_thread(self._store.snapshot, number)
+
+    async def _planned(self, request: Request, snapshot: Snapshot) -> Plan:
+        """Return the plan of a text, the same as before at the same snapshot."""
+        asked = (request.text, request.language, request.default_release, snapshot.id)
+        if (known := self._plans.get(asked)) is not None:
+            self._plans.move_to_end(asked)
+            return known
+        plan = await self._plan(request, snapshot)
+        if len(request.text) < _LONG:
+            self._plans[asked] = plan
+        if len(self._plans) > _PLANS:
+            self._plans.popitem(last=False)
+        return plan
 
     async def _plan(self, request: Request, snapshot: Snapshot) -> Plan:
         def plan() -> Plan:

@@ -103,8 +103,8 @@ async def session(store, members, workers, executive, planning, tmp_path, timeou
         )
 
 
-async def frames(session, **request):
-    async with aclosing(session.query(Request("SELECT …", **request))) as answer:
+async def frames(session, text="SELECT …", **request):
+    async with aclosing(session.query(Request(text, **request))) as answer:
         return [frame async for frame in answer if not isinstance(frame, Progress)]
 
 
@@ -225,10 +225,24 @@ async def test_what_an_index_said_is_remembered(session, planning, workers):
     ):
         restrictor = KeyRestrictor("hip", "Object", keys)
         planning.fragment = fragment(restrictors=(restrictor,))
-        await ask(session)
+        await ask(session, text=f"SELECT {keys}")
         assert planning.homes[restrictor].tolist() == homes
     asked = [list(lookup.keys.integers) for lookup in workers[holder].lookups]
     assert asked == [[1, 999], [5]]
+
+
+async def test_a_text_that_comes_again_is_planned_once(session, planning, monkeypatch):
+    planned = []
+    plan = planning.plan
+
+    def told(text, snapshot, **more):
+        planned.append(text)
+        return plan(text, snapshot, **more)
+
+    monkeypatch.setattr(planning, "plan", told)
+    for text, release in (("a", None), ("a", None), ("b", None), ("a", "hip")):
+        await ask(session, text=text, default_release=release)
+    assert planned == ["a", "b", "a"]
 
 
 async def test_an_error_comes_instead_of_the_trailer(session, workers):
