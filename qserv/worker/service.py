@@ -118,17 +118,15 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                     if waiting.full or isinstance(event.content, Done) or self._fails:
                         yield worker_pb2.TaskFrames(frames=waiting.take())
                         await self._fail_here()
+            # Before the last frame: a czar that has it may not ask for more.
+            _log.info(
+                "task done",
+                attempt=request.attempt,
+                chunks=len(request.chunks),
+                batches=len(task.batches),
+            )
             waiting.add(stream.end())
-            try:
-                yield worker_pb2.TaskFrames(frames=waiting.take())
-            finally:
-                # A czar that has the last frame may hang up before it asks for more.
-                _log.info(
-                    "task done",
-                    attempt=request.attempt,
-                    chunks=len(request.chunks),
-                    batches=len(task.batches),
-                )
+            yield worker_pb2.TaskFrames(frames=waiting.take())
 
     def _prepare(
         self, task: WorkerTask, stream: TaskStream
