@@ -95,9 +95,9 @@ class LocalCluster:
         worker_arguments: Mapping[str, Sequence[str]] | None = None,
         log_level: str = "info",
     ) -> None:
-        self._temporary = directory is None
+        self._temporary = not directory
+        self.workers = _worker_names(workers, Path(directory) if directory else None)
         self.directory = Path(directory or tempfile.mkdtemp(prefix="qserv-")).resolve()
-        self.workers = _worker_names(workers, self.directory)
         self.endpoint = ""
         self._port = port
         self._replicas = replicas
@@ -263,8 +263,8 @@ class LocalConnection(Connection):
         self.cluster = cluster
 
 
-def _worker_names(wanted: int | None, directory: Path) -> tuple[str, ...]:
-    held = sum(1 for _ in directory.glob("worker-*"))
+def _worker_names(wanted: int | None, directory: Path | None) -> tuple[str, ...]:
+    held = sum(1 for _ in directory.glob("worker-*")) if directory else 0
     number = wanted if wanted is not None else held or DEFAULT_WORKERS
     if number < (least := max(1, held)):
         why = f": {directory} has the data of {held}" if held else ""

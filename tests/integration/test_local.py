@@ -101,6 +101,13 @@ def test_no_worker_with_data_is_left_out(tmp_path):
         qserv.LocalCluster(0, tmp_path / "new")
 
 
+def test_a_temporary_cluster_that_cannot_be_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(InvalidRequest, match="start at least 1"):
+        qserv.LocalCluster(0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_temporary_cluster_leaves_nothing():
     cluster = qserv.LocalCluster(1)
     with cluster as db:
