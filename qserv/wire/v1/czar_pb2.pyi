@@ -747,7 +747,7 @@ class BeginReply(_message.Message):
     """in the catalog's spelling, as these:"""
     @_builtins.property
     def tree(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """chunk ids; empty when the family is new"""
+        """chunk ids; empty while no table is cut by it"""
 
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExistingTable]: ...
