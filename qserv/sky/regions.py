@@ -278,23 +278,28 @@ def _frame_of(corners: Floats) -> Frame:
     following = np.roll(corners, -1, axis=0)
     length = np.linalg.norm(following - corners, axis=1)
     # The mean of the sides: vertices added along a side do not move it.
-    center = length @ (corners + following)
-    size = np.linalg.norm(center)
+    center = np.sum(length[:, None] * (corners + following), axis=0)
+    size = math.hypot(*center)
     center = center / size if size > 0 else center
-    w = corners @ center
+    w = _dot(corners, center)
     if not np.all(w >= math.cos(math.radians(_WIDEST))):
         raise UnsupportedQuery(
             f"a polygon whose vertices lie more than {_WIDEST:.0f} degrees from its "
             "centre is not answered yet: split it"
         )
     east, north = _axes(center, math.atan2(center[1], center[0]))
-    plane = zip(corners @ east / w, corners @ north / w, strict=True)
+    plane = zip(_dot(corners, east) / w, _dot(corners, north) / w, strict=True)
     return (
         _tuple(center),
         _tuple(east),
         _tuple(north),
         tuple((float(u), float(v)) for u, v in plane),
     )
+
+
+def _dot(points: Floats, axis: Floats) -> Floats:
+    """Multiply as SQL does: BLAS rounds by the processor that it finds."""
+    return np.asarray(np.sum(points * axis, axis=-1))
 
 
 def _tuple(vector: Floats) -> Vector:
