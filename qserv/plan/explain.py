@@ -1,39 +1,44 @@
 """Print a plan: what EXPLAIN shows and what the golden tests hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import indent
 
-from qserv.plan.plan import MARK, Fragment, Plan, Route
+from qserv.plan.plan import MARK, Fragment, Plan, Residual, Route
 
 
-def explain(plan: Plan, route: Route | None = None) -> str:
+def explain(plan: Plan, routes: Mapping[int, Route] | None = None) -> str:
     """Return a plan as text.
 
     Parameters
     ----------
     plan
         The plan.
-    route
-        Where it runs; None before its keys were resolved.
+    routes
+        Stage number -> where it runs, for the stages whose keys are known before the
+        plan runs.
     """
     parts = [f"snapshot   {plan.snapshot}", *plan.notes]
-    if route is not None:
-        parts.append(f"route      {_routed(plan, route)}")
-    sent = plan.fragment
-    if sent is not None:
-        parts.append(f"fragment   {plan.scan_class}{_until(sent)}")
-        parts += [_block(_readable(sent)), *_parameters(sent.parameters)]
-    if plan.residual is not None:
-        parts.append("residual")
-        parts += [_block(plan.residual.sql), *_parameters(plan.residual.parameters)]
+    for number, stage in enumerate(plan.stages):
+        route = None if routes is None else routes.get(number)
+        last = number == len(plan.stages) - 1
+        parts += [f"stage {number}{' (the answer)' if last else ''}", *stage.why]
+        match stage:
+            case Fragment():
+                parts += _fragment(plan, stage, route)
+            case Residual():
+                parts += ["residual", _block(stage.sql), *_parameters(stage.parameters)]
     columns = ", ".join(f"{c.name} {c.datatype}" for c in plan.columns)
     return "\n".join([*parts, f"result     {columns}"])
 
 
-def _routed(plan: Plan, route: Route) -> str:
-    if plan.fragment is None:
-        return "nothing to read"
-    if plan.fragment.once:
+def _fragment(plan: Plan, sent: Fragment, route: Route | None) -> list[str]:
+    parts = [] if route is None else [f"route      {_routed(sent, route)}"]
+    parts.append(f"fragment   {plan.scan_class}{_until(sent)}")
+    return [*parts, _block(_readable(sent)), *_parameters(sent.parameters)]
+
+
+def _routed(sent: Fragment, route: Route) -> str:
+    if sent.once:
         return "one worker"
     work = f"{route.rows:,} rows and {route.size:,} bytes at most"
     return f"{route.chunks.size} of {route.of} chunks, {work}"

@@ -127,7 +127,7 @@ class InPolygon:
 
 @dataclass(frozen=True, slots=True)
 class PartialRef:
-    """A column of the rows that fragments sent (`qserv.plan.plan.PARTIALS`)."""
+    """A column of the rows that fragments sent (`qserv.plan.render.PARTIALS`)."""
 
     name: str
     datatype: DataType

@@ -39,8 +39,9 @@ def fragment(query: Query, parts: Split, cells: tuple[Cells, ...]) -> Fragment:
         sources=tuple(_source(r, writer) for r in query.relations),
         columns=parts.columns,
         restrictors=query.restrictors,
-        needed=tuple(r.number for r in query.relations if _needed(r)),
-        once=query.family is None,
+        family=None if query.family is None else query.family.name,
+        tree_version=None if query.family is None else query.family.tree_version,
+        needed=tuple((r.number,) for r in query.relations if _needed(r)),
         limit=_enough(query, parts),
     )
 

@@ -81,7 +81,7 @@ def _counted(query: Query) -> Plan | None:
     columns = tuple(o.column for o in query.outputs)
     sql = f"SELECT {typed(Writer(), columns, [rows] * len(columns))}"
     note = "count      from the manifests: no chunk is read"
-    return _assembled(query, None, Residual(sql), (*query.notes, note))
+    return _assembled(query, None, Residual(sql, (), columns), (*query.notes, note))
 
 
 def _is_count(node: Expression) -> bool:
@@ -115,15 +115,11 @@ def _assembled(
     merged: Residual | None,
     notes: tuple[str, ...],
 ) -> Plan:
-    family = query.family
     return Plan(
         query=query.text,
         snapshot=query.snapshot.id,
         release=_release(query),
-        family=None if family is None else family.name,
-        tree_version=None if family is None else family.tree_version,
-        fragment=sent,
-        residual=merged,
+        stages=tuple(s for s in (sent, merged) if s is not None),
         columns=tuple(o.column for o in query.outputs),
         scan_class=ScanClass.INTERACTIVE if query.restrictors else ScanClass.SCAN,
         notes=notes,

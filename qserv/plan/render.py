@@ -27,12 +27,14 @@ from qserv.plan.expressions import (
     Position,
     Separation,
 )
-from qserv.plan.plan import PARTIALS
+from qserv.plan.plan import stage_name
 from qserv.plan.query import Ordering, Relation
 from qserv.sky import healpix
 from qserv.sky.regions import chord2
 
 Vector = tuple[str, str, str]
+
+PARTIALS: Final = stage_name(0)
 
 _AGGREGATES: Final = {
     "COUNT": "count({0})",

@@ -1,9 +1,9 @@
 """Write the SQL that the czar runs on the rows that came back."""
 
 from qserv.plan.aggregate import Split
-from qserv.plan.plan import PARTIALS, Residual
+from qserv.plan.plan import Residual
 from qserv.plan.query import Query
-from qserv.plan.render import Writer, ordered, quoted, typed
+from qserv.plan.render import PARTIALS, Writer, ordered, quoted, typed
 
 
 def residual(query: Query, parts: Split) -> Residual:
@@ -30,7 +30,7 @@ def residual(query: Query, parts: Split) -> Residual:
         sql += f"\nLIMIT {query.limit}"
     if query.offset:
         sql += f"\nOFFSET {query.offset}"
-    return Residual(sql, tuple(writer.parameters))
+    return Residual(sql, tuple(writer.parameters), columns, inputs=(0,))
 
 
 def _ordered(query: Query, parts: Split, writer: Writer) -> str:

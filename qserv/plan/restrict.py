@@ -60,6 +60,8 @@ def _describe(restrictor: Restrictor) -> str:
             return f"{len(restrictor.keys)} keys of {restrictor.table}"
         case AreaRestrictor():
             return f"an area of {len(restrictor.ranges)} ranges"
+        case _:
+            return "keys"
 
 
 def _covers(query: Query, terms: Iterable[Expression]) -> dict[int, RangeSet]:

@@ -1,4 +1,4 @@
-"""From a plan to the chunks that it runs on."""
+"""From a fragment to the chunks that it runs on."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -7,44 +7,47 @@ import numpy as np
 import numpy.typing as npt
 
 from qserv.catalog.snapshot import EVERYWHERE, ChunkStatistics, Snapshot
-from qserv.plan.plan import AreaRestrictor, Fragment, KeyRestrictor, Plan, Route
+from qserv.plan.plan import (
+    AreaRestrictor,
+    EitherRestrictor,
+    Extent,
+    Fragment,
+    KeyedRestrictor,
+    Restrictor,
+    Route,
+)
 from qserv.sky.chunking import ChunkTree
 from qserv.sky.regions import dilate
 
-Homes = Mapping[KeyRestrictor, npt.NDArray[np.int64]]
+Homes = Mapping[KeyedRestrictor, npt.NDArray[np.int64]]
+Mask = npt.NDArray[np.bool_]
 
 
-def route(plan: Plan, snapshot: Snapshot, homes: Homes) -> Route:
-    """Choose the chunks that can hold a part of the answer.
+def route(sent: Fragment, snapshot: Snapshot, homes: Homes) -> Route:
+    """Choose the chunks that can hold a part of the rows of a fragment.
 
     Parameters
     ----------
-    plan
-        The plan.
+    sent
+        The fragment.
     snapshot
-        The one that it was made against.
+        The one that it was planned against.
     homes
         The order-29 pixels of the keys that the director index knows, for each
-        `KeyRestrictor` of the plan.
+        restrictor in `qserv.plan.plan.keyed`.
 
     Returns
     -------
     Route
         The chunks, sorted by sky range.
     """
-    sent = plan.fragment
-    if sent is None or plan.family is None:
-        return _without_tree(plan)
-    tree = snapshot.families[plan.family].tree
-    kept = np.full(len(tree), sent.limit != 0)
-    for restrictor in sent.restrictors:
-        allowed = np.zeros(len(tree), dtype=np.bool_)
-        allowed[tree.positions(_restricted(tree, restrictor, homes))] = True
-        kept &= allowed
-    sources = [_statistics(snapshot, sent, i) for i in range(len(sent.sources))]
-    spread = [_spread(tree, s) for s in sources]
-    for source in sent.needed:
-        kept &= spread[source][0] > 0
+    if sent.family is None:
+        return _without_tree(sent)
+    tree = snapshot.families[sent.family].tree
+    kept = _allowed(tree, sent.restrictors, homes) & (sent.limit != 0)
+    spread = [_spread(tree, each) for each in _statistics(snapshot, sent)]
+    for group in sent.needed:
+        kept &= np.any([spread[source][0] > 0 for source in group], axis=0)
     rows = sum(int(each[0][kept].sum()) for each in spread)
     work = np.zeros(len(tree), dtype=np.int64)
     for each in spread:
@@ -65,26 +68,46 @@ def _spread(tree: ChunkTree, statistics: ChunkStatistics) -> npt.NDArray[np.int6
     return spread
 
 
-def _without_tree(plan: Plan) -> Route:
-    sent = plan.fragment
-    runs = sent is not None and sent.limit != 0
-    chunks = np.array([EVERYWHERE] if runs else [], dtype=np.int64)
+def _without_tree(sent: Fragment) -> Route:
+    numbers = range(sent.buckets) if sent.buckets else [EVERYWHERE]
+    chunks = np.array([] if sent.limit == 0 else numbers, dtype=np.int64)
     return Route(chunks, len(chunks), 0, 0, np.zeros(len(chunks), dtype=np.int64))
 
 
-def _restricted(
-    tree: ChunkTree, restrictor: AreaRestrictor | KeyRestrictor, homes: Homes
-) -> npt.NDArray[np.int64]:
-    match restrictor:
-        case AreaRestrictor():
-            area = restrictor.ranges
-            if restrictor.offset and not area.is_empty:
-                area = dilate(area, restrictor.offset)
-            return tree.overlapping(area)
-        case KeyRestrictor():
-            return tree.locate(homes[restrictor])
+def _allowed(
+    tree: ChunkTree, restrictors: tuple[Restrictor, ...], homes: Homes
+) -> Mask:
+    """Return which leaves all of the restrictors allow."""
+    kept = np.ones(len(tree), dtype=np.bool_)
+    for restrictor in restrictors:
+        match restrictor:
+            case EitherRestrictor():
+                kept &= np.any(
+                    [_allowed(tree, each, homes) for each in restrictor.alternatives],
+                    axis=0,
+                )
+            case AreaRestrictor():
+                area = restrictor.ranges
+                if restrictor.reach and not area.is_empty:
+                    area = dilate(area, restrictor.reach)
+                kept &= _at(tree, tree.overlapping(area))
+            case _:
+                kept &= _at(tree, tree.locate(homes[restrictor]))
+    return kept
 
 
-def _statistics(snapshot: Snapshot, sent: Fragment, source: int) -> ChunkStatistics:
-    read = sent.sources[source]
-    return snapshot.table(read.release, read.table).statistics
+def _at(tree: ChunkTree, chunks: npt.NDArray[np.int64]) -> Mask:
+    allowed = np.zeros(len(tree), dtype=np.bool_)
+    allowed[tree.positions(chunks)] = True
+    return allowed
+
+
+def _statistics(snapshot: Snapshot, sent: Fragment) -> list[ChunkStatistics]:
+    """Return each source's statistics; none for the halo, which is of other chunks."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return [
+        ChunkStatistics(nothing, nothing, nothing)
+        if source.extent is Extent.HALO
+        else snapshot.table(source.release, source.table).statistics
+        for source in sent.sources
+    ]
