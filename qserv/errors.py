@@ -18,7 +18,8 @@
     │   ├── WorkerUnavailable  a worker died, hangs or cannot be reached
     │   ├── ChunkMissing       no live worker holds these chunks at this snapshot
     │   ├── CorruptData        bytes do not match their checksum
-    │   └── TaskFailed         a worker could not finish for a reason of its own
+    │   ├── TaskFailed         a worker could not finish for a reason of its own
+    │   └── SpoolLost          a worker no longer has the rows that it kept for a query
     ├── Cancelled              somebody asked to stop
     ├── DeadlineExceeded       the time that the caller gave has passed
     └── InternalError          a bug in qserv, told as "[BUG] …"
@@ -157,6 +158,24 @@ class TaskFailed(ClusterError):
     """A worker could not finish its task for a reason of its own."""
 
     code = "Q5005"
+
+
+class SpoolLost(ClusterError):
+    """A worker no longer has the rows that it kept for a later stage of a query.
+
+    Parameters
+    ----------
+    text
+        Names the stage and the worker.
+    worker_id
+        The worker, so that the czar can have its share made again.
+    """
+
+    code = "Q5006"
+
+    def __init__(self, text: str, worker_id: str = "") -> None:
+        super().__init__(text)
+        self.worker_id = worker_id
 
 
 class Cancelled(QservError):

@@ -38,6 +38,7 @@ _STATUS: Final[dict[type[errors.QservError], grpc.StatusCode]] = {
     errors.ChunkMissing: grpc.StatusCode.FAILED_PRECONDITION,
     errors.CorruptData: grpc.StatusCode.DATA_LOSS,
     errors.TaskFailed: grpc.StatusCode.ABORTED,
+    errors.SpoolLost: grpc.StatusCode.DATA_LOSS,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.QservError: grpc.StatusCode.INTERNAL,
@@ -52,12 +53,16 @@ def error_to_proto(error: errors.QservError, query_id: str = "") -> common_pb2.E
         code=error.code,
         text=error.text[:_TEXT_LIMIT],
         query_id=query_id or query_of(error),
+        worker_id=error.worker_id if isinstance(error, errors.SpoolLost) else "",
     )
 
 
 def error_from_proto(message: common_pb2.Error) -> errors.QservError:
     """Make the error again that a message tells of."""
-    return errors.from_wire(message.code, message.text)
+    made = errors.from_wire(message.code, message.text)
+    if isinstance(made, errors.SpoolLost):
+        made.worker_id = message.worker_id
+    return made
 
 
 def from_rpc(

@@ -238,6 +238,7 @@ _ROLE: Final = {
 _EXTENT: Final = {
     "own": common_pb2.EXTENT_OWN,
     "own+overlap": common_pb2.EXTENT_OWN_AND_OVERLAP,
+    "halo": common_pb2.EXTENT_HALO,
     "copy": common_pb2.EXTENT_COPY,
 }
 
@@ -272,6 +273,10 @@ class Source(Protocol):
     def columns(self) -> tuple[Column, ...]:
         """The stored columns that are read."""
 
+    @property
+    def reach(self) -> float:
+        """Of a halo, in degrees."""
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteSource:
@@ -279,7 +284,7 @@ class RemoteSource:
 
     Parameters
     ----------
-    release, table, manifest_version, extent, columns
+    release, table, manifest_version, extent, columns, reach
         As in `qserv.plan.plan.ScanSource`; `extent` equals one of its `Extent`.
     family, tree_version
         The chunk tree that the task's chunks belong to.
@@ -292,6 +297,7 @@ class RemoteSource:
     columns: tuple[Column, ...]
     family: str
     tree_version: int
+    reach: float = 0.0
 
 
 def source_to_proto(
@@ -306,6 +312,7 @@ def source_to_proto(
         manifest_version=source.manifest_version,
         extent=_EXTENT[str(source.extent)],
         columns=columns_to_proto(source.columns),
+        reach=source.reach,
     )
 
 
@@ -325,4 +332,5 @@ def source_from_proto(message: common_pb2.ScanSource) -> RemoteSource:
         columns=columns_from_proto(message.columns),
         family=message.family,
         tree_version=message.tree_version,
+        reach=message.reach,
     )

@@ -227,7 +227,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
 
     @override
     async def Exchange(
-        self, request: worker_pb2.ExchangeRequest, context: Context
+        self, request: worker_pb2.SpoolRequest, context: Context
     ) -> AsyncIterator[worker_pb2.TaskFrames]:
         """Refuse: rows do not move between workers yet."""
         raise UnsupportedQuery("workers do not exchange rows yet")

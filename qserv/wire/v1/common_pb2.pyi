@@ -30,6 +30,8 @@ class _ExtentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Extent.ValueTy
     EXTENT_OWN_AND_OVERLAP: _Extent.ValueType  # 2
     EXTENT_COPY: _Extent.ValueType  # 3
     """a replicated table, whole"""
+    EXTENT_HALO: _Extent.ValueType  # 4
+    """own rows of all chunks within reach of the batch's chunks"""
 
 class Extent(_Extent, metaclass=_ExtentEnumTypeWrapper):
     """Which rows of a chunk a scan source reads."""
@@ -39,6 +41,8 @@ EXTENT_OWN: Extent.ValueType  # 1
 EXTENT_OWN_AND_OVERLAP: Extent.ValueType  # 2
 EXTENT_COPY: Extent.ValueType  # 3
 """a replicated table, whole"""
+EXTENT_HALO: Extent.ValueType  # 4
+"""own rows of all chunks within reach of the batch's chunks"""
 Global___Extent: _TypeAlias = Extent  # noqa: Y015
 
 class _Role:
@@ -75,22 +79,26 @@ class Error(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     QUERY_ID_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """"Q3001" """
     text: _builtins.str
     """for people: what, where, and the remedy"""
     query_id: _builtins.str
     """empty when no query is concerned"""
+    worker_id: _builtins.str
+    """of a lost spool: the worker that no longer has it"""
     def __init__(
         self,
         *,
         code: _builtins.str = ...,
         text: _builtins.str = ...,
         query_id: _builtins.str = ...,
+        worker_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "query_id", b"query_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "query_id", b"query_id", "text", b"text", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,12 +211,15 @@ class ScanSource(_message.Message):
     MANIFEST_VERSION_FIELD_NUMBER: _builtins.int
     EXTENT_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    REACH_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     table: _builtins.str
     family: _builtins.str
     tree_version: _builtins.int
     manifest_version: _builtins.int
     extent: Global___Extent.ValueType
+    reach: _builtins.float
+    """of a halo, degrees"""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDescription]:
         """that the fragment reads"""
@@ -223,10 +234,11 @@ class ScanSource(_message.Message):
         manifest_version: _builtins.int = ...,
         extent: Global___Extent.ValueType = ...,
         columns: _abc.Iterable[Global___ColumnDescription] | None = ...,
+        reach: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "extent", b"extent", "family", b"family", "manifest_version", b"manifest_version", "release", b"release", "table", b"table", "tree_version", b"tree_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "extent", b"extent", "family", b"family", "manifest_version", b"manifest_version", "reach", b"reach", "release", b"release", "table", b"table", "tree_version", b"tree_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

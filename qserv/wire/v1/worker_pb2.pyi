@@ -60,6 +60,9 @@ class Task(_message.Message):
     SCAN_CLASS_FIELD_NUMBER: _builtins.int
     BATCH_CHUNKS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    HALOS_FIELD_NUMBER: _builtins.int
+    BUCKET_INPUTS_FIELD_NUMBER: _builtins.int
+    SPOOL_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     stage: _builtins.int
     attempt: _builtins.int
@@ -86,11 +89,13 @@ class Task(_message.Message):
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ScanSource]: ...
     @_builtins.property
     def chunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """packed, sorted by sky range"""
+        """packed, sorted by sky range; bucket numbers"""
 
     @_builtins.property
     def file_parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """packed, aligned with chunks: -1 all files of the"""
+        """where there are bucket inputs
+        packed, aligned with chunks: -1 all files of the
+        """
 
     @_builtins.property
     def work(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -100,6 +105,16 @@ class Task(_message.Message):
 
     @_builtins.property
     def side_tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___SideTable]: ...
+    @_builtins.property
+    def halos(self) -> _containers.RepeatedCompositeFieldContainer[Global___Halo]:
+        """one for each source that is a halo, in order"""
+
+    @_builtins.property
+    def bucket_inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BucketInput]: ...
+    @_builtins.property
+    def spool(self) -> Global___Spool:
+        """rows stay here: the batches have no data frames,"""
+
     def __init__(
         self,
         *,
@@ -120,16 +135,179 @@ class Task(_message.Message):
         scan_class: Global___ScanClass.ValueType = ...,
         batch_chunks: _builtins.int = ...,
         limit: _builtins.int | None = ...,
+        halos: _abc.Iterable[Global___Halo] | None = ...,
+        bucket_inputs: _abc.Iterable[Global___BucketInput] | None = ...,
+        spool: Global___Spool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "spool", b"spool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "attempt", b"attempt", "batch_chunks", b"batch_chunks", "chunks", b"chunks", "czar_epoch", b"czar_epoch", "file_parts", b"file_parts", "input_stages", b"input_stages", "limit", b"limit", "parameters", b"parameters", "query_id", b"query_id", "scan_class", b"scan_class", "schema", b"schema", "side_tables", b"side_tables", "snapshot", b"snapshot", "sources", b"sources", "sql", b"sql", "stage", b"stage", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "attempt", b"attempt", "batch_chunks", b"batch_chunks", "bucket_inputs", b"bucket_inputs", "chunks", b"chunks", "czar_epoch", b"czar_epoch", "file_parts", b"file_parts", "halos", b"halos", "input_stages", b"input_stages", "limit", b"limit", "parameters", b"parameters", "query_id", b"query_id", "scan_class", b"scan_class", "schema", b"schema", "side_tables", b"side_tables", "snapshot", b"snapshot", "sources", b"sources", "spool", b"spool", "sql", b"sql", "stage", b"stage", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class Halo(_message.Message):
+    """The chunks whose own rows a halo source of the task may need, and who has them. Of
+    these a batch reads the chunks whose home lies within the source's reach of it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    source: _builtins.int
+    """index into Task.sources"""
+    choices: _builtins.int
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """packed, of the source's own tree, sorted by sky range"""
+
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]: ...
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Packed matrix, a row for each chunk: indices into peers, the preferred one first;
+        -1 where a chunk has fewer holders than `choices`.
+        """
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.int = ...,
+        chunks: _abc.Iterable[_builtins.int] | None = ...,
+        peers: _abc.Iterable[Global___Peer] | None = ...,
+        holders: _abc.Iterable[_builtins.int] | None = ...,
+        choices: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "chunks", b"chunks", "holders", b"holders", "peers", b"peers", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Halo: _TypeAlias = Halo  # noqa: Y015
+
+@_typing.final
+class Peer(_message.Message):
+    """A worker to pull rows from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    endpoint: _builtins.str
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Peer: _TypeAlias = Peer  # noqa: Y015
+
+@_typing.final
+class BucketInput(_message.Message):
+    """The rows of an earlier stage in the buckets of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """under which the SQL reads them"""
+    stage: _builtins.int
+    schema: _builtins.bytes
+    """Arrow IPC schema of the rows"""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpoolShare]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        stage: _builtins.int = ...,
+        schema: _builtins.bytes = ...,
+        shares: _abc.Iterable[Global___SpoolShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "schema", b"schema", "shares", b"shares", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BucketInput: _TypeAlias = BucketInput  # noqa: Y015
+
+@_typing.final
+class SpoolShare(_message.Message):
+    """What one accepted attempt spooled on one worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEER_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    @_builtins.property
+    def peer(self) -> Global___Peer: ...
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """packed: the batches that the czar accepted"""
+
+    def __init__(
+        self,
+        *,
+        peer: Global___Peer | None = ...,
+        attempt: _builtins.int = ...,
+        batches: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batches", b"batches", "peer", b"peer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpoolShare: _TypeAlias = SpoolShare  # noqa: Y015
+
+@_typing.final
+class Spool(_message.Message):
+    """Rows stay with the worker, in buckets by the hash of `keys`; NULL equals NULL."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    buckets: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """names of columns of the task's schema"""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        buckets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spool: _TypeAlias = Spool  # noqa: Y015
 
 @_typing.final
 class SideTable(_message.Message):
@@ -369,9 +547,14 @@ class LookupRequest(_message.Message):
     MANIFEST_VERSION_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     table: _builtins.str
     manifest_version: _builtins.int
+    low: _builtins.int
+    """Instead of keys: all whole-numbered keys from low to high, both included."""
+    high: _builtins.int
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -384,18 +567,29 @@ class LookupRequest(_message.Message):
         manifest_version: _builtins.int = ...,
         shards: _abc.Iterable[_builtins.int] | None = ...,
         keys: _common_pb2.Keys | None = ...,
+        low: _builtins.int | None = ...,
+        high: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "keys", b"keys", "low", b"low"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "manifest_version", b"manifest_version", "release", b"release", "shards", b"shards", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "keys", b"keys", "low", b"low", "manifest_version", b"manifest_version", "release", b"release", "shards", b"shards", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
+    _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
 
 Global___LookupRequest: _TypeAlias = LookupRequest  # noqa: Y015
 
 @_typing.final
 class LookupReply(_message.Message):
-    """Aligned with the keys asked for: the home (_healpix_29), or -1 where there is none."""
+    """Aligned with the keys asked for: the home (_healpix_29), or -1 where there is none.
+    For a range of keys: the distinct homes of the keys in it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -659,90 +853,71 @@ class HeldTable(_message.Message):
 Global___HeldTable: _TypeAlias = HeldTable  # noqa: Y015
 
 @_typing.final
-class ExchangeRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HALO_FIELD_NUMBER: _builtins.int
-    SPOOL_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def halo(self) -> Global___HaloRequest: ...
-    @_builtins.property
-    def spool(self) -> Global___SpoolRequest: ...
-    def __init__(
-        self,
-        *,
-        halo: Global___HaloRequest | None = ...,
-        spool: Global___SpoolRequest | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["halo", b"halo", "kind", b"kind", "spool", b"spool"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["halo", b"halo", "kind", b"kind", "spool", b"spool"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["halo", "spool"]  # noqa: Y015
-    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
-
-Global___ExchangeRequest: _TypeAlias = ExchangeRequest  # noqa: Y015
-
-@_typing.final
-class HaloRequest(_message.Message):
-    """Rows of a source within a radius of chunks that the asker holds."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    QUERY_ID_FIELD_NUMBER: _builtins.int
-    SOURCE_FIELD_NUMBER: _builtins.int
-    CHUNKS_FIELD_NUMBER: _builtins.int
-    RADIUS_FIELD_NUMBER: _builtins.int
-    query_id: _builtins.str
-    radius: _builtins.float
-    """degrees"""
-    @_builtins.property
-    def source(self) -> _common_pb2.ScanSource: ...
-    @_builtins.property
-    def chunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
-    def __init__(
-        self,
-        *,
-        query_id: _builtins.str = ...,
-        source: _common_pb2.ScanSource | None = ...,
-        chunks: _abc.Iterable[_builtins.int] | None = ...,
-        radius: _builtins.float = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "query_id", b"query_id", "radius", b"radius", "source", b"source"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___HaloRequest: _TypeAlias = HaloRequest  # noqa: Y015
-
-@_typing.final
 class SpoolRequest(_message.Message):
-    """One partition of what a stage's attempt spooled by hash."""
+    """One bucket of the accepted batches that a stage's attempt spooled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     QUERY_ID_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
-    PARTITION_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     stage: _builtins.int
     attempt: _builtins.int
-    partition: _builtins.int
+    bucket: _builtins.int
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """packed"""
+
     def __init__(
         self,
         *,
         query_id: _builtins.str = ...,
         stage: _builtins.int = ...,
         attempt: _builtins.int = ...,
-        partition: _builtins.int = ...,
+        batches: _abc.Iterable[_builtins.int] | None = ...,
+        bucket: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "partition", b"partition", "query_id", b"query_id", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batches", b"batches", "bucket", b"bucket", "query_id", b"query_id", "stage", b"stage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpoolRequest: _TypeAlias = SpoolRequest  # noqa: Y015
+
+@_typing.final
+class EndQueryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndQueryRequest: _TypeAlias = EndQueryRequest  # noqa: Y015
+
+@_typing.final
+class EndQueryReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndQueryReply: _TypeAlias = EndQueryReply  # noqa: Y015

@@ -66,8 +66,13 @@ class WorkerStub:
                 _registered_method=True)
         self.Exchange = channel.unary_stream(
                 '/qserv.wire.v1.Worker/Exchange',
-                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExchangeRequest.SerializeToString,
+                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.SpoolRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.FromString,
+                _registered_method=True)
+        self.EndQuery = channel.unary_unary(
+                '/qserv.wire.v1.Worker/EndQuery',
+                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryReply.FromString,
                 _registered_method=True)
 
 
@@ -119,8 +124,15 @@ class WorkerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Exchange(self, request, context):
-        """Rows that another worker's chunk needs (halo), or a spooled share of a hash
-        exchange. Answers UNIMPLEMENTED for now.
+        """Streams one bucket of what a spooling task kept here, as frames of one batch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndQuery(self, request, context):
+        """Forgets a query's spools. Spools also die when the worker starts, and when no call
+        of their query came for an hour.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,8 +173,13 @@ def add_WorkerServicer_to_server(servicer, server):
             ),
             'Exchange': grpc.unary_stream_rpc_method_handler(
                     servicer.Exchange,
-                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExchangeRequest.FromString,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.SpoolRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.SerializeToString,
+            ),
+            'EndQuery': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndQuery,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -352,8 +369,35 @@ class Worker:
             request,
             target,
             '/qserv.wire.v1.Worker/Exchange',
-            qserv_dot_wire_dot_v1_dot_worker__pb2.ExchangeRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.SpoolRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_worker__pb2.TaskFrames.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndQuery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Worker/EndQuery',
+            qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,9 +47,11 @@ class WorkerStub:
     """Forgets what a transaction staged or installed."""
     Describe: _grpc.UnaryUnaryMultiCallable[_worker_pb2.DescribeRequest, _worker_pb2.DescribeReply]
     """Who this worker is and what runs on it."""
-    Exchange: _grpc.UnaryStreamMultiCallable[_worker_pb2.ExchangeRequest, _worker_pb2.TaskFrames]
-    """Rows that another worker's chunk needs (halo), or a spooled share of a hash
-    exchange. Answers UNIMPLEMENTED for now.
+    Exchange: _grpc.UnaryStreamMultiCallable[_worker_pb2.SpoolRequest, _worker_pb2.TaskFrames]
+    """Streams one bucket of what a spooling task kept here, as frames of one batch."""
+    EndQuery: _grpc.UnaryUnaryMultiCallable[_worker_pb2.EndQueryRequest, _worker_pb2.EndQueryReply]
+    """Forgets a query's spools. Spools also die when the worker starts, and when no call
+    of their query came for an hour.
     """
 
 @_typing.type_check_only
@@ -71,9 +73,11 @@ class WorkerAsyncStub(WorkerStub):
     """Forgets what a transaction staged or installed."""
     Describe: _aio.UnaryUnaryMultiCallable[_worker_pb2.DescribeRequest, _worker_pb2.DescribeReply]  # type: ignore[assignment]
     """Who this worker is and what runs on it."""
-    Exchange: _aio.UnaryStreamMultiCallable[_worker_pb2.ExchangeRequest, _worker_pb2.TaskFrames]  # type: ignore[assignment]
-    """Rows that another worker's chunk needs (halo), or a spooled share of a hash
-    exchange. Answers UNIMPLEMENTED for now.
+    Exchange: _aio.UnaryStreamMultiCallable[_worker_pb2.SpoolRequest, _worker_pb2.TaskFrames]  # type: ignore[assignment]
+    """Streams one bucket of what a spooling task kept here, as frames of one batch."""
+    EndQuery: _aio.UnaryUnaryMultiCallable[_worker_pb2.EndQueryRequest, _worker_pb2.EndQueryReply]  # type: ignore[assignment]
+    """Forgets a query's spools. Spools also die when the worker starts, and when no call
+    of their query came for an hour.
     """
 
 class WorkerServicer(metaclass=_abc_1.ABCMeta):
@@ -132,11 +136,19 @@ class WorkerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Exchange(
         self,
-        request: _worker_pb2.ExchangeRequest,
+        request: _worker_pb2.SpoolRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_pb2.TaskFrames], _abc.AsyncIterator[_worker_pb2.TaskFrames]]:
-        """Rows that another worker's chunk needs (halo), or a spooled share of a hash
-        exchange. Answers UNIMPLEMENTED for now.
+        """Streams one bucket of what a spooling task kept here, as frames of one batch."""
+
+    @_abc_1.abstractmethod
+    def EndQuery(
+        self,
+        request: _worker_pb2.EndQueryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pb2.EndQueryReply, _abc.Awaitable[_worker_pb2.EndQueryReply]]:
+        """Forgets a query's spools. Spools also die when the worker starts, and when no call
+        of their query came for an hour.
         """
 
 def add_WorkerServicer_to_server(servicer: WorkerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -9,7 +9,7 @@ import pytest
 
 from qserv import errors, telemetry
 from qserv.wire.channel import aio_channel, start_server, sync_channel
-from qserv.wire.errors import from_rpc
+from qserv.wire.errors import error_from_proto, error_to_proto, from_rpc
 from qserv.wire.v1 import czar_pb2, czar_pb2_grpc, worker_pb2, worker_pb2_grpc
 
 
@@ -229,3 +229,9 @@ def test_log_lines_of_a_query_carry_its_id(capsys):
             "logger": "qserv.somewhere",
         }.items()
     )
+
+
+def test_a_lost_spool_names_the_worker_on_the_far_side():
+    told = error_to_proto(errors.SpoolLost("stage 0 of q1 is gone from w2", "w2"))
+    made = error_from_proto(told)
+    assert (type(made), made.worker_id) == (errors.SpoolLost, "w2")

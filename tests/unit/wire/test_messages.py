@@ -84,12 +84,12 @@ def test_mixed_keys_are_refused():
 
 @pytest.mark.parametrize("extent", Extent)
 def test_a_scan_source_arrives_with_its_tree(extent):
-    source = ScanSource("hip", "Object", 3, extent, COLUMNS)
+    source = ScanSource("hip", "Object", 3, extent, COLUMNS, reach=0.5)
     message = messages.source_to_proto(source, family="hip", tree_version=2)
     there = messages.source_from_proto(message)
     assert (there.family, there.tree_version) == ("hip", 2)
     assert Extent(there.extent) is extent
-    for name in ("release", "table", "manifest_version", "columns"):
+    for name in ("release", "table", "manifest_version", "columns", "reach"):
         assert getattr(there, name) == getattr(source, name)
 
 

@@ -189,7 +189,7 @@ async def test_what_comes_later_is_refused(worker, later):
 
 async def test_an_exchange_is_refused(worker):
     with pytest.raises(grpc.RpcError) as told:
-        async for _ in worker.stub.Exchange(worker_pb2.ExchangeRequest()):
+        async for _ in worker.stub.Exchange(worker_pb2.SpoolRequest()):
             pass
     assert type(from_rpc(told.value, "w")) is UnsupportedQuery
 
