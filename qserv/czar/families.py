@@ -9,7 +9,7 @@ from qserv.catalog.snapshot import EVERYWHERE, Family
 from qserv.czar.beginning import Layout
 from qserv.czar.installation import family_workers
 from qserv.errors import InvalidRequest, WorkerUnavailable
-from qserv.sky.chunking import MAX_ORDER_FOR, ChunkTree
+from qserv.sky.chunking import ChunkTree, deepest_order
 
 
 def family_for(layout: Layout, chunks: Sequence[int], alive: Collection[str]) -> Family:
@@ -48,7 +48,7 @@ def family_for(layout: Layout, chunks: Sequence[int], alive: Collection[str]) ->
 
 
 def _made(layout: Layout, tree: ChunkTree, alive: Collection[str]) -> Family:
-    if max(tree.orders) > (deepest := MAX_ORDER_FOR(layout.overlap)):
+    if max(tree.orders) > (deepest := deepest_order(layout.overlap)):
         raise InvalidRequest(
             f"a leaf of order {max(tree.orders)} is too small for an overlap of "
             f"{layout.overlap:g} degrees: {deepest} is the deepest"

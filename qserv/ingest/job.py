@@ -19,7 +19,7 @@ from qserv.ingest.peers import Czar
 from qserv.ingest.progress import LoadReport, Meter, Phase
 from qserv.ingest.rows import Source
 from qserv.ingest.staging import Stager
-from qserv.sky.chunking import MAX_ORDER_FOR, ChunkTree, Load
+from qserv.sky.chunking import ChunkTree, Load, deepest_order
 from qserv.wire.messages import table_from_proto
 from qserv.wire.v1 import common_pb2
 from qserv.wire.v1 import czar_pb2 as pb
@@ -132,7 +132,7 @@ class Job:
             [_load(located) for located in self._located.values()],
             leaf_rows=self._begun.leaf_rows,
             leaf_bytes=self._begun.leaf_bytes,
-            max_order=MAX_ORDER_FOR(self._begun.overlap),
+            max_order=deepest_order(self._begun.overlap),
         )
 
     def _place(self, tree: ChunkTree) -> parcels.Placement:

@@ -165,7 +165,7 @@ class ChunkTree:
         leaf_rows, leaf_bytes
             Limits of a leaf.
         max_order
-            The deepest order that the overlap allows: `MAX_ORDER_FOR`.
+            The deepest order that the overlap allows: `deepest_order`.
 
         Raises
         ------
@@ -265,7 +265,7 @@ def _fullness(
     return too_full
 
 
-def MAX_ORDER_FOR(overlap_deg: float) -> int:  # noqa: N802
+def deepest_order(overlap_deg: float) -> int:
     """Return the deepest order of a leaf that an overlap radius allows.
 
     A leaf is at least twice as wide as the pixels that its overlap is made of, and
@@ -335,11 +335,11 @@ def overlap_hosts(
     pixel or in one of its neighbours. Each margin pixel lies in one leaf, because all
     leaves are larger. So the leaves of the neighbours are all the hosts there can be.
     """
-    if tree.orders[-1] > MAX_ORDER_FOR(radius_deg):
+    if tree.orders[-1] > deepest_order(radius_deg):
         raise InvalidRequest(
             f"a tree with leaves of order {tree.orders[-1]} is too deep for an overlap "
             f"of {radius_deg} degrees: make leaves of order "
-            f"{MAX_ORDER_FOR(radius_deg)} at most, or the overlap smaller"
+            f"{deepest_order(radius_deg)} at most, or the overlap smaller"
         )
     order = _margin_order(radius_deg)
     shift = 2 * (ORDER - order)

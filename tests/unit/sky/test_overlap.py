@@ -20,9 +20,9 @@ from support.strategies import bearings, from_here, sky
 from qserv.errors import InvalidRequest
 from qserv.sky import healpix
 from qserv.sky.chunking import (
-    MAX_ORDER_FOR,
     ChunkTree,
     Load,
+    deepest_order,
     order_of,
     overlap_hosts,
     pixel_of,
@@ -155,14 +155,14 @@ def test_rows_far_from_borders_have_no_hosts():
 
 
 def test_the_deepest_order_of_a_radius():
-    assert MAX_ORDER_FOR(RADIUS) == 10
-    assert MAX_ORDER_FOR(5 * ARCSEC) == 13
-    assert MAX_ORDER_FOR(19.7) == 0
+    assert deepest_order(RADIUS) == 10
+    assert deepest_order(5 * ARCSEC) == 13
+    assert deepest_order(19.7) == 0
     with pytest.raises(InvalidRequest, match="too wide for any tree"):
-        MAX_ORDER_FOR(20)
+        deepest_order(20)
     for radius in (-1.0, float("nan")):
         with pytest.raises(InvalidRequest, match="0 degrees or more"):
-            MAX_ORDER_FOR(radius)
+            deepest_order(radius)
 
 
 def test_a_tree_too_deep_for_the_radius_is_refused():
