@@ -4,13 +4,12 @@ import pytest
 from golden import runner
 from support.chunks import Chunks, without_pruning
 from support.oracle import Oracle, same
+from support.stages import strategies
 from support.survey import survey
 
 from qserv.errors import QservError
 from qserv.plan.explain import explain
-from qserv.plan.plan import KeyRestrictor
 from qserv.plan.planner import plan
-from qserv.plan.route import route
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +31,21 @@ def test_plan_is_as_written_and_answers_as_the_oracle(path, chunks, oracle, rewr
             return f"{refused.value.code} {refused.value}"
         made = plan(case.text, chunks.snapshot)
         for batch in (1, len(chunks.tree)):
-            check(case.text, chunks.run(made, batch), made, chunks, oracle)
-        if made.fragment is not None:
-            everywhere = chunks.run(without_pruning(made))
-            check(case.text, everywhere, made, chunks, oracle)
-        sent = made.fragment.restrictors if made.fragment else ()
-        homes = {r: chunks.homes(r) for r in sent if isinstance(r, KeyRestrictor)}
-        return explain(made, route(made, chunks.snapshot, homes))
+            run = chunks.start(made, batch)
+            check(case.text, run.answer(), made, chunks, oracle)
+            assert run.reached <= int(case.arguments.get("bytes", 2**63)), case.place
+        everywhere = chunks.run(without_pruning(made))
+        check(case.text, everywhere, made, chunks, oracle)
+        found = strategies(made)
+        assert case.arguments.get("expect", "") in {"", *found}, (case.place, found)
+        return explain(made, chunks.routes(made))
 
     runner.check(path, answer, rewrite=rewrite)
 
 
 def check(text, found, made, chunks, oracle):
     expected = oracle.answer(text, chunks.snapshot)
-    if made.fragment is not None and made.fragment.limit is not None:
+    if made.limit is not None:
         # Any rows will do: as many, and all of them among those that qualify.
         everything = oracle.answer(text.replace("TOP 10 ", ""), chunks.snapshot)
         assert found.num_rows == expected.num_rows

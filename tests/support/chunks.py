@@ -1,14 +1,17 @@
-"""A survey partitioned in memory, and plans run over it without any process.
+"""Releases partitioned in memory, and plans run over them without any process.
 
 This is the smallest engine that a plan can be proven on: DuckDB tables that hold own
-and overlap rows as a worker's files do, and the fragment run batch by batch.
+and overlap rows as a worker's files do. `support.stages` runs a plan over them.
 """
 
-from dataclasses import replace
+import zlib
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from support.stages import Run
 from support.survey import Survey
 
 from qserv import sqltext
@@ -21,132 +24,199 @@ from qserv.catalog.snapshot import (
     Snapshot,
     TableVersion,
 )
-from qserv.catalog.tables import CHUNK, Table, TableKind
-from qserv.ingest.partition import Located, copies, overlap, own
-from qserv.plan.plan import MARK, PARTIALS, Extent, KeyRestrictor, Plan, ScanSource
+from qserv.catalog.tables import Table, TableKind
+from qserv.ingest.partition import Located, Slice, copies, overlap, own
+from qserv.ingest.stored import stored_schema
+from qserv.plan.plan import (
+    Fragment,
+    KeyedRestrictor,
+    KeyRangeRestrictor,
+    KeyRestrictor,
+    Plan,
+    Route,
+    keyed,
+)
 from qserv.plan.render import quoted
 from qserv.plan.route import route
 from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree, Load
+from qserv.sky.ranges import SPHERE
 
 OVERLAP = 60 / 3600
 
 
+@dataclass(frozen=True)
+class _Index:
+    """A director's keys and the homes that they got at first load."""
+
+    keys: pa.Array
+    homes: np.ndarray
+
+    def locate(self, keys: pa.Array) -> np.ndarray:
+        """Return the home of each key; what has no director lies anywhere.
+
+        Rows of one unknown key lie together; those without key are spread.
+        """
+        keys = keys.cast(self.keys.type)
+        at = pc.fill_null(pc.index_in(keys, value_set=self.keys), -1).to_numpy()
+        stray = np.array(
+            [
+                zlib.crc32(repr(i if key is None else str(key)).encode()) << 30
+                for i, key in enumerate(keys.to_pylist())
+            ],
+            np.int64,
+        )
+        return np.where(at < 0, stray % SPHERE, np.append(self.homes, 0)[at])
+
+
 class Chunks:
-    """One release, partitioned in memory."""
+    """Releases, partitioned in memory.
+
+    Parameters
+    ----------
+    survey
+        The rows of the first release.
+    leaf_rows
+        Rows in a leaf at most; not needed with `tree`.
+    release, overlap
+        Its name, and its family's overlap radius in degrees.
+    tree
+        The chunk tree; made from the rows if None.
+    """
 
     def __init__(
         self,
         survey: Survey,
-        leaf_rows: int,
+        leaf_rows: int = 1,
         *,
         release: str = "t",
         overlap: float = OVERLAP,
+        tree: ChunkTree | None = None,
     ) -> None:
-        self.survey, self.release, self.overlap = survey, release, overlap
-        self.connection = duckdb.connect()
+        self.survey, self.release = survey, release
+        self.connection = duckdb.connect(config={"threads": 1})
         self.connection.execute(sqltext.read("worker/macros.sql"))
-        objects = survey.rows["Object"]
-        self._ids = objects["objectId"].to_numpy()
-        self._homes = healpix.pixels(
-            objects["ra"].to_numpy(), objects["dec"].to_numpy()
-        )
-        load = Load(self._homes, 100.0, director=True)
-        self.tree = ChunkTree.build(
-            [load], leaf_rows=leaf_rows, leaf_bytes=2**40, max_order=10
-        )
-        versions = {n.lower(): self._version(t) for n, t in survey.tables.items()}
-        family = Family(release, overlap, leaf_rows, 2**40, 1, self.tree, {})
-        self.snapshot = Snapshot(
-            7,
-            {release: Release(release, ReleaseState.PUBLISHED, release, versions)},
-            {release: family},
-        )
+        self._indexes: dict[tuple[str, str], _Index] = {}
+        self.snapshot = Snapshot(7, {}, {})
+        self.add(survey, leaf_rows, release=release, overlap=overlap, tree=tree)
+        self.tree = self.snapshot.families[release].tree
+        self.connection.execute(f"SET search_path = '{release}'")
 
-    def homes(self, restrictor: KeyRestrictor) -> np.ndarray:
-        """Look keys up as the director index does."""
-        return self._homes[np.isin(self._ids, np.array(restrictor.keys))]
+    def add(
+        self,
+        survey: Survey,
+        leaf_rows: int = 1,
+        *,
+        release: str,
+        overlap: float = OVERLAP,
+        tree: ChunkTree | None = None,
+        family: str | None = None,
+    ) -> None:
+        """Partition one more release, by default into a family of its own."""
+        for table in survey.tables.values():
+            if table.kind is TableKind.DIRECTOR:
+                self._indexes[release, table.name] = _index(survey, table)
+        known = self.snapshot.families.get(family or release)
+        if known is None:
+            tree = tree or self._tree(release, leaf_rows)
+            known = Family(release, overlap, leaf_rows, 2**40, 1, tree, {})
+        self.connection.execute(f"CREATE SCHEMA {quoted(release)}")
+        versions = {
+            name.lower(): self._version(survey, table, release, known)
+            for name, table in survey.tables.items()
+        }
+        made = Release(release, ReleaseState.PUBLISHED, known.name, versions)
+        self.snapshot = replace(
+            self.snapshot,
+            releases={**self.snapshot.releases, release.lower(): made},
+            families={**self.snapshot.families, known.name: known},
+        )
 
     def run(self, plan: Plan, batch: int = 10**9) -> pa.Table:
         """Run a plan with `batch` chunks a batch at most."""
-        sent = plan.fragment
-        if sent is None:
-            return self._residual(plan, None)
-        found = {
-            r: self.homes(r) for r in sent.restrictors if isinstance(r, KeyRestrictor)
-        }
-        chunks = route(plan, self.snapshot, found).chunks
-        parts = [
-            self._fragment(plan, chunks[i : i + batch])
-            for i in range(0, len(chunks), batch)
+        return self.start(plan, batch).answer()
+
+    def start(self, plan: Plan, batch: int = 10**9) -> Run:
+        """Prepare to run a plan; what is returned tells afterwards what happened."""
+        return Run(self, plan, batch)
+
+    def homes(self, restrictor: KeyedRestrictor, found: pa.Array | None = None):
+        """Look keys up as the director index does; `found` are an earlier stage's."""
+        index = self._indexes[restrictor.release, restrictor.table]
+        match restrictor:
+            case KeyRestrictor():
+                wanted = pa.array(list(restrictor.keys), index.keys.type)
+                here = pc.is_in(index.keys, value_set=wanted)
+            case KeyRangeRestrictor():
+                low = pc.greater_equal(index.keys, restrictor.low)
+                here = pc.and_(low, pc.less_equal(index.keys, restrictor.high))
+            case _:
+                here = pc.is_in(index.keys, value_set=found.cast(index.keys.type))
+        return index.homes[here.to_numpy(zero_copy_only=False)]
+
+    def routes(self, plan: Plan) -> dict[int, Route]:
+        """Return where the fragments run that need no earlier stage's keys."""
+        routes = {}
+        for number, stage in enumerate(plan.stages):
+            if not isinstance(stage, Fragment):
+                continue
+            asked = keyed(stage.restrictors)
+            if all(isinstance(r, (KeyRestrictor, KeyRangeRestrictor)) for r in asked):
+                homes = {r: self.homes(r) for r in asked}
+                routes[number] = route(stage, self.snapshot, homes)
+        return routes
+
+    def _tree(self, release: str, leaf_rows: int) -> ChunkTree:
+        loads = [
+            Load(index.homes, 100.0, director=True)
+            for (name, _), index in self._indexes.items()
+            if name == release
         ]
-        rows = pa.concat_tables(parts or [self._fragment(plan, chunks)])
-        if plan.residual is not None:
-            return self._residual(plan, rows)
-        return rows if sent.limit is None else rows.slice(0, sent.limit)
+        return ChunkTree.build(
+            loads, leaf_rows=leaf_rows, leaf_bytes=2**40, max_order=10
+        )
 
-    def _residual(self, plan: Plan, rows: pa.Table | None) -> pa.Table:
-        residual = plan.residual
-        if rows is not None:
-            self.connection.register(PARTIALS, rows)
-        result = self.connection.sql(residual.sql, params=list(residual.parameters))
-        return result.to_arrow_table()
-
-    def _fragment(self, plan: Plan, chunks: np.ndarray) -> pa.Table:
-        sql = plan.fragment.sql
-        for number, source in enumerate(plan.fragment.sources):
-            sql = sql.replace(f"{MARK}{number}{MARK}", self._source(source, chunks))
-        parameters = list(plan.fragment.parameters)
-        return self.connection.sql(sql, params=parameters).to_arrow_table()
-
-    def _source(self, source: ScanSource, chunks: np.ndarray) -> str:
-        columns = ", ".join(quoted(c.name) for c in source.columns)
-        if source.extent is Extent.COPY:
-            return f"(SELECT {columns} FROM {source.table} WHERE {len(chunks)} > 0)"
-        here = f"list_contains({chunks.tolist()}::BIGINT[], {CHUNK})"
-        own = f"SELECT {columns} FROM {source.table} WHERE {here}"
-        if source.extent is Extent.OWN:
-            return f"({own})"
-        near = f"SELECT {columns} FROM {source.table}_overlap WHERE {here}"
-        return f"({own} UNION ALL {near})"
-
-    def _version(self, table: Table) -> TableVersion:
-        rows = _nulled(self.survey.rows[table.name])
+    def _version(
+        self, survey: Survey, table: Table, release: str, family: Family
+    ) -> TableVersion:
+        rows = _nulled(survey.rows[table.name])
         slices = list(copies(rows))
         if table.partitioned:
-            located = self._located(table, rows)
-            slices = list(own(located, self.tree))
-            rows = pa.concat_tables(slice_.rows for slice_ in slices)
-        self._store(table.name, rows)
+            located = self._located(table, rows, release)
+            slices = list(own(located, family.tree)) if rows.num_rows else []
+            rows = _joined(table, slices)
+        name = f"{quoted(release)}.{quoted(table.name)}"
+        self._store(name, rows)
         if table.kind is TableKind.DIRECTOR:
-            near = [s.rows for s in overlap(located, self.tree, self.overlap)]
-            self._store(
-                f"{table.name}_overlap", pa.concat_tables(near or [rows.slice(0, 0)])
-            )
-        held = np.array([s.chunk for s in slices], np.int64)
-        counts = np.array([s.rows.num_rows for s in slices], np.int64)
-        order = np.argsort(held)
-        index = (IndexShard(0, int(self._ids.min()), int(self._ids.max()), ("w",)),)
+            near = list(overlap(located, family.tree, family.overlap))
+            name = f"{quoted(release)}.{quoted(f'{table.name}_overlap')}"
+            self._store(name, _joined(table, near))
         return TableVersion(
-            self.release,
+            release,
             table,
             manifest_version=1,
             rows=rows.num_rows,
-            statistics=ChunkStatistics(held[order], counts[order], counts[order] * 100),
+            statistics=_statistics(slices),
             offset=max((s.offset for s in slices), default=0.0),
-            index=index if table.kind is TableKind.DIRECTOR else (),
+            index=self._shards(release, table),
         )
 
-    def _located(self, table: Table, rows: pa.Table) -> Located:
-        order = np.argsort(self._ids)
-        at = np.searchsorted(self._ids[order], rows[table.key].to_numpy())
+    def _shards(self, release: str, table: Table) -> tuple[IndexShard, ...]:
+        index = self._indexes.get((release, table.name))
+        if index is None or not len(index.keys):
+            return ()
+        ends = pc.min_max(index.keys).as_py()
+        return (IndexShard(0, ends["min"], ends["max"], ("w",)),)
+
+    def _located(self, table: Table, rows: pa.Table, release: str) -> Located:
+        director = table.name if table.director is None else table.director
+        keys = rows[table.key].combine_chunks()
+        homes = self._indexes[release, director].locate(keys)
+        if pa.types.is_integer(keys.type):
+            keys = pc.fill_null(keys, -1)
         position = table.position or ()
         return Located(
-            table,
-            rows,
-            self._homes[order][at],
-            rows[table.key].combine_chunks(),
-            *(rows[column].to_numpy() for column in position),
+            table, rows, homes, keys, *(rows[column].to_numpy() for column in position)
         )
 
     def _store(self, name: str, rows: pa.Table) -> None:
@@ -157,7 +227,33 @@ class Chunks:
 
 def without_pruning(plan: Plan) -> Plan:
     """Return the plan that reads every chunk: pruning may never change an answer."""
-    return replace(plan, fragment=replace(plan.fragment, restrictors=()))
+    stages = tuple(
+        replace(s, restrictors=()) if isinstance(s, Fragment) else s
+        for s in plan.stages
+    )
+    return replace(plan, stages=stages)
+
+
+def _index(survey: Survey, table: Table) -> _Index:
+    rows = survey.rows[table.name]
+    lon, lat = survey.first.get(table.name) or (
+        rows[name].to_numpy() for name in table.position
+    )
+    homes = healpix.pixels(lon, lat) if rows.num_rows else np.zeros(0, np.int64)
+    return _Index(rows[table.key].combine_chunks(), homes)
+
+
+def _joined(table: Table, slices: list[Slice]) -> pa.Table:
+    if slices:
+        return pa.concat_tables(s.rows for s in slices)
+    return stored_schema(table).empty_table()
+
+
+def _statistics(slices: list[Slice]) -> ChunkStatistics:
+    held = np.array([s.chunk for s in slices], np.int64)
+    counts = np.array([s.rows.num_rows for s in slices], np.int64)
+    order = np.argsort(held)
+    return ChunkStatistics(held[order], counts[order], counts[order] * 100)
 
 
 def _nulled(rows: pa.Table) -> pa.Table:

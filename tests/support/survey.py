@@ -5,7 +5,7 @@ clumps within an arcminute, both poles, RA 0, NULLs, NaN, duplicated values, obj
 without sources, children whose own position lies outside their home chunk.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -82,10 +82,15 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Survey:
-    """The rows, and the definitions of the tables."""
+    """The rows, the definitions of the tables, and where directors were at first.
+
+    `first` holds (lon, lat) of directors whose positions were refined after the load
+    that gave them their homes.
+    """
 
     rows: dict[str, pa.Table]
     tables: dict[str, Table]
+    first: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 def survey(seed: int = 1, objects: int = 1500, *, one_pixel: bool = False) -> Survey:
