@@ -75,6 +75,8 @@ class CzarConfig(_Config):
     """DuckDB threads of a merge."""
     merge_memory: ByteSize = ByteSize(1024 * MIB)
     """Bytes that a merge may hold before it spills to disk."""
+    broadcast_memory: Annotated[ByteSize, Field(le=192 * MIB)] = ByteSize(64 * MIB)
+    """Bytes of an intermediate result that may go to every worker with its tasks."""
 
     @model_validator(mode="after")
     def _patience(self) -> Self:
@@ -100,6 +102,8 @@ class WorkerConfig(_Config):
     """Bytes to read that chunks of one batch have together at most."""
     batch_chunks: Annotated[int, Field(ge=1)] = 64
     """Chunks of one batch at most."""
+    spool_bytes: ByteSize = ByteSize(20 * 1024 * MIB)
+    """Bytes on disk that rows exchanged between workers may take at a time."""
     failpoint: Literal["", "after-first-frame"] = ""
     """For tests: where the worker kills itself. `after-first-frame` is right after the
     first data frame of a batch was sent."""

@@ -148,8 +148,6 @@ class Dispatch:
         self._over = False
         self.attempts = 0
         """How many tasks were sent."""
-        self.chunks_done = 0
-        """How many chunks were accepted."""
 
     def handle(self, event: Event) -> list[Action]:
         """Take in what happened and return what to do about it, in order."""
@@ -189,7 +187,6 @@ class Dispatch:
                 )
             )
         attempt.outstanding -= done
-        self.chunks_done += len(done)
         self._load[attempt.worker] -= sum(self._work[chunk] for chunk in done)
         return [Accept(event.attempt, event.batch)]
 

@@ -61,10 +61,13 @@ class Rows:
         Arrow IPC record batch messages as they arrived.
     batches
         The same rows, decoded over the same memory.
+    chunks
+        Whose rows they are.
     """
 
     messages: tuple[bytes, ...]
     batches: tuple[pa.RecordBatch, ...]
+    chunks: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -77,8 +80,8 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """What all tasks of a stage share.
+class Job:
+    """What all tasks of a fragment share.
 
     Parameters
     ----------
@@ -103,7 +106,7 @@ class _OpenBatch:
 
 
 class Executive:
-    """Runs stages on the workers.
+    """Runs fragments on the workers.
 
     Parameters
     ----------
@@ -121,13 +124,13 @@ class Executive:
         return self._busy
 
     async def run(
-        self, stage: Stage, start: Start, tally: Tally
+        self, job: Job, start: Start, tally: Tally
     ) -> AsyncGenerator[Rows, None]:
-        """Run a stage over its chunks.
+        """Run a fragment over its chunks.
 
         Parameters
         ----------
-        stage
+        job
             What to run.
         start
             Where.
@@ -146,7 +149,7 @@ class Executive:
         QservError
             What a worker says about the query itself, at once.
         """
-        run = _Run(stage, tally, self._members, self._busy)
+        run = _Run(job, tally, self._members, self._busy)
         with self._members.watching(run.worker_lost):
             async with aclosing(run.rows(start)) as batches:
                 async for rows in batches:
@@ -154,12 +157,12 @@ class Executive:
 
 
 class _Run:
-    """One run of one stage: turns actions into calls, and frames into events."""
+    """One run of one job: turns actions into calls, and frames into events."""
 
     def __init__(
-        self, stage: Stage, tally: Tally, members: Members, busy: Counter[str]
+        self, job: Job, tally: Tally, members: Members, busy: Counter[str]
     ) -> None:
-        self._stage = stage
+        self._job = job
         self._tally = tally
         self._members = members
         self._busy = busy
@@ -183,8 +186,8 @@ class _Run:
                         case Cancel():
                             self._readers[action.attempt].cancel()
                         case Accept():
-                            self._tally.chunks_done = self._dispatch.chunks_done
                             assert rows is not None, "only a batch is accepted"
+                            self._tally.chunks_done += len(rows.chunks)
                             yield rows
                         case Fail():
                             raise action.error
@@ -198,7 +201,7 @@ class _Run:
 
     async def _stop(self) -> None:
         self._dispatch.handle(Stop())
-        self._tally.attempts = self._dispatch.attempts
+        self._tally.attempts += self._dispatch.attempts
         for reader in self._readers.values():
             reader.cancel()
         await asyncio.gather(*self._readers.values(), return_exceptions=True)
@@ -229,7 +232,7 @@ class _Run:
         self._events.put_nowait((event, None))
 
     async def _read(self, send: Send, member: Member) -> Event:
-        call = member.stub.RunTask(_task(self._stage.task, send))
+        call = member.stub.RunTask(_task(self._job.task, send))
         try:
             return await self._frames(send, member, call)
         except grpc.aio.AioRpcError as error:
@@ -280,15 +283,16 @@ class _Run:
     ) -> None:
         if batch.digest.value() != end.digest:
             raise CorruptData(f"{where}: batch {end.batch} differs from its digest")
-        schema = self._stage.schema
+        schema = self._job.schema
         decoded = tuple(decode_batch(message, schema) for message in batch.messages)
         count = sum(rows.num_rows for rows in decoded)
         if count != end.rows:
             raise CorruptData(f"{where}: batch {end.batch} lacks rows")
         await self._room.acquire()
         self._tally.bytes_scanned += end.counters.bytes_scanned
-        done = BatchDone(send.attempt, end.batch, tuple(end.chunks))
-        self._events.put_nowait((done, Rows(tuple(batch.messages), decoded)))
+        chunks = tuple(end.chunks)
+        rows = Rows(tuple(batch.messages), decoded, chunks)
+        self._events.put_nowait((BatchDone(send.attempt, end.batch, chunks), rows))
 
 
 def _task(template: worker_pb2.Task, send: Send) -> worker_pb2.Task:

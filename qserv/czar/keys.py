@@ -1,22 +1,29 @@
-"""Resolves a plan's keys to their homes, by the shards of the director index."""
+"""Resolves restrictors to the homes of their keys, by the shards of the index."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from qserv.catalog.snapshot import IndexShard, Snapshot, TableVersion
+from qserv.catalog.snapshot import Family, IndexShard, Snapshot, TableVersion
 from qserv.czar.members import Members
 from qserv.errors import ClusterError, WorkerUnavailable
-from qserv.plan.plan import KeyRestrictor, Plan
+from qserv.plan.plan import (
+    FoundRestrictor,
+    KeyedRestrictor,
+    KeyRangeRestrictor,
+    KeyRestrictor,
+)
 from qserv.sky.chunking import pixel_ranges
 from qserv.wire.errors import from_rpc
 from qserv.wire.messages import keys_to_proto
-from qserv.wire.v1 import worker_pb2
+from qserv.wire.v1 import common_pb2, worker_pb2
 
 Homes = npt.NDArray[np.int64]
 Key = int | str
@@ -24,6 +31,10 @@ Key = int | str
 
 _REMEMBERED: Final = 100_000
 """Keys whose homes are kept: who asks for an object asks for its light curve next."""
+
+_FOUND: Final = 100_000
+"""Keys found by an earlier stage, beyond which nearly every chunk is some key's home:
+looking them up costs more than reading the chunks."""
 
 
 class Resolver:
@@ -42,39 +53,56 @@ class Resolver:
         self._known: OrderedDict[tuple[str, str, int, Key], int] = OrderedDict()
 
     async def resolve(
-        self, plan: Plan, snapshot: Snapshot
-    ) -> dict[KeyRestrictor, Homes]:
-        """Find the homes of all keys that restrict a plan.
+        self,
+        restrictors: Iterable[KeyedRestrictor],
+        snapshot: Snapshot,
+        found: Mapping[int, pa.Table],
+    ) -> dict[KeyedRestrictor, Homes]:
+        """Find the homes of all keys that restrict a fragment.
 
         Parameters
         ----------
-        plan
-            Its key restrictors name the director tables.
+        restrictors
+            They name the director tables.
         snapshot
             The one that the plan was made against.
+        found
+            The rows of the earlier stages that restrictors name, by number.
 
         Returns
         -------
         dict
-            The homes (order-29 pixels, distinct) of the keys that exist; where a table
-            with rows has no index, a pixel of every leaf.
+            Order-29 pixels, distinct, in the leaves in which the keys that exist have
+            their homes; a pixel of every leaf where no index can tell.
 
         Raises
         ------
         WorkerUnavailable
             If no holder of a shard answers.
         """
-        restrictors = plan.fragment.restrictors if plan.fragment else ()
-        homes = {}
-        for restrictor in restrictors:
-            if isinstance(restrictor, KeyRestrictor):
-                version = snapshot.table(restrictor.release, restrictor.table)
-                if version.rows and not version.index:
-                    leaves = snapshot.family(restrictor.release).tree.chunks
-                    homes[restrictor] = pixel_ranges(leaves)[:, 0]
-                else:
-                    homes[restrictor] = await self._homes(version, restrictor.keys)
-        return homes
+        return {each: await self._of(each, snapshot, found) for each in restrictors}
+
+    async def _of(
+        self,
+        restrictor: KeyedRestrictor,
+        snapshot: Snapshot,
+        found: Mapping[int, pa.Table],
+    ) -> Homes:
+        version = snapshot.table(restrictor.release, restrictor.table)
+        family = snapshot.family(restrictor.release)
+        if version.rows and not version.index:
+            return _every_leaf(family)
+        match restrictor:
+            case KeyRestrictor():
+                return await self._homes(version, restrictor.keys)
+            case KeyRangeRestrictor():
+                return await self._homes_between(version, family, restrictor)
+            case FoundRestrictor():
+                column = found[restrictor.stage][restrictor.column]
+                keys = _distinct(column)
+                if keys is None or len(keys) > _FOUND:
+                    return _every_leaf(family)
+                return await self._homes(version, keys)
 
     async def _homes(self, version: TableVersion, keys: Sequence[Key]) -> Homes:
         table = (version.release, version.table.name, version.manifest_version)
@@ -101,7 +129,10 @@ class Resolver:
             for shard in version.index
             if (within := [key for key in keys if _within(shard, key)])
         ]
-        lookups = [_lookup(version, s, within, self._members) for s, within in asked]
+        lookups = [
+            self._lookup(version, shard, keys=keys_to_proto(within))
+            for shard, within in asked
+        ]
         # A point query has one lookup: no task is made for it.
         answers = (
             [await lookups[0]] if len(lookups) == 1 else await asyncio.gather(*lookups)
@@ -113,44 +144,79 @@ class Resolver:
                 homes[key] = max(home, homes.get(key, -1))
         return homes
 
+    async def _homes_between(
+        self, version: TableVersion, family: Family, wanted: KeyRangeRestrictor
+    ) -> Homes:
+        low, high = wanted.low, wanted.high
+        order = int(max(family.tree.orders))
+        lookups = [
+            self._lookup(version, shard, low=low, high=high, order=order)
+            for shard in version.index
+            if not isinstance(shard.low, str) and not isinstance(shard.high, str)
+            if shard.low <= high and low <= shard.high
+        ]
+        answers = await asyncio.gather(*lookups)
+        homes = [np.array(answer, np.int64) for answer in answers]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *homes]))
+
+    async def _lookup(
+        self,
+        version: TableVersion,
+        shard: IndexShard,
+        *,
+        keys: common_pb2.Keys | None = None,
+        low: int | None = None,
+        high: int | None = None,
+        order: int | None = None,
+    ) -> Collection[int]:
+        request = worker_pb2.LookupRequest(
+            release=version.release,
+            table=version.table.name,
+            manifest_version=version.manifest_version,
+            shards=[shard.shard],
+            keys=keys,
+            low=low,
+            high=high,
+            order=order,
+        )
+        reasons = []
+        for worker in shard.workers:
+            try:
+                return await self._ask(worker, request)
+            except ClusterError as error:
+                reasons.append(error.text)
+        raise WorkerUnavailable(
+            f"nobody answers for shard {shard.shard} of the index of {version.release}."
+            f"{version.table.name}: {'; '.join(reasons)}"
+        )
+
+    async def _ask(
+        self, worker: str, request: worker_pb2.LookupRequest
+    ) -> Collection[int]:
+        member = self._members.get(worker)
+        try:
+            reply = await member.stub.LookupKeys(request)
+        except grpc.aio.AioRpcError as error:
+            typed = from_rpc(error, member.endpoint)
+            if isinstance(typed, WorkerUnavailable):
+                self._members.lost(worker, typed)
+            raise typed from error
+        return reply.homes
+
+
+def _every_leaf(family: Family) -> Homes:
+    return pixel_ranges(family.tree.chunks)[:, 0]
+
+
+def _distinct(column: pa.ChunkedArray) -> list[Key] | None:
+    """Return the keys in a column; None where an index has none of their kind."""
+    if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
+        return None
+    keys: list[Key] = pc.unique(column).drop_null().to_pylist()
+    return keys
+
 
 def _within(shard: IndexShard, key: Key) -> bool:
     if isinstance(key, str) or isinstance(shard.low, str):
         return str(shard.low) <= str(key) <= str(shard.high)
     return shard.low <= key <= shard.high  # type: ignore[operator]
-
-
-async def _lookup(
-    version: TableVersion, shard: IndexShard, keys: Sequence[Key], members: Members
-) -> Iterable[int]:
-    request = worker_pb2.LookupRequest(
-        release=version.release,
-        table=version.table.name,
-        manifest_version=version.manifest_version,
-        shards=[shard.shard],
-        keys=keys_to_proto(keys),
-    )
-    reasons = []
-    for worker in shard.workers:
-        try:
-            return await _ask(members, worker, request)
-        except ClusterError as error:
-            reasons.append(error.text)
-    raise WorkerUnavailable(
-        f"nobody answers for shard {shard.shard} of the index of {version.release}."
-        f"{version.table.name}: {'; '.join(reasons)}"
-    )
-
-
-async def _ask(
-    members: Members, worker: str, request: worker_pb2.LookupRequest
-) -> Iterable[int]:
-    member = members.get(worker)
-    try:
-        reply = await member.stub.LookupKeys(request)
-    except grpc.aio.AioRpcError as error:
-        typed = from_rpc(error, member.endpoint)
-        if isinstance(typed, WorkerUnavailable):
-            members.lost(worker, typed)
-        raise typed from error
-    return reply.homes

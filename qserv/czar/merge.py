@@ -1,4 +1,4 @@
-"""Turns the rows of a stage into the result: collected, then one DuckDB query.
+"""Turns the rows of earlier stages into those of a residual: one DuckDB query.
 
 DuckDB runs in threads of its own, in memory, spilling to a directory of its own. A
 slot is one warm DuckDB instance, used by one query at a time, so that its memory limit
@@ -7,7 +7,7 @@ is a query's; making an instance costs 20 ms, a cursor 0.1 ms.
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 from qserv import sqltext
 from qserv.czar.results import Message
 from qserv.errors import InternalError, InvalidValue, LimitExceeded
-from qserv.plan.plan import PARTIALS, Residual
+from qserv.plan.plan import Residual
 from qserv.wire.codec import decode_batch, encode_batches
 
 T = TypeVar("T")
@@ -71,8 +71,7 @@ class Merge:
     async def rows(
         self,
         residual: Residual,
-        partials: Sequence[pa.RecordBatch],
-        partials_schema: pa.Schema | None,
+        inputs: Mapping[str, pa.Table],
         schema: pa.Schema,
     ) -> AsyncGenerator[Message, None]:
         """Run a residual over the rows that came back.
@@ -81,10 +80,10 @@ class Merge:
         ----------
         residual
             What to run.
-        partials, partials_schema
-            The rows of the fragment, and their schema; None where nothing is read.
+        inputs
+            The rows of earlier stages, by the names that the residual gives them.
         schema
-            Of the result; rows are cast to it.
+            Of the residual's rows, which are cast to it.
 
         Yields
         ------
@@ -102,9 +101,7 @@ class Merge:
             slot = self._free.pop() if self._free else await self._hop(self._open)
             cursor = slot.cursor()
             try:
-                start = functools.partial(
-                    _start, cursor, residual, partials, partials_schema
-                )
+                start = functools.partial(_start, cursor, residual, inputs)
                 reader = await self._stoppable(cursor, start)
                 more = True
                 while more:
@@ -156,12 +153,11 @@ class Merge:
 def _start(
     cursor: duckdb.DuckDBPyConnection,
     residual: Residual,
-    partials: Sequence[pa.RecordBatch],
-    schema: pa.Schema | None,
+    inputs: Mapping[str, pa.Table],
 ) -> pa.RecordBatchReader:
     with _typed():
-        if schema is not None:
-            cursor.register(PARTIALS, pa.Table.from_batches(partials, schema))
+        for name, rows in inputs.items():
+            cursor.register(name, rows)
         found = cursor.sql(residual.sql, params=list(residual.parameters) or None)
         return found.to_arrow_reader(_ROWS)
 

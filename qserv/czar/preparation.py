@@ -8,13 +8,21 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.store import Store
 from qserv.czar.keys import Resolver
 from qserv.czar.members import Members
 from qserv.czar.results import Request, Steps
-from qserv.plan.plan import KeyRestrictor, Plan, Route
+from qserv.plan.plan import (
+    FoundRestrictor,
+    Fragment,
+    KeyedRestrictor,
+    Plan,
+    Route,
+    keyed,
+)
 
 _LONG: Final = 4_000
 """Characters of a query from which on it is planned in a thread, and forgotten."""
@@ -39,26 +47,51 @@ class Planning(Protocol):
 
     def route(
         self,
-        plan: Plan,
+        sent: Fragment,
         snapshot: Snapshot,
-        homes: Mapping[KeyRestrictor, npt.NDArray[np.int64]],
+        homes: Mapping[KeyedRestrictor, npt.NDArray[np.int64]],
     ) -> Route:
-        """Turn a plan's restrictors into chunks."""
+        """Turn a fragment's restrictors into chunks."""
         ...
 
-    def explain(self, plan: Plan, route: Route) -> str:
+    def explain(self, plan: Plan, routes: Mapping[int, Route]) -> str:
         """Print what would be done."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A query that is ready to run."""
+    """A query that is ready to run.
+
+    Parameters
+    ----------
+    request, snapshot, plan
+        What is asked, of what, and how it is answered.
+    routes
+        Stage number -> where it runs, for the fragments that need no earlier stage to
+        know it.
+    """
 
     request: Request
     snapshot: Snapshot
     plan: Plan
-    route: Route
+    routes: Mapping[int, Route]
+
+    @property
+    def read(self) -> tuple[int, int]:
+        """How many chunks the answer reads, at most, and of how many.
+
+        Of the last fragment over a chunk tree: those before it look things up.
+        """
+        stages = enumerate(self.plan.stages)
+        sent = [(k, s) for k, s in stages if isinstance(s, Fragment)]
+        over = [(k, s) for k, s in sent if s.family is not None]
+        for number, last in reversed(over or sent):
+            if (route := self.routes.get(number)) is not None:
+                return int(route.chunks.size), route.of
+            tree = self.snapshot.families[last.family].tree if last.family else ()
+            return len(tree), len(tree)
+        return 0, 0
 
 
 class Preparation:
@@ -108,15 +141,40 @@ class Preparation:
         snapshot = await self._snapshot(request.snapshot)
         plan = await self._planned(request, snapshot)
         steps.done("plan")
-        homes = await self._resolver.resolve(plan, snapshot)
-        route = self._planning.route(plan, snapshot, homes)
+        routes = {
+            number: await self.route(stage, snapshot, {})
+            for number, stage in enumerate(plan.stages)
+            if isinstance(stage, Fragment) and not _waits(stage)
+        }
         steps.done("route")
-        return Work(request, snapshot, plan, route)
+        return Work(request, snapshot, plan, routes)
+
+    async def route(
+        self, sent: Fragment, snapshot: Snapshot, found: Mapping[int, pa.Table]
+    ) -> Route:
+        """Choose the chunks that a fragment runs on.
+
+        Parameters
+        ----------
+        sent
+            The fragment.
+        snapshot
+            The one that it was planned against.
+        found
+            The rows of the earlier stages that restrict it, by number.
+
+        Raises
+        ------
+        WorkerUnavailable
+            If nobody knows the homes of its keys.
+        """
+        homes = await self._resolver.resolve(keyed(sent.restrictors), snapshot, found)
+        return self._planning.route(sent, snapshot, homes)
 
     async def explain(self, request: Request) -> str:
         """Plan and route a query, and print what would be done."""
         work = await self.prepare(request, Steps())
-        return self._planning.explain(work.plan, work.route)
+        return self._planning.explain(work.plan, work.routes)
 
     async def _snapshot(self, number: int | None) -> Snapshot:
         newest = self._store.snapshot()
@@ -149,3 +207,8 @@ class Preparation:
         if len(request.text) < _LONG:
             return plan()
         return await asyncio.to_thread(plan)
+
+
+def _waits(sent: Fragment) -> bool:
+    """Whether only the rows of an earlier stage tell where a fragment runs."""
+    return any(isinstance(each, FoundRestrictor) for each in keyed(sent.restrictors))

@@ -123,7 +123,7 @@ class Steps:
     def done(self, step: str) -> None:
         """Charge the time since the last step to `step`."""
         now = time.perf_counter()
-        self.spent[step] = int((now - self.last) * 1e6)
+        self.spent[step] = self.spent.get(step, 0) + int((now - self.last) * 1e6)
         self.last = now
 
     @property

@@ -6,7 +6,9 @@ from typing import Final
 
 from qserv.czar.ahead import Ahead
 from qserv.czar.answer import Answer
+from qserv.czar.collected import Collected
 from qserv.czar.executive import Executive
+from qserv.czar.fragments import Fragments
 from qserv.czar.members import Members
 from qserv.czar.merge import Merge
 from qserv.czar.preparation import Preparation, Work
@@ -37,6 +39,8 @@ class Session:
         Knows the running queries.
     epoch
         The czar's epoch: fences what an earlier czar sent.
+    broadcast_memory
+        Bytes of earlier stages' rows that may go to every worker.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Session:
         merge: Merge,
         queries: Queries,
         epoch: int,
+        broadcast_memory: int,
     ) -> None:
         self._preparation = preparation
         self._members = members
@@ -55,6 +60,7 @@ class Session:
         self._merge = merge
         self._queries = queries
         self._epoch = epoch
+        self._broadcast_memory = broadcast_memory
 
     async def query(self, request: Request) -> AsyncGenerator[Frame, None]:
         """Answer one query.
@@ -109,19 +115,10 @@ class Session:
         self, request: Request, running: Running, steps: Steps
     ) -> AsyncGenerator[Frame, None]:
         work = await self._preparation.prepare(request, steps)
-        running.chunks = int(work.route.chunks.size)
+        running.chunks = sum(int(r.chunks.size) for r in work.routes.values())
         most = self._preparation.most(request)
-        cut = _cut(work, most)
-        answer = Answer(
-            work,
-            running,
-            steps,
-            executive=self._executive,
-            merge=self._merge,
-            members=self._members,
-            epoch=self._epoch,
-            most=most,
-        )
+        cut = Cut(limit=work.plan.limit, max_rows=most)
+        answer = self._answer(work, running, steps, most)
         async with aclosing(Ahead(answer.parts())) as parts:
             yield _header(work, running)
             while not cut.full and (part := await parts.next()) is not None:
@@ -132,22 +129,42 @@ class Session:
                     yield data
         yield _trailer(cut, running, steps)
 
+    def _answer(
+        self, work: Work, running: Running, steps: Steps, most: int | None
+    ) -> Answer:
+        collected = Collected(
+            memory=self._merge.memory, broadcast=self._broadcast_memory
+        )
+        fragments = Fragments(
+            work,
+            running,
+            collected,
+            executive=self._executive,
+            members=self._members,
+            router=self._preparation.route,
+            epoch=self._epoch,
+            most=most,
+        )
+        return Answer(
+            work,
+            running,
+            steps,
+            fragments=fragments,
+            merge=self._merge,
+            collected=collected,
+        )
+
 
 def _header(work: Work, running: Running) -> Header:
+    chunks, of = work.read
     return Header(
         schema=encode_schema(arrow_schema(work.plan.columns)),
         query_id=running.id,
         release=work.plan.release,
         snapshot=work.snapshot.id,
-        chunks=running.chunks,
-        chunks_total=work.route.of,
+        chunks=chunks,
+        chunks_total=of,
     )
-
-
-def _cut(work: Work, max_rows: int | None) -> Cut:
-    plan = work.plan
-    limit = plan.fragment.limit if plan.fragment and plan.residual is None else None
-    return Cut(limit=limit, max_rows=max_rows)
 
 
 def _trailer(cut: Cut, running: Running, steps: Steps) -> Trailer:

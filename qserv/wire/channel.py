@@ -18,6 +18,7 @@ from qserv.wire.errors import TypedErrors
 
 __all__ = [
     "CHANNEL_OPTIONS",
+    "MESSAGE_BYTES",
     "SERVER_OPTIONS",
     "aio_channel",
     "start_server",
@@ -26,9 +27,12 @@ __all__ = [
 
 Options = tuple[tuple[str, Any], ...]
 
+MESSAGE_BYTES: Final = 256 * 2**20
+"""No message is larger: a task with all that `broadcast_memory` may allow fits."""
+
 _SHARED: Final[Options] = (
-    ("grpc.max_send_message_length", 64 * 2**20),
-    ("grpc.max_receive_message_length", 64 * 2**20),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
     # An error's text travels in the metadata; gRPC's own limit is 8 KiB.
     ("grpc.max_metadata_size", 64 * 2**10),
     ("grpc.absolute_max_metadata_size", 64 * 2**10),

@@ -119,6 +119,7 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
         merge=merge,
         queries=Queries(timeout=config.query_timeout),
         epoch=store.epoch,
+        broadcast_memory=config.broadcast_memory,
     )
     service = CzarService(
         session=session,

@@ -144,7 +144,7 @@ class ResultHeader(_message.Message):
     release: _builtins.str
     snapshot: _builtins.int
     chunks: _builtins.int
-    """that are read"""
+    """that are read; at most, where rows found first decide"""
     chunks_total: _builtins.int
     """of the family's tree"""
     def __init__(

@@ -549,12 +549,17 @@ class LookupRequest(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     table: _builtins.str
     manifest_version: _builtins.int
     low: _builtins.int
     """Instead of keys: all whole-numbered keys from low to high, both included."""
     high: _builtins.int
+    order: _builtins.int
+    """Of a range: a home is told as the first order-29 pixel of its pixel of this order,
+    so that a wide range of keys has no more homes than the sky has leaves.
+    """
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -569,19 +574,24 @@ class LookupRequest(_message.Message):
         keys: _common_pb2.Keys | None = ...,
         low: _builtins.int | None = ...,
         high: _builtins.int | None = ...,
+        order: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "keys", b"keys", "low", b"low"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "_order", b"_order", "high", b"high", "keys", b"keys", "low", b"low", "order", b"order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "keys", b"keys", "low", b"low", "manifest_version", b"manifest_version", "release", b"release", "shards", b"shards", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "_order", b"_order", "high", b"high", "keys", b"keys", "low", b"low", "manifest_version", b"manifest_version", "order", b"order", "release", b"release", "shards", b"shards", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
     _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
     _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
     _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    _WhichOneofReturnType__order: _TypeAlias = _typing.Literal["order"]  # noqa: Y015
+    _WhichOneofArgType__order: _TypeAlias = _typing.Literal["_order", b"_order"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__order) -> _WhichOneofReturnType__order | None: ...
 
 Global___LookupRequest: _TypeAlias = LookupRequest  # noqa: Y015
 

@@ -8,7 +8,7 @@ from support import fake_worker
 
 from qserv.catalog.store import Store
 from qserv.czar.dispatch import Start
-from qserv.czar.executive import Executive, Stage
+from qserv.czar.executive import Executive, Job
 from qserv.czar.members import Members
 from qserv.wire.v1 import worker_pb2
 
@@ -53,8 +53,8 @@ def executive(members):
 
 
 @pytest.fixture
-def stage():
-    return Stage(worker_pb2.Task(query_id="q", sql="…"), fake_worker.SCHEMA)
+def job():
+    return Job(worker_pb2.Task(query_id="q", sql="…"), fake_worker.SCHEMA)
 
 
 @pytest.fixture

@@ -24,21 +24,29 @@ def batch(*values):
     return pa.record_batch([pa.array(values, pa.int64())], schema=NUMBERS)
 
 
-async def run(merge, sql, partials=(), schema=NUMBERS, result=NUMBERS):
-    found = merge.rows(Residual(sql), partials, schema, result)
+async def run(merge, sql, **inputs):
+    """Run SQL over named lists of batches."""
+    tables = {name: pa.Table.from_batches(b, NUMBERS) for name, b in inputs.items()}
+    found = merge.rows(Residual(sql, (), ()), tables, NUMBERS)
     async with aclosing(found) as messages:
         tables = [message.rows async for message in messages]
-    return pa.Table.from_batches(tables, result)
+    return pa.Table.from_batches(tables, NUMBERS)
 
 
 async def test_one_query_over_all_batches_in_the_types_of_the_plan(merge):
-    partials = [batch(3, 1), batch(), batch(2)]
-    sql = "SELECT x::INTEGER FROM partials ORDER BY x"
-    assert (await run(merge, sql, partials)).to_pydict() == {"x": [1, 2, 3]}
+    sql = "SELECT x::INTEGER FROM stage_0 ORDER BY x"
+    result = await run(merge, sql, stage_0=[batch(3, 1), batch(), batch(2)])
+    assert result.to_pydict() == {"x": [1, 2, 3]}
+
+
+async def test_many_stages_are_read_by_their_names(merge):
+    sql = "SELECT x FROM stage_0 WHERE x NOT IN (SELECT x FROM stage_2)"
+    result = await run(merge, sql, stage_0=[batch(1, 2, 3)], stage_2=[batch(1, 3)])
+    assert result.to_pydict() == {"x": [2]}
 
 
 async def test_large_results_come_in_many_messages(merge):
-    result = await run(merge, "SELECT range FROM range(3000000)", schema=None)
+    result = await run(merge, "SELECT range FROM range(3000000)")
     assert result.num_rows == 3_000_000
     assert result["x"].num_chunks > 20
     assert result["x"][-1].as_py() == 2_999_999
@@ -46,29 +54,30 @@ async def test_large_results_come_in_many_messages(merge):
 
 async def test_queries_at_the_same_time_see_their_own_rows(merge):
     def one(number):
-        return run(merge, "SELECT SUM(x)::BIGINT FROM partials", [batch(number)])
+        return run(merge, "SELECT SUM(x)::BIGINT FROM stage_0", stage_0=[batch(number)])
 
     results = await asyncio.gather(*(one(number) for number in range(20)))
     assert [r["x"][0].as_py() for r in results] == list(range(20))
 
 
 async def test_rows_do_not_stay_for_the_next_query(merge):
-    await run(merge, "SELECT * FROM partials", [batch(1)])
-    with pytest.raises(InternalError, match="partials"):
-        await run(merge, "SELECT * FROM partials", schema=None)
+    await run(merge, "SELECT * FROM stage_0", stage_0=[batch(1)])
+    with pytest.raises(InternalError, match="stage_0"):
+        await run(merge, "SELECT * FROM stage_0")
 
 
 async def test_an_overflow_is_the_users(merge):
+    sql = "SELECT 9223372036854775807 + x FROM stage_0"
     with pytest.raises(InvalidValue, match="merge"):
-        await run(merge, "SELECT 9223372036854775807 + x FROM partials", [batch(1)])
+        await run(merge, sql, stage_0=[batch(1)])
     with pytest.raises(InvalidValue, match="does not fit"):
-        await run(merge, "SELECT 9223372036854775808::HUGEINT", schema=None)
+        await run(merge, "SELECT 9223372036854775808::HUGEINT")
 
 
 async def test_what_does_not_fit_is_refused_with_the_remedy(merge):
     sql = "SELECT LENGTH(STRING_AGG(range::VARCHAR, '')) FROM range(100000000)"
     with pytest.raises(LimitExceeded, match="merge_memory"):
-        await run(merge, sql, schema=None)
+        await run(merge, sql)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +93,7 @@ async def test_what_does_not_fit_is_refused_with_the_remedy(merge):
 async def test_nothing_outside_is_reached(merge, sql):
     outside = pa.table({"x": [1]})
     with pytest.raises((InternalError, InvalidValue)):
-        await run(merge, sql, schema=None)
+        await run(merge, sql)
     assert outside.num_rows == 1
 
 
@@ -93,5 +102,5 @@ async def test_a_cancelled_merge_is_interrupted_and_its_slot_serves_again(merge)
     for _ in range(6):  # more than there are slots
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await run(merge, forever, schema=None)
-    assert (await run(merge, "SELECT 1::BIGINT", schema=None)).num_rows == 1
+                await run(merge, forever)
+    assert (await run(merge, "SELECT 1::BIGINT")).num_rows == 1

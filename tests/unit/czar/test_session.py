@@ -26,6 +26,7 @@ from qserv.errors import (
 )
 from qserv.plan.plan import (
     Extent,
+    FoundRestrictor,
     Fragment,
     KeyRestrictor,
     Plan,
@@ -40,12 +41,10 @@ SUM = (Column("total", DataType.BIGINT, unit="ct"),)
 
 
 class Planning:
-    """Plans what a test says, whatever the text; remembers the homes."""
+    """Plans the stages that a test says, whatever the text; remembers the homes."""
 
     def __init__(self):
-        self.fragment = fragment()
-        self.residual = None
-        self.columns = COLUMNS
+        self.stages = [fragment()]
         self.chunks = [4, 5, 6, 7]
         self.homes = None
 
@@ -54,26 +53,28 @@ class Planning:
             query=text,
             snapshot=snapshot.id,
             release="hip",
-            family="hip",
-            tree_version=1,
-            fragment=self.fragment,
-            residual=self.residual,
-            columns=self.columns,
+            stages=tuple(self.stages),
+            columns=self.stages[-1].columns,
             scan_class=ScanClass.SCAN,
         )
 
-    def route(self, plan, snapshot, homes):
+    def route(self, sent, snapshot, homes):
         self.homes = homes
-        chunks = np.array(self.chunks, np.int64)
+        chunks = np.array([EVERYWHERE] if sent.once else self.chunks, np.int64)
         return Route(chunks, 12, 0, 0, np.ones_like(chunks))
 
-    def explain(self, plan, route):
-        return f"{len(route.chunks)} of {route.of} chunks"
+    def explain(self, plan, routes):
+        return f"{len(plan.stages)} stages, chunks of {sorted(routes)} are known"
 
 
 def fragment(**changes):
     source = ScanSource("hip", "Object", 1, Extent.OWN, COLUMNS)
-    return replace(Fragment("SELECT …", (), (source,), COLUMNS), **changes)
+    plain = Fragment("SELECT …", (), (source,), COLUMNS, family="hip", tree_version=1)
+    return replace(plain, **changes)
+
+
+def residual(sql="SELECT * FROM stage_0", *parameters, columns=COLUMNS, inputs=(0,)):
+    return Residual(sql, parameters, columns, inputs)
 
 
 @pytest.fixture
@@ -100,6 +101,7 @@ async def session(store, members, workers, executive, planning, tmp_path, timeou
             merge=merge,
             queries=Queries(timeout=timeout),
             epoch=1,
+            broadcast_memory=2**20,
         )
 
 
@@ -136,8 +138,8 @@ async def test_a_plan_without_residual_streams_through(session):
 
 
 async def test_a_residual_runs_once_over_all_rows(session, planning):
-    planning.residual = Residual("SELECT SUM(chunk) + $1::INT FROM partials", ("1",))
-    planning.columns = SUM
+    sql = "SELECT SUM(chunk) + $1::INT FROM stage_0"
+    planning.stages.append(residual(sql, "1", columns=SUM))
     header, table, trailer = await ask(session)
     assert table.to_pydict() == {"total": [(4 + 5 + 6 + 7) * ROWS + 1]}
     assert decode_schema(header.schema).field("total").metadata == {b"unit": b"ct"}
@@ -145,15 +147,14 @@ async def test_a_residual_runs_once_over_all_rows(session, planning):
 
 
 async def test_more_rows_than_a_merge_may_hold_are_refused(session, planning):
-    planning.residual = Residual("SELECT * FROM partials")
+    planning.stages.append(residual())
     session._merge._memory = 100
     with pytest.raises(LimitExceeded, match="merge_memory"):
         await frames(session)
 
 
 async def test_a_plan_may_read_nothing(session, planning, workers):
-    planning.fragment, planning.chunks = None, []
-    planning.residual, planning.columns = Residual("SELECT 7::BIGINT AS total"), SUM
+    planning.stages = [residual("SELECT 7", columns=SUM, inputs=())]
     _, table, _ = await ask(session)
     assert table.to_pydict() == {"total": [7]}
     assert not any(worker.tasks for worker in workers.values())
@@ -165,14 +166,14 @@ async def test_an_empty_answer_is_typed(session, planning):
     assert decode_schema(header.schema).equals(SCHEMA)
     assert (table.num_rows, trailer.attempts) == (0, 0)
 
-    planning.residual = Residual("SELECT * FROM partials")
+    planning.stages.append(residual())
     assert (await ask(session))[1].num_rows == 0
 
 
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("most", [0, 1, 3, 5, 11, 12, 13])
 async def test_max_rows_cuts_exactly_and_says_so(session, planning, merged, most):
-    planning.residual = Residual("SELECT * FROM partials") if merged else None
+    planning.stages += [residual()] if merged else []
     _, table, trailer = await ask(session, max_rows=most)
     assert table.num_rows == min(most, 4 * ROWS)
     assert trailer.overflow == (most < 4 * ROWS)
@@ -180,7 +181,7 @@ async def test_max_rows_cuts_exactly_and_says_so(session, planning, merged, most
 
 
 async def test_a_limit_of_the_query_is_no_overflow(session, planning, workers):
-    planning.fragment = fragment(limit=4)
+    planning.stages = [fragment(limit=4)]
     _, table, trailer = await ask(session)
     assert (table.num_rows, trailer.overflow) == (4, False)
     sent = [task for worker in workers.values() for task in worker.tasks]
@@ -192,7 +193,8 @@ async def test_a_limit_of_the_query_is_no_overflow(session, planning, workers):
 async def test_replicated_tables_alone_are_asked_of_one_worker(
     session, planning, workers
 ):
-    planning.fragment, planning.chunks = fragment(once=True), [EVERYWHERE]
+    copy = ScanSource("hip", "Filter", 1, Extent.COPY, COLUMNS)
+    planning.stages = [fragment(sources=(copy,), family=None)]
     _, table, _ = await ask(session)
     assert table.num_rows == ROWS
     assert sum(len(worker.tasks) for worker in workers.values()) == 1
@@ -202,7 +204,7 @@ async def test_keys_are_resolved_by_the_shards_that_may_hold_them(
     session, planning, workers
 ):
     keys = KeyRestrictor("hip", "Object", (1, 5, 1000, 1001))
-    planning.fragment = fragment(restrictors=(keys,))
+    planning.stages = [fragment(restrictors=(keys,))]
     (holder,) = metadata.family().replicas[4]
     workers[holder].homes = {1: 77, 5: 33, 1001: 99}
     await ask(session)
@@ -224,7 +226,7 @@ async def test_what_an_index_said_is_remembered(session, planning, workers):
         ((1,), [77]),
     ):
         restrictor = KeyRestrictor("hip", "Object", keys)
-        planning.fragment = fragment(restrictors=(restrictor,))
+        planning.stages = [fragment(restrictors=(restrictor,))]
         await ask(session, text=f"SELECT {keys}")
         assert planning.homes[restrictor].tolist() == homes
     asked = [list(lookup.keys.integers) for lookup in workers[holder].lookups]
@@ -293,8 +295,11 @@ async def test_a_client_that_goes_away_stops_everything(session, workers):
     assert session.running == ()
 
 
-async def test_explain_runs_nothing(session, workers):
-    assert await session.explain(Request("SELECT …")) == "4 of 12 chunks"
+async def test_explain_runs_nothing(session, planning, workers):
+    found = FoundRestrictor("hip", "Object", 0, "n")
+    planning.stages.append(fragment(restrictors=(found,)))
+    told = await session.explain(Request("SELECT …"))
+    assert told == "2 stages, chunks of [0] are known"
     assert not any(worker.tasks for worker in workers.values())
 
 

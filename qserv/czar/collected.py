@@ -1,0 +1,123 @@
+"""The rows of a query's earlier stages, held in memory under one quota."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from qserv.catalog.tables import Column
+from qserv.czar.results import Message
+from qserv.errors import LimitExceeded
+from qserv.plan.plan import FoundRestrictor, Fragment, Stage, keyed, stage_name
+from qserv.wire.codec import arrow_schema
+from qserv.wire.v1 import worker_pb2
+
+
+class Collected:
+    """The rows of earlier stages, for those that read them.
+
+    Parameters
+    ----------
+    memory
+        Bytes that all of them may have together.
+    broadcast
+        Bytes of them that may travel with a task.
+    """
+
+    def __init__(self, *, memory: int, broadcast: int) -> None:
+        self._memory = memory
+        self._broadcast = broadcast
+        self._schemas: dict[int, pa.Schema] = {}
+        self._batches: dict[int, list[pa.RecordBatch]] = {}
+        self._sizes: dict[int, int] = {}
+        self._side_tables: dict[int, worker_pb2.SideTable] = {}
+
+    def open(self, number: int, columns: Iterable[Column]) -> None:
+        """Begin a stage, without rows."""
+        self._schemas[number] = arrow_schema(tuple(columns))
+        self._batches[number] = []
+        self._sizes[number] = 0
+
+    def add(self, number: int, message: Message) -> None:
+        """Keep rows of a stage.
+
+        Raises
+        ------
+        LimitExceeded
+            If they are too many.
+        """
+        self._batches[number].append(message.rows)
+        self._sizes[number] += len(message.data)
+        if sum(self._sizes.values()) > self._memory:
+            raise LimitExceeded(
+                f"the chunks sent more than {_mebibytes(self._memory)} to be merged; "
+                "select fewer rows or columns, or raise merge_memory"
+            )
+
+    def tables(self, numbers: Iterable[int]) -> Mapping[int, pa.Table]:
+        """Return the rows of stages, by number."""
+        return {
+            k: pa.Table.from_batches(self._batches[k], self._schemas[k])
+            for k in numbers
+        }
+
+    def side_tables(self, numbers: Iterable[int]) -> list[worker_pb2.SideTable]:
+        """Return the rows of stages as they travel with a task, encoded once.
+
+        Raises
+        ------
+        LimitExceeded
+            If they are too large to go to every worker.
+        """
+        wanted = list(numbers)
+        self._check_broadcast(sum(self._sizes[k] for k in wanted))
+        fresh = set(wanted) - self._side_tables.keys()
+        for number, table in self.tables(fresh).items():
+            self._side_tables[number] = _side_table(number, table)
+        tables = [self._side_tables[number] for number in wanted]
+        self._check_broadcast(sum(len(table.arrow_stream) for table in tables))
+        return tables
+
+    def _check_broadcast(self, size: int) -> None:
+        if size > self._broadcast:
+            raise LimitExceeded(
+                f"rows that must go to every worker have {_mebibytes(size)}, more than "
+                f"the {_mebibytes(self._broadcast)} that broadcast_memory allows; "
+                "restrict the subquery or the joined table further, select fewer of "
+                "its columns, or raise broadcast_memory"
+            )
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Forget all stages but these."""
+        for held in (self._batches, self._sizes, self._schemas, self._side_tables):
+            for number in held.keys() - set(numbers):
+                del held[number]
+
+
+def _side_table(number: int, table: pa.Table) -> worker_pb2.SideTable:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return worker_pb2.SideTable(
+        name=stage_name(number), arrow_stream=sink.getvalue().to_pybytes()
+    )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.3g} MiB"
+
+
+def read_by(stages: Iterable[Stage]) -> set[int]:
+    """Return the numbers of the stages whose rows these stages read."""
+    found: set[int] = set()
+    for stage in stages:
+        if not isinstance(stage, Fragment):
+            found.update(stage.inputs)
+            continue
+        found.update(each.stage for each in stage.inputs)
+        found.update(
+            each.stage
+            for each in keyed(stage.restrictors)
+            if isinstance(each, FoundRestrictor)
+        )
+    return found

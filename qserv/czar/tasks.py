@@ -1,0 +1,98 @@
+"""Makes the task of a fragment: what all workers that run a part of it get alike."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from qserv.catalog.snapshot import EVERYWHERE, Snapshot
+from qserv.czar.preparation import Work
+from qserv.errors import InternalError
+from qserv.plan.plan import Extent, Fragment, Route, ScanClass, ScanSource, Sharing
+from qserv.wire.codec import arrow_schema, encode_schema
+from qserv.wire.messages import source_to_proto, value_to_proto
+from qserv.wire.v1 import common_pb2, worker_pb2
+
+_SCAN_CLASS: Final = {
+    ScanClass.INTERACTIVE: worker_pb2.SCAN_CLASS_INTERACTIVE,
+    ScanClass.SCAN: worker_pb2.SCAN_CLASS_SCAN,
+}
+
+
+def template(
+    work: Work,
+    number: int,
+    *,
+    query_id: str,
+    epoch: int,
+    limit: int | None,
+    side_tables: Iterable[worker_pb2.SideTable] = (),
+) -> worker_pb2.Task:
+    """Return the task of a fragment, without attempt and chunks.
+
+    Parameters
+    ----------
+    work, number
+        The query, and the fragment's place in its plan.
+    query_id, epoch
+        Of the query and of this czar.
+    limit
+        Rows after which it may stop.
+    side_tables
+        The rows of its broadcast inputs.
+    """
+    sent = fragment(work, number)
+    return worker_pb2.Task(
+        query_id=query_id,
+        stage=number,
+        input_stages=[each.stage for each in sent.inputs],
+        czar_epoch=epoch,
+        snapshot=work.snapshot.id,
+        sql=sent.sql,
+        parameters=[value_to_proto(value) for value in sent.parameters],
+        sources=[_source(source, work.snapshot) for source in sent.sources],
+        side_tables=side_tables,
+        schema=encode_schema(arrow_schema(sent.columns)),
+        scan_class=_SCAN_CLASS[work.plan.scan_class],
+        batch_chunks=work.request.batch_chunks,
+        limit=limit,
+    )
+
+
+def fragment(work: Work, number: int) -> Fragment:
+    """Return the fragment of that number."""
+    sent = work.plan.stages[number]
+    if not isinstance(sent, Fragment):
+        raise InternalError(f"stage {number} is no fragment")
+    return sent
+
+
+def shared(sent: Fragment, sharing: Sharing) -> list[int]:
+    """Return the numbers of the inputs that are shared in this way."""
+    return [each.stage for each in sent.inputs if each.sharing is sharing]
+
+
+def replicas(
+    sent: Fragment, route: Route, snapshot: Snapshot, alive: Collection[str]
+) -> Mapping[int, tuple[str, ...]]:
+    """Return the workers that can run each chunk of a fragment, preferred first."""
+    if sent.family is not None:
+        return snapshot.families[sent.family].replicas
+    anywhere = _holding(sent, snapshot, alive)
+    return dict.fromkeys([EVERYWHERE, *route.chunks.tolist()], anywhere)
+
+
+def _holding(
+    sent: Fragment, snapshot: Snapshot, alive: Collection[str]
+) -> tuple[str, ...]:
+    """Return the workers that hold every replicated table that is read."""
+    lists = [
+        snapshot.family(source.release).replicas[EVERYWHERE]
+        for source in sent.sources
+        if source.extent is Extent.COPY
+    ] or [tuple(sorted(alive))]
+    common = set(lists[0]).intersection(*lists[1:])
+    return tuple(worker for worker in lists[0] if worker in common)
+
+
+def _source(source: ScanSource, snapshot: Snapshot) -> common_pb2.ScanSource:
+    family = snapshot.family(source.release)
+    return source_to_proto(source, family=family.name, tree_version=family.tree_version)
