@@ -11,6 +11,7 @@ Below the worker's directory::
     staging/<transaction>/             files that are not yet installed, flat
     manifests/<release>/<table>/<version>.json
     spill/<executor>/                  DuckDB's, emptied at every start
+    spool/                             rows of running queries, emptied at every start
 
 Own files and their overlap follow HATS: ``dataset`` of the table is a catalog, that of
 ``<table>.overlap`` its margin, ``Dir`` is the pixel rounded down to 10000. Paths that
@@ -126,6 +127,11 @@ class WorkerDirectory:
     def spill(self) -> Path:
         """Where executors, each in a directory, put what exceeds their memory."""
         return self.root / "spill"
+
+    @property
+    def spool(self) -> Path:
+        """Rows that queries keep here or got from elsewhere, for as long as they run."""
+        return self.root / "spool"
 
     @property
     def transactions(self) -> frozenset[str]:

@@ -12,15 +12,16 @@ first, and streamed after all if it turns out to give more than a few rows.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import duckdb
 import pyarrow as pa
 
 from qserv import sqltext
-from qserv.catalog.tables import Column
+from qserv.catalog.tables import HEALPIX, Column
 from qserv.errors import (
     Cancelled,
     CorruptData,
@@ -32,6 +33,7 @@ from qserv.errors import (
 )
 from qserv.plan.plan import MARK
 from qserv.wire.codec import decode_schema
+from qserv.worker import arrowfile
 
 _MESSAGE_BYTES: Final = 512 * 1024
 _ROWS: Final = (2048, 65536)
@@ -75,6 +77,41 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Relation:
+    """Rows from elsewhere that a batch reads by a name.
+
+    Parameters
+    ----------
+    name
+        In the SQL.
+    schema
+        IPC message of the Arrow schema.
+    paths
+        Of the files (see `qserv.worker.arrowfile`); DuckDB itself cannot open them.
+    """
+
+    name: str
+    schema: bytes
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """How the template reads a halo.
+
+    Parameters
+    ----------
+    ranges
+        Half-open ranges of homes: of the halo's files, only rows in them are read.
+    relation
+        Name of the rows that came from peers; empty where none are needed.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    relation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What an executor runs at once.
 
@@ -90,6 +127,8 @@ class Batch:
         Rows after which the batch is done; None for all.
     small
         Whether it reads so little that running it twice costs nothing.
+    relations
+        Rows from elsewhere.
     """
 
     sql: str
@@ -97,6 +136,7 @@ class Batch:
     schema: bytes
     limit: int | None = None
     small: bool = False
+    relations: tuple[Relation, ...] = ()
 
 
 class Template:
@@ -125,28 +165,52 @@ class Template:
         self._numbers = [int(number) for number in numbers]
         self._columns = columns
 
-    def fill(self, files: Sequence[Sequence[str]]) -> str:
+    def fill(
+        self,
+        files: Sequence[Sequence[str]],
+        halos: Mapping[int, Around] = MappingProxyType({}),
+    ) -> str:
         """Return the SQL of a batch.
 
         Parameters
         ----------
         files
             For each source the paths of its files, below the data directory.
+        halos
+            Of sources that are one, by their number.
         """
         made = [self._texts[0]]
         for number, text in zip(self._numbers, self._texts[1:], strict=True):
-            made += (_relation(self._columns[number], files[number]), text)
+            columns = self._columns[number]
+            made += (_relation(columns, files[number], halos.get(number)), text)
         return "".join(made)
 
 
-def _relation(columns: Sequence[Column], files: Sequence[str]) -> str:
-    if not files:
-        nulls = [f"NULL::{c.datatype} AS {_quoted(c.name)}" for c in columns]
-        return f"(SELECT {', '.join(nulls) or '1'} WHERE false)"
+def _relation(
+    columns: Sequence[Column], files: Sequence[str], halo: Around | None
+) -> str:
     names = ", ".join(_quoted(column.name) for column in columns) or "1"
-    # Paths are ours (layout.check_path): they hold neither quotes nor wildcards.
-    paths = "', '".join(files)
-    return f"(SELECT {names} FROM read_parquet(['{paths}'], hive_partitioning=false))"
+    parts = []
+    if files:
+        # Paths are ours (layout.check_path): they hold neither quotes nor wildcards.
+        paths = "', '".join(files)
+        scan = f"read_parquet(['{paths}'], hive_partitioning=false)"
+        within = f" WHERE {_within(halo.ranges)}" if halo else ""
+        parts.append(f"SELECT {names} FROM {scan}{within}")
+    if halo and halo.relation:
+        parts.append(f"SELECT {names} FROM {_quoted(halo.relation)}")
+    return f"({' UNION ALL '.join(parts) or _nothing(columns)})"
+
+
+def _nothing(columns: Sequence[Column]) -> str:
+    nulls = [f"NULL::{c.datatype} AS {_quoted(c.name)}" for c in columns]
+    return f"SELECT {', '.join(nulls) or '1'} WHERE false"
+
+
+def _within(ranges: Iterable[tuple[int, int]]) -> str:
+    home = _quoted(HEALPIX)
+    tests = [f"{home} >= {low} AND {home} < {high}" for low, high in ranges]
+    return f"({' OR '.join(tests)})"
 
 
 def _quoted(name: str) -> str:
@@ -212,6 +276,10 @@ def run(
         Typed by `error_of`.
     """
     schema = decode_schema(batch.schema)
+    for relation in batch.relations:
+        rows = arrowfile.load(relation.paths, decode_schema(relation.schema))
+        # Known to this cursor alone, and gone with it.
+        connection.register(relation.name, rows)
     try:
         few = _few(connection, batch, schema) if batch.small else None
         yield from _stream(connection, batch, schema) if few is None else [few]

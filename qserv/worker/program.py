@@ -19,6 +19,7 @@ from qserv.storage.manifest import ManifestStore
 from qserv.telemetry import logger
 from qserv.wire.channel import start_server
 from qserv.wire.v1.worker_pb2_grpc import add_WorkerServicer_to_server
+from qserv.worker.disk import Disk
 from qserv.worker.engine import Settings
 from qserv.worker.executors import Executor
 from qserv.worker.lookup import KeyIndex
@@ -83,6 +84,7 @@ async def _serve(
         index=KeyIndex(data=directory.data, inventory=inventory),
         receiver=receiver,
         pool=pool,
+        disk=Disk(directory.spool, limit=config.spool_bytes),
         batch_bytes=config.batch_bytes,
         batch_chunks=config.batch_chunks,
         executors=config.executors,

@@ -4,8 +4,8 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -22,12 +22,14 @@ from qserv.telemetry import logger, query_context
 from qserv.wire.bundle import Bundle
 from qserv.wire.messages import keys_from_proto
 from qserv.wire.v1 import worker_pb2, worker_pb2_grpc
+from qserv.worker.disk import Disk
 from qserv.worker.engine import Batch
 from qserv.worker.frames import TaskStream
+from qserv.worker.gathering import Gathering
 from qserv.worker.lookup import KeyIndex
 from qserv.worker.pool import Job, Pool
 from qserv.worker.process import Done
-from qserv.worker.tasks import WorkerTask
+from qserv.worker.tasks import Inputs, WorkerTask
 
 __all__ = ["WorkerService"]
 
@@ -49,6 +51,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         What it holds, which files are good, its index shards, its loads.
     pool
         Its executors.
+    disk
+        Room for rows that move between workers.
     batch_bytes, batch_chunks
         Limits of a batch.
     executors, threads
@@ -67,6 +71,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         index: KeyIndex,
         receiver: Receiver,
         pool: Pool,
+        disk: Disk,
         batch_bytes: int,
         batch_chunks: int,
         executors: int,
@@ -81,6 +86,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         self._index = index
         self._receiver = receiver
         self._pool = pool
+        self._disk = disk
         self._batch_bytes = batch_bytes
         self._batch_chunks = batch_chunks
         self._executors = executors
@@ -100,44 +106,68 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                 batch_chunks=self._batch_chunks,
                 executors=self._executors,
             )
-            stream = TaskStream(task, request.attempt)
-            waiting = Bundle[worker_pb2.TaskFrame]()
-            job = Job(len(task.batches), task.scan_class, self._prepare(task, stream))
-            async with aclosing(self._pool.run(job)) as events:
-                async for event in events:
-                    match event.content:
-                        case bytes():
-                            waiting.add(stream.data(event.batch, event.content))
-                        case Done():
-                            waiting.add(*stream.ended(event.batch, event.content))
-                            if stream.is_full or stream.is_last:
-                                break
-                        case Exception():
-                            raise _placed(event.content, task.place(event.batch))
-                    # The end of a batch makes its rows count: it is not kept back.
-                    if waiting.full or isinstance(event.content, Done) or self._fails:
-                        yield worker_pb2.TaskFrames(frames=waiting.take())
-                        await self._fail_here()
-            # Before the last frame: a czar that has it may not ask for more.
-            _log.info(
-                "task done",
-                attempt=request.attempt,
-                chunks=len(request.chunks),
-                batches=len(task.batches),
-            )
-            waiting.add(stream.end())
-            yield worker_pb2.TaskFrames(frames=waiting.take())
+            async with AsyncExitStack() as stack:
+                gathering = await self._gathering(task, stack)
+                run = self._run(task, gathering)
+                messages = await stack.enter_async_context(aclosing(run))
+                async for message in messages:
+                    yield message
+                    await self._fail_here()
+
+    async def _gathering(
+        self, task: WorkerTask, stack: AsyncExitStack
+    ) -> Gathering | None:
+        if not task.gathers:
+            return None
+        folder = await stack.enter_async_context(self._disk.folder())
+        gathering = Gathering(task, folder)
+        await gathering.start()
+        return gathering
+
+    async def _run(
+        self, task: WorkerTask, gathering: Gathering | None
+    ) -> AsyncGenerator[worker_pb2.TaskFrames]:
+        request = task.request
+        stream = TaskStream(task, request.attempt)
+        waiting = Bundle[worker_pb2.TaskFrame]()
+        prepare = self._prepare(task, stream, gathering)
+        job = Job(len(task.batches), task.scan_class, prepare)
+        async with aclosing(self._pool.run(job)) as events:
+            async for event in events:
+                match event.content:
+                    case bytes():
+                        waiting.add(stream.data(event.batch, event.content))
+                    case Done():
+                        waiting.add(*stream.ended(event.batch, event.content))
+                        if stream.is_full or stream.is_last:
+                            break
+                    case Exception():
+                        raise _placed(event.content, task.place(event.batch))
+                # The end of a batch makes its rows count: it is not kept back.
+                if waiting.full or isinstance(event.content, Done) or self._fails:
+                    yield worker_pb2.TaskFrames(frames=waiting.take())
+        # Before the last frame: a czar that has it may not ask for more.
+        _log.info(
+            "task done",
+            attempt=request.attempt,
+            chunks=len(request.chunks),
+            batches=len(task.batches),
+        )
+        waiting.add(stream.end())
+        yield worker_pb2.TaskFrames(frames=waiting.take())
 
     def _prepare(
-        self, task: WorkerTask, stream: TaskStream
+        self, task: WorkerTask, stream: TaskStream, gathering: Gathering | None
     ) -> Callable[[int], Awaitable[Batch]]:
         async def prepare(number: int) -> Batch:
             entries = task.entries(number)
             files = [entry for of_source in entries for entry in of_source]
             if unverified := self._inventory.unverified(files):
                 await asyncio.to_thread(self._inventory.verify, unverified)
-            stream.reads(number, len(files), sum(entry.size for entry in files))
-            return task.batch(entries, stream.rows)
+            inputs = gathering.inputs(number) if gathering else Inputs()
+            size = sum(entry.size for entry in files) + inputs.size
+            stream.reads(number, len(files), size)
+            return task.batch(entries, inputs, stream.rows)
 
         return prepare
 
@@ -232,6 +262,13 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         """Refuse: rows do not move between workers yet."""
         raise UnsupportedQuery("workers do not exchange rows yet")
         yield  # what makes this a stream
+
+    @override
+    async def EndQuery(
+        self, request: worker_pb2.EndQueryRequest, context: Context
+    ) -> worker_pb2.EndQueryReply:
+        """Forget what a query keeps here."""
+        return worker_pb2.EndQueryReply()
 
 
 def _placed(error: Exception, place: str) -> Exception:

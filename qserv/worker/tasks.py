@@ -4,8 +4,9 @@ A worker answers for exactly the manifest versions that the task names and for c
 that are placed here, or it refuses and names what it lacks: the czar asks another.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry
@@ -14,25 +15,51 @@ from qserv.plan.plan import Extent, ScanClass
 from qserv.storage.manifest import Holding, ManifestStore
 from qserv.wire.messages import RemoteSource, source_from_proto, value_from_proto
 from qserv.wire.v1 import worker_pb2
-from qserv.worker.engine import Batch, Template
+from qserv.worker.engine import Around, Batch, Relation, Template
+from qserv.worker.halos import Halo, Near
 from qserv.worker.scheduler import WorkItem, batches
 
-__all__ = ["WorkerTask"]
+__all__ = ["Inputs", "WorkerTask"]
 
 _WHOLE: Final = -1
 _NAMED: Final = 10
 _SMALL_BYTES: Final = 32 << 20
 # Cutting finer costs more than the executors that would share it gain.
 _SHARE_BYTES: Final = 8 << 20
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a batch reads besides the files of its own chunks.
+
+    Parameters
+    ----------
+    relations
+        Rows by name.
+    size
+        Their bytes.
+    halos
+        How its halos are read, by the source's number.
+    """
+
+    relations: tuple[Relation, ...] = ()
+    size: int = 0
+    halos: Mapping[int, Around] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
     source: RemoteSource
-    holding: Holding
+    holding: Holding | None
+    halo: Halo | None = None
 
     def entries(self, batch: Sequence[WorkItem]) -> list[ManifestEntry]:
-        held = self.holding
+        if (held := self.holding) is None:
+            return []
+        if self.halo is not None:
+            near = self.halo.near(item.chunk for item in batch).here
+            return [e for chunk in near for e in held.own.get(chunk, ())]
         if self.source.extent == Extent.COPY:
             return [*held.own.get(EVERYWHERE, ())]
         found = [e for item in batch for e in held.own.get(item.chunk, ())]
@@ -76,11 +103,9 @@ class WorkerTask:
     ) -> None:
         _refuse_what_comes_later(request)
         self._request = request
-        self._scans = [
-            _Scan(source, _held(source, manifests))
-            for source in map(source_from_proto, request.sources)
-        ]
+        self._scans = _scans(request, manifests)
         self._check_placed()
+        _check_names(request)
         self._template = Template(request.sql, [s.source.columns for s in self._scans])
         self._parameters = tuple(map(value_from_proto, request.parameters))
         items = self._items()
@@ -99,6 +124,27 @@ class WorkerTask:
         return ScanClass.INTERACTIVE if interactive else ScanClass.SCAN
 
     @property
+    def request(self) -> worker_pb2.Task:
+        """As the czar sent it."""
+        return self._request
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it reads rows from elsewhere."""
+        asked = self._request
+        return bool(asked.side_tables or asked.halos or asked.bucket_inputs)
+
+    @property
+    def halos(self) -> Mapping[int, Halo]:
+        """The sources that are one, by their number."""
+        return {n: s.halo for n, s in enumerate(self._scans) if s.halo is not None}
+
+    def near(self, number: int) -> dict[int, Near]:
+        """Return what a batch reads of each halo, by the source's number."""
+        chunks = [item.chunk for item in self.batches[number]]
+        return {source: halo.near(chunks) for source, halo in self.halos.items()}
+
+    @property
     def limit(self) -> int | None:
         """Rows after which it may stop."""
         return self._request.limit if self._request.HasField("limit") else None
@@ -107,25 +153,34 @@ class WorkerTask:
         """Return the files that a batch reads, by source."""
         return [scan.entries(self.batches[number]) for scan in self._scans]
 
-    def batch(self, entries: Sequence[Sequence[ManifestEntry]], rows: int) -> Batch:
+    def batch(
+        self,
+        entries: Sequence[Sequence[ManifestEntry]],
+        inputs: Inputs,
+        rows: int,
+    ) -> Batch:
         """Return what an executor runs.
 
         Parameters
         ----------
         entries
             As `entries` gave them.
+        inputs
+            Rows from elsewhere.
         rows
             That the task has sent already.
         """
         files = [[entry.path for entry in of_source] for of_source in entries]
         size = sum(entry.size for of_source in entries for entry in of_source)
+        size += inputs.size
         interactive = self.scan_class is ScanClass.INTERACTIVE
         return Batch(
-            sql=self._template.fill(files),
+            sql=self._template.fill(files, inputs.halos),
             parameters=self._parameters,
             schema=self._request.schema,
             limit=None if self.limit is None else max(0, self.limit - rows),
             small=interactive and size <= _SMALL_BYTES,
+            relations=inputs.relations,
         )
 
     def place(self, number: int) -> str:
@@ -136,11 +191,15 @@ class WorkerTask:
 
     def _check_placed(self) -> None:
         for scan in self._scans:
+            if scan.halo is not None:
+                continue
             if scan.source.extent == Extent.COPY:
                 wanted = {EVERYWHERE}
+            elif self._request.bucket_inputs:
+                raise InvalidRequest("a task over buckets reads chunks of a table")
             else:
                 wanted = set(self._request.chunks)
-            if missing := wanted - scan.holding.placed:
+            if scan.holding and (missing := wanted - scan.holding.placed):
                 raise ChunkMissing(
                     f"this worker does not hold {_named(sorted(missing))} of "
                     f"{scan.source.release}.{scan.source.table}"
@@ -159,14 +218,35 @@ class WorkerTask:
 
     def _size(self, chunk: int) -> int:
         item = (WorkItem(chunk, _WHOLE, 0),)
-        partitioned = [s for s in self._scans if s.source.extent != Extent.COPY]
+        unlike = {Extent.COPY, Extent.HALO}
+        partitioned = [s for s in self._scans if s.source.extent not in unlike]
         return sum(e.size for scan in partitioned for e in scan.entries(item))
 
 
-def _held(source: RemoteSource, manifests: ManifestStore) -> Holding:
+def _scans(request: worker_pb2.Task, manifests: ManifestStore) -> list[_Scan]:
+    sources = [source_from_proto(source) for source in request.sources]
+    halos = {halo.source: halo for halo in request.halos}
+    wanted = {n for n, s in enumerate(sources) if s.extent == Extent.HALO}
+    if wanted != halos.keys() or len(halos) != len(request.halos):
+        raise InvalidRequest("a task's halos are not aligned with its sources")
+    made = []
+    for number, source in enumerate(sources):
+        holding = _held(source, manifests)
+        if number not in wanted:
+            made.append(_Scan(source, holding))
+            continue
+        held = holding.placed if holding else frozenset()
+        halo = Halo(halos[number].chunks, source.reach, held)
+        made.append(_Scan(source, holding, halo))
+    return made
+
+
+def _held(source: RemoteSource, manifests: ManifestStore) -> Holding | None:
     name = f"{source.release}.{source.table}"
     held = manifests.holding(source.release, source.table, source.manifest_version)
     if held is None:
+        if source.extent == Extent.HALO:
+            return None
         raise ChunkMissing(
             f"this worker does not hold {name} at version {source.manifest_version}"
         )
@@ -179,10 +259,16 @@ def _held(source: RemoteSource, manifests: ManifestStore) -> Holding:
     return held
 
 
+def _check_names(request: worker_pb2.Task) -> None:
+    names = [table.name for table in request.side_tables]
+    names += [given.name for given in request.bucket_inputs]
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(f"{name[:200]!r} cannot name rows of another stage")
+
+
 def _refuse_what_comes_later(request: worker_pb2.Task) -> None:
     later = {
-        "reads rows of an earlier stage": request.input_stages,
-        "brings a side table": request.side_tables,
         "cuts a chunk into parts": any(p != _WHOLE for p in request.file_parts),
     }
     for what, used in later.items():

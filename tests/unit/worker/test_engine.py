@@ -79,11 +79,12 @@ def test_a_small_batch_of_a_plan_is_executed_once(connection, monkeypatch):
     text = """SELECT SUM(objectId) AS a, AVG(x) AS b, COUNT(*) AS c, MIN(name) AS d,
         MAX(r) AS e, AVG(small) AS f, MAX(small) AS g FROM Object"""
     made = plan(text, chunks.snapshot)
-    (source,) = made.fragment.sources
-    sql = Template(made.fragment.sql, [source.columns]).fill([["o.parquet"]])
+    fragment = made.stages[0]
+    (source,) = fragment.sources
+    sql = Template(fragment.sql, [source.columns]).fill([["o.parquet"]])
     pq.write_table(chunks.survey.rows["Object"], "o.parquet")
-    schema = arrow_schema(made.fragment.columns)
-    batch = Batch(sql, made.fragment.parameters, encode_schema(schema), small=True)
+    schema = arrow_schema(fragment.columns)
+    batch = Batch(sql, fragment.parameters, encode_schema(schema), small=True)
     (rows,) = engine.run(connection.cursor(), batch)
     assert rows.schema.equals(schema)
     total = sum(chunks.survey.rows["Object"]["objectId"].to_pylist())

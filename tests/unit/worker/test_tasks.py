@@ -15,7 +15,6 @@ from qserv.errors import (
 )
 from qserv.plan.plan import MARK
 from qserv.wire.errors import from_rpc
-from qserv.wire.v1 import worker_pb2
 
 A, B, C, EMPTY, ELSEWHERE = 64, 65, 66, 67, 68
 ID = Column("objectId", DataType.BIGINT)
@@ -173,25 +172,10 @@ async def test_messages_that_contradict_themselves_are_refused(worker):
     await worker.refuses(InternalError, "without source", marker, [A], [ID])
 
 
-@pytest.mark.parametrize(
-    "later",
-    [
-        {"input_stages": [1]},
-        {"side_tables": [worker_pb2.SideTable(name="x")]},
-        {"file_parts": [0]},
-    ],
-)
-async def test_what_comes_later_is_refused(worker, later):
+async def test_what_comes_later_is_refused(worker):
     await worker.refuses(
-        UnsupportedQuery, "cannot be run yet", ALL_IDS, [A], [ID], **later
+        UnsupportedQuery, "cannot be run yet", ALL_IDS, [A], [ID], file_parts=[0]
     )
-
-
-async def test_an_exchange_is_refused(worker):
-    with pytest.raises(grpc.RpcError) as told:
-        async for _ in worker.stub.Exchange(worker_pb2.SpoolRequest()):
-            pass
-    assert type(from_rpc(told.value, "w")) is UnsupportedQuery
 
 
 async def test_an_overflow_names_the_values_and_the_chunks(worker):
