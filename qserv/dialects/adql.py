@@ -8,13 +8,15 @@ reads and ADQL does not have is refused (`qserv.dialects.grammar`).
 from typing import ClassVar, Final
 
 import sqlglot.errors
-from sqlglot import exp, parser, tokens
+from sqlglot import parser, tokens
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.tokenizer_core import TokenType
 
 from qserv.dialects import grammar
 from qserv.dialects.geometry import canonical
-from qserv.errors import LimitExceeded, ParseError, UnsupportedQuery
+from qserv.dialects.nodes import Plus
+from qserv.dialects.queries import Query, QueryParser, plain
+from qserv.errors import LimitExceeded, ParseError
 
 MOST_CHARACTERS: Final = 262_144
 
@@ -22,7 +24,8 @@ _WORDS: Final = """
     SELECT TOP DISTINCT ALL AS FROM WHERE HAVING LIMIT OFFSET FETCH ASC DESC
     JOIN INNER LEFT RIGHT FULL OUTER CROSS NATURAL ON USING SEMI ANTI ASOF LATERAL
     AND OR NOT IS NULL TRUE FALSE IN BETWEEN LIKE ILIKE ESCAPE EXISTS ANY SOME
-    CASE WHEN THEN ELSE END UNION EXCEPT INTERSECT WITH INTO OVER TABLESAMPLE
+    CASE WHEN THEN ELSE END UNION EXCEPT INTERSECT WITH RECURSIVE INTO TABLESAMPLE
+    OVER ROWS RANGE FILTER
     SMALLINT INT INTEGER BIGINT REAL DOUBLE CHAR VARCHAR TIMESTAMP
     || <= >= <> !=
 """
@@ -33,6 +36,8 @@ _KEYWORDS: Final = frozenset((*_WORDS.split(), *_PAIRS))
 
 class Adql(Dialect):
     """The grammar that differs from sqlglot's own: TOP, quotes, comments, calls."""
+
+    NULL_ORDERING = "nulls_are_last"
 
     class Tokenizer(tokens.Tokenizer):
         """ADQL's lexis: '' in texts, "" in names, -- before comments."""
@@ -46,7 +51,7 @@ class Adql(Dialect):
             "TOP": TokenType.TOP,
         }
 
-    class Parser(parser.Parser):
+    class Parser(QueryParser):
         """Calls stay calls; only CAST has a grammar of its own."""
 
         FUNCTIONS: ClassVar = {}
@@ -57,13 +62,13 @@ class Adql(Dialect):
         UNARY_PARSERS: ClassVar = {
             **parser.Parser.UNARY_PARSERS,
             TokenType.PLUS: lambda self: self.expression(
-                grammar.Plus(this=self._parse_unary())
+                Plus(this=self._parse_unary())
             ),
         }
 
 
-def parse(text: str) -> exp.Select:
-    """Parse one ADQL query, its geometry made canonical.
+def parse(text: str) -> Query:
+    """Parse one ADQL query, its geometry made canonical, its queries without brackets.
 
     Parameters
     ----------
@@ -72,7 +77,7 @@ def parse(text: str) -> exp.Select:
 
     Returns
     -------
-    sqlglot.exp.Select
+    sqlglot.exp.Select or sqlglot.exp.SetOperation
         The syntax tree.
 
     Raises
@@ -86,13 +91,13 @@ def parse(text: str) -> exp.Select:
     """
     _check_text(text)
     try:
-        tree = _tree(text)
+        return _tree(text)
     except sqlglot.errors.ParseError as error:
         raise ParseError(_explain(error)) from error
     except sqlglot.errors.TokenError as error:
         raise ParseError("a text or a name in quotes is left open") from error
-    assert isinstance(tree, exp.Select)
-    return tree
+    except RecursionError as error:
+        raise LimitExceeded("the query is nested too deeply: take it apart") from error
 
 
 def _check_text(text: str) -> None:
@@ -105,22 +110,22 @@ def _check_text(text: str) -> None:
         raise ParseError("the query holds a NUL character: remove it")
 
 
-def _tree(text: str) -> exp.Expression:
+def _tree(text: str) -> Query:
     dialect = Adql()
     heard = dialect.tokenize(text)
-    if not heard or heard[0].token_type not in {TokenType.SELECT, TokenType.WITH}:
+    if not heard or heard[0].token_type not in _BEGINNINGS:
         first = heard[0].text.upper() if heard else "empty"
         raise ParseError(f"a query starts with SELECT, this is {first}")
     trees = [tree for tree in dialect.parser().parse(heard, text) if tree is not None]
     if len(trees) != 1:
         raise ParseError(f"one query is expected, not {len(trees)}")
-    tree = trees[0]
-    if isinstance(tree, exp.SetOperation):
-        raise UnsupportedQuery(f"{tree.key.upper()} is not answered yet")
-    if not isinstance(tree, exp.Select):
-        raise ParseError(f"a query is one SELECT, this is {tree.key.upper()}")
-    grammar.check(tree, text, heard)
-    return canonical(tree)
+    grammar.check(trees[0], text, heard)
+    query = plain(trees[0])
+    canonical(query)
+    return query
+
+
+_BEGINNINGS: Final = {TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN}
 
 
 def _explain(error: sqlglot.errors.ParseError) -> str:

@@ -6,8 +6,8 @@ regular names are in upper case, names in quotes begin with a quote, and so do t
 """
 
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
@@ -15,6 +15,10 @@ from sqlglot.tokenizer_core import Token, TokenType
 from qserv.errors import ParseError
 
 Heard = list[tuple[str, Token]]
+Parts = Iterable[Any]
+"""Words as they are, syntax nodes, and lists of nodes that commas part; None is not."""
+Rules = dict[type[exp.Expr], Callable[[Any], Parts]]
+"""What each kind of syntax node says."""
 
 _SILENT: Final = {"AS", "ASC"}
 _SAME: Final = {
@@ -44,7 +48,7 @@ def place(token: Token) -> str:
     return f"line {token.line}, column {token.col - (token.end - token.start)}: "
 
 
-def where_is(node: exp.Expression) -> str:
+def where_is(node: exp.Expr) -> str:
     """Return ``line L, column C: `` of a syntax node; empty where unknown."""
     identifier = node.find(exp.Identifier)
     meta = identifier.meta if identifier is not None else node.meta
@@ -77,7 +81,7 @@ def hear(text: str, tokens: Sequence[Token]) -> Heard:
         word = _word(token)
         if touching and heard and heard[-1][0] == "." and word[0].isdigit():
             heard[-1] = (number(f".{token.text}"), token)
-        elif word not in _SILENT and not (word == "ALL" and _quantifies(heard)):
+        elif word not in _SILENT and not _means_nothing(word, heard):
             heard.append((word, token))
         before = token
     while heard and heard[-1][0] == ";":
@@ -106,9 +110,12 @@ def spelled(word: str) -> str:
     return _SAME.get(upper, upper)
 
 
-def _quantifies(heard: Heard) -> bool:
-    """Whether ALL stands where DISTINCT may: SELECT ALL, COUNT(ALL x)."""
-    return bool(heard) and heard[-1][0] in {"SELECT", "("}
+def _means_nothing(word: str, heard: Heard) -> bool:
+    """Whether it is so without the word: SELECT ALL, COUNT(ALL x), UNION DISTINCT."""
+    before = heard[-1][0] if heard else ""
+    if word == "DISTINCT":
+        return before in {"UNION", "EXCEPT", "INTERSECT"}
+    return word == "ALL" and before in {"SELECT", "("}
 
 
 def _check_gap(text: str, before: Token | None, token: Token) -> bool:

@@ -30,6 +30,8 @@ def test_a_text_has_its_tree(path, rewrite):
 
 
 def clauses(tree):
+    if isinstance(tree, exp.SetOperation):
+        yield type(tree).__name__
     for name, part in tree.args.items():
         if part:
             parts = part if isinstance(part, list) else [part]
@@ -68,7 +70,7 @@ def told(node):
 def parts(node):
     positional = {"this", "expression", "expressions"}
     for name, part in node.args.items():
-        if not part or name in {"safe", "typed", "nulls_first"}:
+        if not part or name in {"safe", "typed"}:
             continue
         text = ", ".join(map(told, part)) if isinstance(part, list) else told(part)
         yield text if name in positional else f"{name.rstrip('_')}={text}"

@@ -1,0 +1,179 @@
+"""The words of values: literals, calls, operators, predicates, windows."""
+
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+from sqlglot import exp
+
+from qserv.dialects import lexis
+from qserv.dialects.lexis import Parts, Rules
+from qserv.dialects.nodes import Plus
+from qserv.errors import ParseError, UnsupportedQuery
+
+
+def refuse(node: Any) -> NoReturn:
+    """Refuse a kind of node by its name."""
+    what = node.key.upper()
+    if isinstance(node, exp.Mod):
+        what = "the sign % (write MOD(x, y))"
+    elif isinstance(node, exp.Filter):
+        what = "FILTER (write CASE inside the aggregate)"
+    raise UnsupportedQuery(f"{lexis.where_is(node)}{what} is not answered yet")
+
+
+def _literal(node: Any) -> Parts:
+    said = lexis.text_literal if node.is_string else lexis.number
+    return (said(node.this),)
+
+
+def _call(node: Any) -> Parts:
+    name, given = node.this, node.expressions
+    name = name if isinstance(name, exp.Expr) else lexis.spelled(name)
+    if node.name.upper() == "COUNT" and [type(g) for g in given] == [exp.Star]:
+        return (name, "(", "*", ")")
+    return (name, "(", given, ")")
+
+
+def _cast(node: Any) -> Parts:
+    kind = lexis.spelled(node.to.args.get("kind") or node.to.this.name)
+    size = node.to.expressions
+    return ("CAST", "(", node.this, kind, *(("(", size, ")") if size else ()), ")")
+
+
+def _case(node: Any) -> Parts:
+    yield from ("CASE", node.this)
+    for branch in node.args["ifs"]:
+        yield from ("WHEN", branch.this, "THEN", branch.args["true"])
+    if (default := node.args.get("default")) is not None:
+        yield from ("ELSE", default)
+    yield "END"
+
+
+def _between(node: Any) -> Parts:
+    low, high = _value(node, "low"), _value(node, "high")
+    return (_value(node, "this"), "BETWEEN", low, "AND", high)
+
+
+def _in(node: Any) -> Parts:
+    query = node.args.get("query")
+    if not (query or node.expressions):
+        raise ParseError(f"{lexis.where_is(node)}IN takes values or a subquery")
+    among = (query,) if query else ("(", node.expressions, ")")
+    return (_value(node, "this"), "IN", *among)
+
+
+def _window(node: Any) -> Parts:
+    if not isinstance(node.this, exp.Anonymous):
+        refuse(node.this)
+    if node.args.get("alias"):
+        raise UnsupportedQuery(
+            f"{lexis.where_is(node)}a named window is not answered yet: write it out"
+        )
+    partition = node.args.get("partition_by")
+    yield from (node.this, "OVER", "(")
+    yield from ("PARTITION BY", partition) if partition else ()
+    yield from (node.args.get("order"), node.args.get("spec"), ")")
+
+
+def _frame(node: Any) -> Parts:
+    unknown = "EXCLUDE" if node.args.get("exclude") else node.args["kind"].upper()
+    if unknown not in {"ROWS", "RANGE"}:
+        raise UnsupportedQuery(f"a window with {unknown} is not answered yet")
+    first = _rank(node, "start")
+    last = _rank(node, "end") if node.args.get("end") else _NOW
+    if not (first <= last and first < len(_BOUNDS) - 1 and last > 0):
+        raise ParseError("a window begins before it ends: 1 PRECEDING AND CURRENT ROW")
+    yield unknown
+    if node.args.get("end"):
+        yield from ("BETWEEN", *_bound(node, "start"), "AND", *_bound(node, "end"))
+    else:
+        yield from _bound(node, "start")
+
+
+_BOUNDS: Final = (
+    ("UNBOUNDED", "PRECEDING"),
+    (None, "PRECEDING"),
+    ("CURRENT ROW", None),
+    (None, "FOLLOWING"),
+    ("UNBOUNDED", "FOLLOWING"),
+)
+_NOW: Final = 2
+
+
+def _rank(node: Any, key: str) -> int:
+    bound, side = node.args.get(key), node.args.get(f"{key}_side")
+    spelled = bound if isinstance(bound, str) else None, side and side.upper()
+    if bound is None or spelled not in _BOUNDS:
+        raise ParseError(
+            "a window begins and ends at … PRECEDING, … FOLLOWING, CURRENT ROW"
+        )
+    return _BOUNDS.index(spelled)
+
+
+def _bound(node: Any, key: str) -> Parts:
+    bound, side = node.args[key], node.args.get(f"{key}_side")
+    yield from bound.split() if isinstance(bound, str) else (bound,)
+    yield side and side.upper()
+
+
+def _like(node: Any) -> Parts:
+    said = _compared(type(node).__name__.upper())(node)
+    return ("NOT" if node.args.get("negate") else None, *said)
+
+
+def _compared(sign: str) -> Callable[[Any], Parts]:
+    return lambda node: (_value(node, "this"), sign, _value(node, "expression"))
+
+
+def _value(node: Any, key: str) -> Any:
+    """Return a side of a comparison: ``a < b < c`` is not one."""
+    side = node.args.get(key)
+    if isinstance(side, exp.All | exp.Any):
+        refuse(side)
+    if isinstance(side, exp.Predicate | exp.Not | exp.Connector | exp.Escape):
+        raise ParseError(
+            f"{lexis.where_is(node)}{node.key.upper()} compares values, and one side "
+            "is a predicate: join predicates by AND, or put brackets round it"
+        )
+    return side
+
+
+def _binary(sign: str) -> Callable[[Any], Parts]:
+    return lambda node: (node.this, sign, node.expression)
+
+
+RULES: Final[Rules] = {
+    exp.Exists: lambda node: ("EXISTS", "(", node.this, ")"),
+    exp.Window: _window,
+    exp.WindowSpec: _frame,
+    exp.Literal: _literal,
+    exp.Boolean: lambda node: ("TRUE" if node.this else "FALSE",),
+    exp.Null: lambda _: ("NULL",),
+    exp.Paren: lambda node: ("(", node.this, ")"),
+    exp.Neg: lambda node: ("-", node.this),
+    Plus: lambda node: ("+", node.this),
+    exp.Not: lambda node: ("NOT", node.this),
+    exp.Anonymous: _call,
+    exp.Between: _between,
+    exp.In: _in,
+    exp.Escape: lambda node: (node.this, "ESCAPE", node.expression),
+    exp.Cast: _cast,
+    exp.DataTypeParam: lambda node: (node.this,),
+    exp.Case: _case,
+    exp.And: _binary("AND"),
+    exp.Or: _binary("OR"),
+    exp.Add: _binary("+"),
+    exp.Sub: _binary("-"),
+    exp.Mul: _binary("*"),
+    exp.Div: _binary("/"),
+    exp.DPipe: _binary("||"),
+    exp.EQ: _compared("="),
+    exp.NEQ: _compared("<>"),
+    exp.LT: _compared("<"),
+    exp.GT: _compared(">"),
+    exp.LTE: _compared("<="),
+    exp.GTE: _compared(">="),
+    exp.Is: _compared("IS"),
+    exp.Like: _like,
+    exp.ILike: _like,
+}
