@@ -6,7 +6,7 @@ rows. Fences are read from the rows: nothing trusts a footer.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from qserv.catalog.snapshot import ManifestEntry
 from qserv.catalog.tables import HEALPIX
 from qserv.errors import ChunkMissing, CorruptData, InvalidRequest
+from qserv.sky.healpix import ORDER
 from qserv.storage.inventory import Inventory
 from qserv.storage.manifest import Holding
 from qserv.storage.shard import INDEX_KEY
@@ -88,6 +89,42 @@ class KeyIndex:
                 homes = np.where(found == NOWHERE, homes, found)
         return homes
 
+    def between(
+        self, holding: Holding, shards: Iterable[int], low: int, high: int, order: int
+    ) -> Homes:
+        """Find where the keys of a range live; blocks, so call it in a thread.
+
+        Parameters
+        ----------
+        holding, shards
+            As for `homes`.
+        low, high
+            The least and the greatest key, both included.
+        order
+            Of the pixels that tell homes apart, at most 29.
+
+        Returns
+        -------
+        ndarray
+            For each pixel of that order in which a key of the range has its home, the
+            first ``_healpix_29`` of the pixel; sorted, int64.
+
+        Raises
+        ------
+        InvalidRequest
+            If the order is none, or the keys are texts.
+        ClusterError
+            As `homes`.
+        """
+        if not 0 <= order <= ORDER:
+            raise InvalidRequest(f"pixels have orders from 0 to {ORDER}, not {order}")
+        shift = 2 * (ORDER - order)
+        found = [np.zeros(0, dtype=np.int64)]
+        with self._lock:
+            for entry in _entries(holding, shards):
+                found += self._file(entry).between(low, high, shift)
+        return np.unique(np.concatenate(found))
+
     def knows(
         self, holding: Holding, shards: Iterable[int], keys: Sequence[int | str]
     ) -> bool:
@@ -148,19 +185,31 @@ class _File:
             homes[here] = _search(*self._group(int(group)), keys[here])
         return homes
 
+    def between(self, low: int, high: int, shift: int) -> Iterator[Homes]:
+        if self._is_text:
+            raise InvalidRequest(
+                f"index file {self._path} has texts as keys, which have no ranges"
+            )
+        first, last = np.searchsorted(self._fences, (low, high), side="right") - 1
+        for group in range(max(0, int(first)), int(last) + 1):
+            keys, homes = self._read(group)
+            start = np.searchsorted(keys, low, side="left")
+            end = np.searchsorted(keys, high, side="right")
+            yield np.unique(homes[start:end] >> shift << shift)
+
     def _group(self, group: int) -> tuple[Keys, Homes]:
         if group not in self._kept:
-            rows = self._parquet.read_row_group(group, [INDEX_KEY, HEALPIX])
-            keys = (
-                rows[INDEX_KEY].to_pylist()
-                if self._is_text
-                else rows[INDEX_KEY].to_numpy()
-            )
-            self._kept[group] = (self._array(keys), rows[HEALPIX].to_numpy())
+            self._kept[group] = self._read(group)
         self._kept.move_to_end(group)
         if len(self._kept) > _GROUPS_KEPT:
             self._kept.popitem(last=False)
         return self._kept[group]
+
+    def _read(self, group: int) -> tuple[Keys, Homes]:
+        rows = self._parquet.read_row_group(group, [INDEX_KEY, HEALPIX])
+        keys = rows[INDEX_KEY]
+        values = keys.to_pylist() if self._is_text else keys.to_numpy()
+        return self._array(values), rows[HEALPIX].to_numpy()
 
     def _array(self, keys: Sequence[Any]) -> Keys:
         return np.array(keys, dtype=object if self._is_text else np.int64)

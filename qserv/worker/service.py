@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from qserv.errors import ChunkMissing, InvalidValue, UnsupportedQuery
 from qserv.ingest.receiver import Receiver
+from qserv.sky.healpix import ORDER
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import ManifestStore
@@ -195,6 +196,16 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                 f"this worker does not hold {name} at version "
                 f"{request.manifest_version}"
             )
+        if request.HasField("low") or request.HasField("high"):
+            homes = await asyncio.to_thread(
+                self._index.between,
+                held,
+                request.shards,
+                request.low,
+                request.high,
+                request.order if request.HasField("order") else ORDER,
+            )
+            return worker_pb2.LookupReply(homes=homes)
         keys = keys_from_proto(request.keys)
         if self._index.knows(held, request.shards, keys):
             homes = self._index.homes(held, request.shards, keys)

@@ -190,13 +190,14 @@ class Worker:
         assert match in error.text
         return error.text
 
-    async def lookup(self, keys, shards, table="Object"):
+    async def lookup(self, keys, shards, table="Object", **more):
         request = worker_pb2.LookupRequest(
             release=RELEASE,
             table=table,
             manifest_version=self.versions.get(table, 1),
             shards=shards,
             keys=keys_to_proto(keys),
+            **more,
         )
         return list((await self.stub.LookupKeys(request)).homes)
 

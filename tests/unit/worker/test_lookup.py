@@ -71,6 +71,35 @@ async def test_texts_are_keys_and_shards_are_searched_as_asked(worker):
 
 
 @one_worker
+async def test_a_range_of_keys_has_the_homes_of_its_keys(worker):
+    least, most = int(EVEN[0]), int(EVEN[-1])
+    for low, high in (
+        (least, least),
+        (-3, 3),
+        (1, 1),
+        (most, most),
+        (most + 1, 2**63 - 1),
+        (-(2**63), least - 1),
+        (16_000, 34_000),
+        (-(2**63), 2**63 - 1),
+        (5, -5),
+    ):
+        keys = EVEN[(low <= EVEN) & (high >= EVEN)]
+        wanted = (keys * 10 + 10_000).tolist()
+        assert await worker.lookup([], [1], low=low, high=high) == wanted
+        coarse = sorted({home >> 12 << 12 for home in wanted})
+        assert await worker.lookup([], [1], low=low, high=high, order=23) == coarse
+
+
+@one_worker
+async def test_a_range_is_refused_where_it_has_no_meaning(worker):
+    between = {"low": 1, "high": 2}
+    await refuses(worker, InvalidRequest, "no ranges", [], [1], "Named", **between)
+    await refuses(worker, ChunkMissing, "shards 7", [], [7], **between)
+    await refuses(worker, InvalidRequest, "orders", [], [1], order=30, **between)
+
+
+@one_worker
 async def test_what_is_not_held_is_refused(worker):
     await refuses(worker, ChunkMissing, "shards 7, 9 of dr1.Object", [1], [1, 7, 9])
     await refuses(worker, ChunkMissing, "dr1.Nothing at version", [1], [1], "Nothing")
