@@ -78,6 +78,11 @@ class FakeWorker(WorkerServicer):
         self.lookups.append(request)
         if isinstance(self.trouble, Exception):
             raise self.trouble
+        if request.HasField("low"):
+            between = range(request.low, request.high + 1)
+            return pb.LookupReply(
+                homes={h for k, h in self.homes.items() if k in between}
+            )
         keys = request.keys.integers
         return pb.LookupReply(homes=[self.homes.get(key, -1) for key in keys])
 

@@ -4,12 +4,17 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from support import fake_worker
+from support import fake_worker, metadata
+from support.fake_planning import Planning
 
 from qserv.catalog.store import Store
 from qserv.czar.dispatch import Start
 from qserv.czar.executive import Executive, Job
 from qserv.czar.members import Members
+from qserv.czar.merge import Merge
+from qserv.czar.preparation import Preparation
+from qserv.czar.queries import Queries
+from qserv.czar.session import Session
 from qserv.wire.v1 import worker_pb2
 
 
@@ -69,3 +74,38 @@ def start(members, workers):
         )
 
     return make
+
+
+@pytest.fixture
+def planning():
+    return Planning()
+
+
+@pytest.fixture
+def timeout():
+    return 60.0
+
+
+@pytest.fixture
+def broadcast_memory():
+    return 2**20
+
+
+@pytest.fixture
+async def session(
+    store, members, workers, executive, planning, tmp_path, timeout, broadcast_memory
+):
+    metadata.publish(store)
+    merge = Merge(directory=tmp_path / "spill", threads=1, memory=2**28)
+    with closing(merge):
+        yield Session(
+            preparation=Preparation(
+                store=store, members=members, planning=planning, max_rows=None
+            ),
+            members=members,
+            executive=executive,
+            merge=merge,
+            queries=Queries(timeout=timeout),
+            epoch=1,
+            broadcast_memory=broadcast_memory,
+        )

@@ -1,22 +1,15 @@
 """A session: header, rows, trailer; limits exact to the row; stops when told to."""
 
 import asyncio
-from contextlib import aclosing, closing
-from dataclasses import replace
+from contextlib import aclosing
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from support import metadata
+from support.fake_planning import ask, fragment, frames, residual
 from support.fake_worker import COLUMNS, ROWS, SCHEMA
 
-from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.tables import Column, DataType
-from qserv.czar.merge import Merge
-from qserv.czar.preparation import Preparation
-from qserv.czar.queries import Queries
-from qserv.czar.results import Header, Progress, Request, Trailer
-from qserv.czar.session import Session
+from qserv.czar.results import Request
 from qserv.errors import (
     Cancelled,
     ChunkMissing,
@@ -24,106 +17,10 @@ from qserv.errors import (
     DeadlineExceeded,
     LimitExceeded,
 )
-from qserv.plan.plan import (
-    Extent,
-    FoundRestrictor,
-    Fragment,
-    KeyRestrictor,
-    Plan,
-    Residual,
-    Route,
-    ScanClass,
-    ScanSource,
-)
-from qserv.wire.codec import Digest, decode_batch, decode_schema
+from qserv.plan.plan import Extent, FoundRestrictor, KeyRestrictor, ScanSource
+from qserv.wire.codec import decode_schema
 
 SUM = (Column("total", DataType.BIGINT, unit="ct"),)
-
-
-class Planning:
-    """Plans the stages that a test says, whatever the text; remembers the homes."""
-
-    def __init__(self):
-        self.stages = [fragment()]
-        self.chunks = [4, 5, 6, 7]
-        self.homes = None
-
-    def plan(self, text, snapshot, *, language, default_release):
-        return Plan(
-            query=text,
-            snapshot=snapshot.id,
-            release="hip",
-            stages=tuple(self.stages),
-            columns=self.stages[-1].columns,
-            scan_class=ScanClass.SCAN,
-        )
-
-    def route(self, sent, snapshot, homes):
-        self.homes = homes
-        chunks = np.array([EVERYWHERE] if sent.once else self.chunks, np.int64)
-        return Route(chunks, 12, 0, 0, np.ones_like(chunks))
-
-    def explain(self, plan, routes):
-        return f"{len(plan.stages)} stages, chunks of {sorted(routes)} are known"
-
-
-def fragment(**changes):
-    source = ScanSource("hip", "Object", 1, Extent.OWN, COLUMNS)
-    plain = Fragment("SELECT …", (), (source,), COLUMNS, family="hip", tree_version=1)
-    return replace(plain, **changes)
-
-
-def residual(sql="SELECT * FROM stage_0", *parameters, columns=COLUMNS, inputs=(0,)):
-    return Residual(sql, parameters, columns, inputs)
-
-
-@pytest.fixture
-def planning():
-    return Planning()
-
-
-@pytest.fixture
-def timeout():
-    return 60.0
-
-
-@pytest.fixture
-async def session(store, members, workers, executive, planning, tmp_path, timeout):
-    metadata.publish(store)
-    merge = Merge(directory=tmp_path / "spill", threads=1, memory=2**28)
-    with closing(merge):
-        yield Session(
-            preparation=Preparation(
-                store=store, members=members, planning=planning, max_rows=None
-            ),
-            members=members,
-            executive=executive,
-            merge=merge,
-            queries=Queries(timeout=timeout),
-            epoch=1,
-            broadcast_memory=2**20,
-        )
-
-
-async def frames(session, text="SELECT …", **request):
-    async with aclosing(session.query(Request(text, **request))) as answer:
-        return [frame async for frame in answer if not isinstance(frame, Progress)]
-
-
-async def ask(session, **request):
-    """Return header, table and trailer of an answer, its digest checked."""
-    header, *data, trailer = await frames(session, **request)
-    assert isinstance(header, Header)
-    assert isinstance(trailer, Trailer)
-    digest = Digest()
-    for message in data:
-        digest.update(message)
-    assert digest.value() == trailer.digest
-    schema = decode_schema(header.schema)
-    batches = [decode_batch(message, schema) for message in data]
-    table = pa.Table.from_batches(batches, schema)
-    assert table.num_rows == trailer.rows
-    return header, table, trailer
 
 
 async def test_a_plan_without_residual_streams_through(session):
