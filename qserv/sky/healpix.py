@@ -153,6 +153,14 @@ def centers(order: int, pixels: Pixels) -> Floats:
     return np.stack(healpy.pix2vec(2**order, pixels, nest=True), axis=-1)
 
 
+def center_positions(order: int, pixels: Pixels) -> tuple[Floats, Floats]:
+    """Return longitude and latitude of the centres of pixels, degrees."""
+    import healpy
+
+    lon, lat = healpy.pix2ang(2**order, pixels, nest=True, lonlat=True)
+    return np.asarray(lon, np.float64), np.asarray(lat, np.float64)
+
+
 def max_radius(order: int) -> float:
     """Return how far a pixel's points lie from its centre at most, in degrees."""
     import healpy

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from qserv.errors import InvalidRequest, UnsupportedQuery
 from qserv.sky import healpix
 from qserv.sky.healpix import SLACK, Floats, Pixels
 from qserv.sky.ranges import RangeSet
+from qserv.sky.refine import Flags, refine, united
 
 Vector = tuple[float, float, float]
 Frame = tuple[Vector, Vector, Vector, tuple[tuple[float, float], ...]]
-Flags = npt.NDArray[np.bool_]
 
 _COARSEST: Final = 3
 """The order of a hemisphere's cover: 768 pixels are no work."""
@@ -29,6 +28,10 @@ _EDGE_PIXELS: Final = 256
 """A polygon's cover is refined until this many pixels lie on its border."""
 _DILATED_PIXELS: Final = 1024
 """An area is dilated at an order where it has no more pixels than this."""
+_HALF: Final = 90.0
+"""The radius of a hemisphere."""
+_FAR_SLACK: Final = 20e-3 / 3600
+"""Degrees by which a distance test may err near a half turn, where chords are flat."""
 _WIDEST: Final = 89.0
 """How far a polygon's vertices may lie from its centre, degrees."""
 
@@ -99,6 +102,27 @@ class Circle:
         order = _order_for(self.radius)
         found = healpix.disc(self.lon, self.lat, self.radius, order)
         return RangeSet.from_pixels(order, found)
+
+    def outside(self) -> RangeSet:
+        """Return pixels that hold everything outside the circle, and its border."""
+        if self.radius > _HALF:
+            # What is far from the centre is near the antipode.
+            radius = min(_HALF, 180.0 - self.radius + _FAR_SLACK)
+            return Circle(self.lon % 360.0 + 180.0, -self.lat, radius).cover()
+        order = _order_for(self.radius)
+        pixels = healpix.disc(self.lon, self.lat, self.radius, order)
+        inside, _ = refine(
+            order, pixels, self._sorter, most=_EDGE_PIXELS, finest=_FINEST
+        )
+        return RangeSet.everything() - inside
+
+    def _sorter(self, order: int, pixels: Pixels) -> tuple[Flags, Flags]:
+        """Tell pixels wholly within the radius from others."""
+        centers = healpix.centers(order, pixels)
+        d2 = np.sum((centers - np.array(self.center)) ** 2, axis=1)
+        reach = healpix.max_radius(order) + SLACK
+        inside = d2 < chord2(max(0.0, self.radius - reach))
+        return inside, ~inside & (d2 < chord2(min(180.0, self.radius + reach)))
 
     def contains(self, x: Floats, y: Floats, z: Floats) -> Flags:
         """Tell for each unit vector whether it is in the circle."""
@@ -179,21 +203,25 @@ class Polygon:
         else the way from the centre to the touching point would cross a side farther
         away than it is long. Pixels near a side are split until there are many.
         """
+        return united(*self._sorted())
+
+    def outside(self) -> RangeSet:
+        """Return pixels that hold everything outside the polygon, and its border."""
+        inside, _ = self._sorted()
+        return RangeSet.everything() - inside
+
+    def _sorted(self) -> tuple[RangeSet, RangeSet]:
+        """Return pixels inside, and those that a side passes."""
         corners = _corners(self.vertices)
         order, pixels = _disc_around(np.array(self._frame[0]), corners)
-        found = []
-        while True:
+
+        def sort(order: int, pixels: Pixels) -> tuple[Flags, Flags]:
             centers = healpix.centers(order, pixels)
             reach = healpix.max_radius(order) + SLACK
             edge = _near_sides(centers, corners, chord2(min(reach, 180.0)))
-            inside = self.contains(*centers.T)
-            found.append(RangeSet.from_pixels(order, pixels[inside & ~edge]))
-            pixels = pixels[edge]
-            if len(pixels) > _EDGE_PIXELS or order == _FINEST:
-                break
-            order, pixels = order + 1, healpix.children(pixels)
-        found.append(RangeSet.from_pixels(order, pixels))
-        return RangeSet.of(np.concatenate([part.bounds for part in found]))
+            return self.contains(*centers.T) & ~edge, edge
+
+        return refine(order, pixels, sort, most=_EDGE_PIXELS, finest=_FINEST)
 
 
 def box(lon: float, lat: float, width: float, height: float) -> Polygon:

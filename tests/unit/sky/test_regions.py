@@ -10,7 +10,7 @@ from support.strategies import bearings, from_here, sky
 
 from qserv.errors import InvalidRequest, UnsupportedQuery
 from qserv.sky import healpix, regions
-from qserv.sky.ranges import RangeSet
+from qserv.sky.ranges import SPHERE, RangeSet
 from qserv.sky.regions import Circle, Polygon, box, chord2, dilate
 
 EVERYWHERE = healpix.centers(6, np.arange(12 * 4**6))
@@ -127,7 +127,7 @@ def ring(center, bearing, radius):
 
 sizes = st.one_of(
     st.sampled_from([1e-7, ARCSEC, 1.0]),
-    st.floats(-7, 1.9).map(lambda power: min(80.0, 10.0**power)),
+    st.floats(-7, 1.9).map(lambda power: min(60.0, 10.0**power)),
 )
 # At least 0.1 rad between two vertices: no side so short that only rounding sees it.
 spread = st.lists(st.integers(0, 62), min_size=3, max_size=9, unique=True).map(
@@ -212,8 +212,11 @@ def test_a_convex_polygon_holds_what_its_great_circles_bound(shape):
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     points = np.concatenate((points, EVERYWHERE[::7]))
     corners = vectors(vertices)
-    # Left of all sides or right of all is also the antipodal polygon.
-    wanted = half_spaces(corners, points) & (points @ middle > 0)
+    # Left of all sides or right of all is also the antipodal polygon. The polygon lies
+    # in the cap whose border its vertices are on.
+    cap = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+    cap *= np.sign(cap @ corners[0])
+    wanted = half_spaces(corners, points) & (points @ cap > 0)
     side = points @ np.cross(corners, np.roll(corners, -1, axis=0) - corners).T
     clear = np.abs(side).min(axis=1) > 1e-15
     assert np.array_equal(Polygon(vertices).contains(*points.T)[clear], wanted[clear])
@@ -347,3 +350,69 @@ def test_dilation_is_not_much_wider_than_the_radius():
     area = Circle(10, 10, 1).cover()
     ring_around = around((10, 10), np.linspace(0, 7, 300), np.full(300, 6.0))
     assert not dilate(area, 0.5).contains(healpix.pixels(*ring_around)).any()
+
+
+# What is outside
+
+
+@settings(deadline=None)
+@given(sky, angles, bearings)
+def test_what_is_outside_a_circle_is_in_the_cover_of_that(center, radius, bearing):
+    circle = Circle(*center, radius)
+    outside = circle.outside()
+    close = np.array([radius, radius * (1 + 1e-12), radius + 1e-8, radius * 1.1])
+    border = around(center, np.full(4, bearing), np.minimum(close, 180))
+    lon, lat = (
+        np.concatenate(parts)
+        for parts in zip(border, positions(EVERYWHERE), ends_of(outside), strict=True)
+    )
+    beyond = ~circle.contains(*healpix.unit_vectors(lon, lat))
+    beyond[:4] = True
+    if radius < 180:
+        assert outside.contains(healpix.pixels(lon[beyond], lat[beyond])).all()
+
+
+def test_the_far_side_errs_more_where_chords_are_flat():
+    # A test on squared chords near 4 cannot tell angles apart that differ by 6 mas.
+    circle = Circle(40, 30, 180 - 1e-9)
+    near = around((220, -30), np.linspace(0, 7, 500), np.full(500, 2e-6))
+    beyond = ~circle.contains(*healpix.unit_vectors(*near))
+    pixels = healpix.pixels(*near)
+    assert circle.outside().contains(pixels[beyond]).all()
+    assert Circle(40, 30, 180).outside().contains(healpix.pixels([220], [-30])).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.one_of(convex(), stars()))
+def test_what_is_outside_a_polygon_is_in_the_cover_of_that(shape):
+    vertices, size = shape
+    polygon = Polygon(vertices)
+    outside = polygon.outside()
+    rng = np.random.default_rng(4)
+    points = vectors(vertices)[rng.integers(len(vertices), size=2000)]
+    points = points + rng.normal(scale=math.radians(size), size=points.shape)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    points = np.concatenate((points, EVERYWHERE, along_sides(vertices)))
+    beyond = ~polygon.contains(*points.T)
+    assert outside.contains(pixels_of(points[beyond])).all()
+
+
+@pytest.mark.parametrize("size", [1e-4, 1 / 60, 1.0, 30.0])
+def test_most_of_a_region_is_not_in_the_cover_of_its_outside(size):
+    half = math.radians(size / 2)
+    solid = 2 * math.pi * (1 - math.cos(half)), 4 * math.asin(math.sin(half) ** 2)
+    regions_ = Circle(83, 22, size / 2), box(83, 22, size, size)
+    for region, steradians in zip(regions_, solid, strict=True):
+        left_out = RangeSet.everything() - region.outside()
+        assert 0.7 * steradians < area_of(left_out) < steradians
+
+
+def test_outside_a_large_circle_is_a_small_one():
+    assert area_of(Circle(83, 22, 179).outside()) < 2 * area_of(
+        Circle(263, -22, 1).cover()
+    )
+
+
+def area_of(ranges):
+    pixels = np.sum(ranges.bounds[:, 1] - ranges.bounds[:, 0])
+    return float(pixels) / SPHERE * 4 * math.pi
