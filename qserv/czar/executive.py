@@ -30,6 +30,7 @@ from qserv.czar.dispatch import (
     TaskEnded,
     WorkerLost,
 )
+from qserv.czar.halos import Around, halo
 from qserv.czar.members import Member, Members
 from qserv.errors import (
     Cancelled,
@@ -89,10 +90,13 @@ class Job:
         The task without attempt and chunks.
     schema
         Arrow schema of the rows that come back.
+    around
+        Its halo sources: each task says who has their chunks.
     """
 
     task: worker_pb2.Task
     schema: pa.Schema
+    around: tuple[Around, ...] = ()
 
 
 @dataclass(slots=True)
@@ -232,7 +236,7 @@ class _Run:
         self._events.put_nowait((event, None))
 
     async def _read(self, send: Send, member: Member) -> Event:
-        call = member.stub.RunTask(_task(self._job.task, send))
+        call = member.stub.RunTask(self._task(send))
         try:
             return await self._frames(send, member, call)
         except grpc.aio.AioRpcError as error:
@@ -251,6 +255,20 @@ class _Run:
             ) from None
         finally:
             call.cancel()
+
+    def _task(self, send: Send) -> worker_pb2.Task:
+        task = worker_pb2.Task()
+        task.CopyFrom(self._job.task)
+        task.attempt = send.attempt
+        task.chunks.extend(send.chunks)
+        task.file_parts.extend([-1] * len(send.chunks))
+        task.work.extend(send.work)
+        if self._job.around:
+            alive = {m.id: m.endpoint for m in self._members.alive.values()}
+            task.halos.extend(
+                halo(each, send.chunks, send.worker, alive) for each in self._job.around
+            )
+        return task
 
     async def _frames(
         self,
@@ -293,13 +311,3 @@ class _Run:
         chunks = tuple(end.chunks)
         rows = Rows(tuple(batch.messages), decoded, chunks)
         self._events.put_nowait((BatchDone(send.attempt, end.batch, chunks), rows))
-
-
-def _task(template: worker_pb2.Task, send: Send) -> worker_pb2.Task:
-    task = worker_pb2.Task()
-    task.CopyFrom(template)
-    task.attempt = send.attempt
-    task.chunks.extend(send.chunks)
-    task.file_parts.extend([-1] * len(send.chunks))
-    task.work.extend(send.work)
-    return task

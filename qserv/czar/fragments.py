@@ -9,6 +9,7 @@ from qserv.catalog.snapshot import Snapshot
 from qserv.czar.collected import Collected, read_by
 from qserv.czar.dispatch import Start
 from qserv.czar.executive import Executive, Job, Rows
+from qserv.czar.halos import around
 from qserv.czar.members import Members
 from qserv.czar.preparation import Work
 from qserv.czar.queries import Running
@@ -107,7 +108,7 @@ class Fragments:
             limit=self._limit(number),
             side_tables=self._collected.side_tables(shared(sent, Sharing.BROADCAST)),
         )
-        return Job(task, arrow_schema(sent.columns))
+        return Job(task, arrow_schema(sent.columns), around(sent, self._work.snapshot))
 
     def _limit(self, number: int) -> int | None:
         limit = fragment(self._work, number).limit
