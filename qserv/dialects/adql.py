@@ -12,13 +12,16 @@ from sqlglot import parser, tokens
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.tokenizer_core import TokenType
 
-from qserv.dialects import grammar
+from qserv.dialects import grammar, longlist
 from qserv.dialects.geometry import canonical
-from qserv.dialects.nodes import Plus
+from qserv.dialects.nodes import LongList, Plus
 from qserv.dialects.queries import Query, QueryParser, plain
 from qserv.errors import LimitExceeded, ParseError
 
-MOST_CHARACTERS: Final = 262_144
+MOST_CHARACTERS: Final = 4_194_304
+"""Of a text: a hundred thousand ids in a list, and more."""
+MOST_OTHERS: Final = 262_144
+"""Of a text without its long lists."""
 
 _WORDS: Final = """
     SELECT TOP DISTINCT ALL AS FROM WHERE HAVING LIMIT OFFSET FETCH ASC DESC
@@ -58,6 +61,12 @@ class Adql(Dialect):
         NO_PAREN_FUNCTIONS: ClassVar = {}
         FUNCTION_PARSERS: ClassVar = {
             "CAST": parser.Parser.FUNCTION_PARSERS["CAST"],
+        }
+        PRIMARY_PARSERS: ClassVar = {
+            **parser.Parser.PRIMARY_PARSERS,
+            longlist.WORD: lambda self, token: self.expression(
+                LongList(this=token.text)
+            ),
         }
         UNARY_PARSERS: ClassVar = {
             **parser.Parser.UNARY_PARSERS,
@@ -112,7 +121,14 @@ def _check_text(text: str) -> None:
 
 def _tree(text: str) -> Query:
     dialect = Adql()
-    heard = dialect.tokenize(text)
+    rest, cuts = longlist.cut(text)
+    if len(rest) > MOST_OTHERS:
+        raise LimitExceeded(
+            f"the query has {len(rest)} characters, {MOST_OTHERS} are allowed besides "
+            "lists of numbers or texts after IN: put them into a table"
+        )
+    heard = dialect.tokenize(rest)
+    longlist.heard_whole(text, cuts, heard)
     if not heard or heard[0].token_type not in _BEGINNINGS:
         first = heard[0].text.upper() if heard else "empty"
         raise ParseError(f"a query starts with SELECT, this is {first}")
@@ -120,6 +136,7 @@ def _tree(text: str) -> Query:
     if len(trees) != 1:
         raise ParseError(f"one query is expected, not {len(trees)}")
     grammar.check(trees[0], text, heard)
+    longlist.restore(trees[0], cuts)
     query = plain(trees[0])
     canonical(query)
     return query
@@ -134,7 +151,7 @@ def _explain(error: sqlglot.errors.ParseError) -> str:
     first = error.errors[0]
     column = first["col"] - len(first["highlight"] or "") + 1
     where = f"line {first['line']}, column {column}"
-    near = f"{(first['start_context'] or '')[-30:]}«{first['highlight']}»"
+    near = f"{(first['start_context'] or '')[-30:]}«{(first['highlight'] or '')[:30]}»"
     if first["description"].startswith("Required keyword"):
         return f"{where}: something is missing, near {near}"
     return f"{where}: this does not belong here, near {near}"

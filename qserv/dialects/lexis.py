@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
+from qserv.dialects import longlist
 from qserv.errors import ParseError
 
 Heard = list[tuple[str, Token]]
@@ -99,6 +100,11 @@ def text_literal(text: str) -> str:
     return f"'{text}"
 
 
+def list_word(number: str) -> str:
+    """Return how a long list is heard."""
+    return f"list {number}"
+
+
 def number(text: str) -> str:
     """Return how a number is heard: ``.50`` as ``0.5``."""
     return text if text.isdigit() else repr(float(text))
@@ -134,6 +140,8 @@ def _word(token: Token) -> str:
     match token.token_type:
         case TokenType.STRING:
             return text_literal(token.text)
+        case longlist.WORD:
+            return list_word(token.text)
         case TokenType.IDENTIFIER if not token.text:
             raise ParseError(f"{place(token)}a name in quotes is empty")
         case TokenType.IDENTIFIER:

@@ -7,7 +7,7 @@ from sqlglot import exp
 
 from qserv.dialects import lexis
 from qserv.dialects.lexis import Parts, Rules
-from qserv.dialects.nodes import Plus
+from qserv.dialects.nodes import LongList, Plus
 from qserv.errors import ParseError, UnsupportedQuery
 
 
@@ -58,8 +58,12 @@ def _in(node: Any) -> Parts:
     query = node.args.get("query")
     if not (query or node.expressions):
         raise ParseError(f"{lexis.where_is(node)}IN takes values or a subquery")
-    among = (query,) if query else ("(", node.expressions, ")")
+    among = (query,) if query else ("(", [*map(_listed, node.expressions)], ")")
     return (_value(node, "this"), "IN", *among)
+
+
+def _listed(node: Any) -> Any:
+    return lexis.list_word(node.name) if isinstance(node, LongList) else node
 
 
 def _window(node: Any) -> Parts:
