@@ -127,9 +127,7 @@ class _Finder:
             case Call("IS FALSE", (inner,)) if truth:
                 return self.where(inner, truth=False)
             case Call("BETWEEN", (value, low, high)):
-                above = self._comparison(">=", value, low, truth)
-                below = self._comparison("<=", value, high, truth)
-                return _all((above, below)) if truth else _any((above, below))
+                return self._between(value, low, high, truth)
             case Call(name, (left, right)):
                 return self._comparison(name, left, right, truth)
             case _:
@@ -190,6 +188,19 @@ class _Finder:
         if (limit := constant(right)) is None:
             return _EVERYWHERE
         return self._limited(left, _wanted(name, limit, truth))
+
+    def _between(
+        self, value: Expression, low: Expression, high: Expression, truth: bool
+    ) -> _Places:
+        first, last = constant(low), constant(high)
+        if first is None or last is None:
+            above = self._comparison(">=", value, low, truth)
+            below = self._comparison("<=", value, high, truth)
+            return _all((above, below)) if truth else _any((above, below))
+        if truth:
+            return self._limited(value, Intervals.of([(first, last)]))
+        beyond = [(-math.inf, first), (last, math.inf)]
+        return self._limited(value, Intervals.of(beyond))
 
     def _compared_truth(
         self, name: str, node: Expression, value: bool, truth: bool

@@ -28,6 +28,8 @@ _EDGE_PIXELS: Final = 256
 """A polygon's cover is refined until this many pixels lie on its border."""
 _DILATED_PIXELS: Final = 1024
 """An area is dilated at an order where it has no more pixels than this."""
+_WIDE: Final = 1.0
+"""Circles wider than this are worth a finer cover: chunks are not much larger."""
 _HALF: Final = 90.0
 """The radius of a hemisphere."""
 _FAR_SLACK: Final = 20e-3 / 3600
@@ -100,6 +102,8 @@ class Circle:
     def cover(self) -> RangeSet:
         """Return pixels that hold the circle."""
         order = _order_for(self.radius)
+        if self.radius > _WIDE:
+            return united(*self._sorted(order + 2))
         found = healpix.disc(self.lon, self.lat, self.radius, order)
         return RangeSet.from_pixels(order, found)
 
@@ -109,20 +113,22 @@ class Circle:
             # What is far from the centre is near the antipode.
             radius = min(_HALF, 180.0 - self.radius + _FAR_SLACK)
             return Circle(self.lon % 360.0 + 180.0, -self.lat, radius).cover()
-        order = _order_for(self.radius)
-        pixels = healpix.disc(self.lon, self.lat, self.radius, order)
-        inside, _ = refine(
-            order, pixels, self._sorter, most=_EDGE_PIXELS, finest=_FINEST
-        )
+        inside, _ = self._sorted(_FINEST)
         return RangeSet.everything() - inside
 
-    def _sorter(self, order: int, pixels: Pixels) -> tuple[Flags, Flags]:
-        """Tell pixels wholly within the radius from others."""
-        centers = healpix.centers(order, pixels)
-        d2 = np.sum((centers - np.array(self.center)) ** 2, axis=1)
-        reach = healpix.max_radius(order) + SLACK
-        inside = d2 < chord2(max(0.0, self.radius - reach))
-        return inside, ~inside & (d2 < chord2(min(180.0, self.radius + reach)))
+    def _sorted(self, finest: int) -> tuple[RangeSet, RangeSet]:
+        """Return pixels inside, and those that the border may pass."""
+        order = _order_for(self.radius)
+        pixels = healpix.disc(self.lon, self.lat, self.radius, order)
+
+        def sort(order: int, pixels: Pixels) -> tuple[Flags, Flags]:
+            offset = healpix.centers(order, pixels) - np.array(self.center)
+            d2 = np.sum(offset**2, axis=1)
+            reach = healpix.max_radius(order) + SLACK
+            inside = d2 < chord2(max(0.0, self.radius - reach))
+            return inside, ~inside & (d2 < chord2(min(180.0, self.radius + reach)))
+
+        return refine(order, pixels, sort, most=_EDGE_PIXELS, finest=finest)
 
     def contains(self, x: Floats, y: Floats, z: Floats) -> Flags:
         """Tell for each unit vector whether it is in the circle."""

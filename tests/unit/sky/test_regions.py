@@ -58,6 +58,12 @@ def test_the_cover_of_a_circle_is_not_much_larger(radius):
     assert len(cover) <= 64
 
 
+@pytest.mark.parametrize("radius", [1.5, 10, 45, 100])
+def test_the_cover_of_a_wide_circle_is_not_half_larger(radius):
+    solid = 2 * math.pi * (1 - math.cos(math.radians(radius)))
+    assert solid < area_of(Circle(83.6, 22.0, radius).cover()) < 1.3 * solid
+
+
 @settings(deadline=None)
 @given(sky, bearings, angles)
 def test_a_circle_is_closed(center, bearing, radius):
