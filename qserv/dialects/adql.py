@@ -10,9 +10,10 @@ from typing import ClassVar, Final
 import sqlglot.errors
 from sqlglot import parser, tokens
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.tokenizer_core import TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
-from qserv.dialects import grammar, longlist
+from qserv.dialects import grammar, lexis, longlist
+from qserv.dialects.chains import balance
 from qserv.dialects.geometry import canonical
 from qserv.dialects.nodes import LongList, Plus
 from qserv.dialects.queries import Query, QueryParser, plain
@@ -22,6 +23,11 @@ MOST_CHARACTERS: Final = 4_194_304
 """Of a text: a hundred thousand ids in a list, and more."""
 MOST_OTHERS: Final = 262_144
 """Of a text without its long lists."""
+MOST_DEEP: Final = 32
+"""Brackets and CASEs in each other: sqlglot calls itself twenty times for each."""
+
+MOST_OPERATIONS: Final = 250
+"""UNIONs and the like in a query."""
 
 _WORDS: Final = """
     SELECT TOP DISTINCT ALL AS FROM WHERE HAVING LIMIT OFFSET FETCH ASC DESC
@@ -129,6 +135,7 @@ def _tree(text: str) -> Query:
         )
     heard = dialect.tokenize(rest)
     longlist.heard_whole(text, cuts, heard)
+    _check_depth(heard)
     if not heard or heard[0].token_type not in _BEGINNINGS:
         first = heard[0].text.upper() if heard else "empty"
         raise ParseError(f"a query starts with SELECT, this is {first}")
@@ -138,11 +145,33 @@ def _tree(text: str) -> Query:
     grammar.check(trees[0], text, heard)
     longlist.restore(trees[0], cuts)
     query = plain(trees[0])
+    balance(query)
     canonical(query)
     return query
 
 
 _BEGINNINGS: Final = {TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN}
+
+
+def _check_depth(heard: list[Token]) -> None:
+    operations = sum(token.token_type in _OPERATIONS for token in heard)
+    if operations > MOST_OPERATIONS:
+        raise LimitExceeded(
+            f"{operations} set operations are too many, {MOST_OPERATIONS} are allowed"
+        )
+    depth = 0
+    for token in heard:
+        depth += (token.token_type in _OPENING) - (token.token_type in _CLOSING)
+        if depth > MOST_DEEP:
+            raise LimitExceeded(
+                f"{lexis.place(token)}more than {MOST_DEEP} brackets and CASEs in each "
+                "other: take the query apart by WITH"
+            )
+
+
+_OPERATIONS: Final = parser.Parser.SET_OPERATIONS
+_OPENING: Final = {TokenType.L_PAREN, TokenType.CASE}
+_CLOSING: Final = {TokenType.R_PAREN, TokenType.END}
 
 
 def _explain(error: sqlglot.errors.ParseError) -> str:

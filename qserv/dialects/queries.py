@@ -91,6 +91,19 @@ class QueryParser(parser.Parser):
             item.append("joins", join)
 
     @override
+    def _parse_type(
+        self, parse_interval: bool = True, fallback_to_identifier: bool = False
+    ) -> exp.Expr | None:
+        """Read a value; sqlglot would read ``INT(INT(1))`` as types first, and again."""
+        del parse_interval, fallback_to_identifier
+        return self._parse_atom() or self._parse_column()
+
+    @override
+    def _can_parse_limit_or_offset(self) -> bool:
+        """Take LIMIT and OFFSET for clauses, not for names; no need to read them."""
+        return self._is_next(*self.AMBIGUOUS_ALIAS_TOKENS)
+
+    @override
     def _parse_ordered(self, parse_method: Any = None) -> exp.Ordered | None:
         """Keep the words NULLS LAST, which say what is meant without them."""
         ordered = super()._parse_ordered(parse_method)
