@@ -6,7 +6,7 @@ EXTRAS_test := test
 EXTRAS_dev := dev,docs
 EXTRAS_docs := docs
 
-.PHONY: demo test check bench docs
+.PHONY: demo test check bench docs fuzz
 
 demo: .stamps/demo
 	$(BIN)/python -m qserv.cli.main demo
@@ -16,6 +16,16 @@ test: .stamps/test
 
 check: .stamps/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/check
+
+# SEED, QUERIES and MINUTES may be given; the same STATE goes on where it stopped.
+SEED ?= 1
+QUERIES ?= 100000
+MINUTES ?= 600
+STATE ?= .stamps/fuzz-$(SEED).json
+
+fuzz: .stamps/test
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED) --queries $(QUERIES) \
+		--minutes $(MINUTES) --state $(STATE) --found $(STATE:.json=.txt)
 
 bench: .stamps/test
 	$(BIN)/python tests/bench/speed.py

@@ -1,0 +1,119 @@
+"""Random subqueries in expressions: IN, EXISTS, scalar; correlated or not."""
+
+from fuzz.expressions import Scope, any_column, column, near, predicate
+from fuzz.nodes import Node, Select
+
+_LINKS = ("objectId", "galId", "starId", "visit", "class", "name", "filterId")
+
+
+class Subqueries:
+    """The part of the grammar that nests a SELECT in an expression."""
+
+    def subquery_predicate(self, scope: Scope, depth: int) -> Node:
+        """Return a condition with a subquery in it."""
+        makers = [self._in_select, self._in_select, self._exists, self._compared]
+        return self.rng.choice(makers)(scope, depth)
+
+    def _in_select(self, scope: Scope, depth: int) -> Node:
+        rng = self.rng
+        domain = rng.choice(_LINKS)
+        it = any_column(scope, domain=domain, exact=True)
+        if it is None:
+            return self._exists(scope, depth)
+        body = self._offering(domain, scope, depth)
+        negated = rng.choice(["", "", "NOT "])
+        text = f"({{0}} {negated}IN ({{1}}))"
+        tag = f"subquery {negated}IN{', correlated' * ('correlated' in body.tags)}"
+        return Node(text, text, [it, body], "bool", tags=(tag,))
+
+    def _offering(self, domain: str, scope: Scope, depth: int) -> Select:
+        """Return a subquery with one column of a domain."""
+        rng = self.rng
+        names = [
+            t.name
+            for t in self.catalog.tables.values()
+            if any(c.domain == domain for c in t.columns)
+        ]
+        source = self.table_source(rng.choice(names))
+        inner = Scope(rng, self.catalog, [source], scope)
+        it = any_column(inner, domain=domain, exact=True)
+        where = [predicate(inner, 1) for _ in range(rng.choice([0, 1, 1]))]
+        made = Select([(it, "c0")], [source], where)
+        if rng.random() < 0.3 and (link := self._link(inner, scope)) is not None:
+            where.append(link)
+            made.tags = ("correlated",)
+        elif rng.random() < 0.2:
+            made.groups = [it]
+            made.having = [_count_over(rng.choice([1, 2]))]
+        elif depth > 1 and rng.random() < 0.3:
+            where.append(self.subquery_predicate(inner, 0))
+        return made
+
+    def _link(self, inner: Scope, outer: Scope) -> Node | None:
+        """Equate something inside with something outside, or put it near."""
+        rng = self.rng
+        if inner.positions() and outer.positions() and rng.random() < 0.35:
+            here, there = rng.choice(inner.positions()), rng.choice(outer.positions())
+            return near(here, there, self._radius(), "<", rng.randrange(4))
+        domains = {c.domain for _, c in inner.columns(exact=True)}
+        domains &= {c.domain for _, c in outer.columns(exact=True)}
+        domains &= set(_LINKS)
+        if not domains:
+            return None
+        domain = rng.choice(sorted(domains))
+        parts = [any_column(s, domain=domain, exact=True) for s in (inner, outer)]
+        op = rng.choice(["="] * 5 + ["<", "<>"])
+        return Node(f"({{0}} {op} {{1}})", f"({{0}} {op} {{1}})", parts, "bool")
+
+    def _exists(self, scope: Scope, depth: int) -> Node:
+        rng = self.rng
+        source = self.table_source()
+        inner = Scope(rng, self.catalog, [source], scope)
+        where = [predicate(inner, 1) for _ in range(rng.choice([0, 1]))]
+        tag = "subquery EXISTS"
+        if rng.random() < 0.9 and (link := self._link(inner, scope)) is not None:
+            where.append(link)
+            tag += ", near" if link.tags else ", correlated"
+        first = column(source, source.columns[0])
+        body = Select([(first, "c0")], [source], where)
+        negated = rng.choice(["", "NOT "])
+        text = f"({negated}EXISTS ({{0}}))"
+        tag = tag.replace("EXISTS", f"{negated}EXISTS")
+        return Node(text, text, [body], "bool", tags=(tag,))
+
+    def _compared(self, scope: Scope, depth: int) -> Node:
+        made = self.scalar(scope, depth)
+        it = any_column(scope, ("int", "float"), exact=True)
+        if it is None:
+            return Node("({0} IS NOT NULL)", "({0} IS NOT NULL)", [made], "bool")
+        op = self.rng.choice(["<", ">", ">=", "<>"])
+        return Node(f"({{0}} {op} {{1}})", f"({{0}} {op} {{1}})", [it, made], "bool")
+
+    def scalar(self, scope: Scope, depth: int) -> Node:
+        """Return a subquery of one row and one column."""
+        rng = self.rng
+        source = self.table_source()
+        inner = Scope(rng, self.catalog, [source], scope)
+        where = [predicate(inner, 1) for _ in range(rng.choice([0, 1]))]
+        tag = "subquery scalar"
+        if rng.random() < 0.5 and (link := self._link(inner, scope)) is not None:
+            where.append(link)
+            tag += ", near" if link.tags else ", correlated"
+        it = self.aggregate(inner, exact=True)
+        while it.kind not in {"int", "float"}:
+            it = self.aggregate(inner, exact=True)
+        body = Select([(it, "c0")], [source], where)
+        return Node(
+            "({0})",
+            "({0})",
+            [body],
+            it.kind,
+            rough=it.rough,
+            domain=it.domain,
+            tags=(tag,),
+        )
+
+
+def _count_over(number: int) -> Node:
+    text = f"(COUNT(*) > {number})"
+    return Node(text, text, [], "bool", aggregate=True)

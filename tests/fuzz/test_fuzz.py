@@ -1,0 +1,34 @@
+"""A few thousand random queries, and the bugs that they must find."""
+
+import time
+
+import pytest
+from fuzz.bugs import BUGS
+from fuzz.compare import DIFFERENT, told
+from fuzz.fuzzer import Tally, first_difference, minimised, one, queries
+
+SEED = 20_251
+SECONDS = 45
+
+
+@pytest.mark.timeout(300)
+def test_what_chunks_answer_is_what_the_oracle_answers():
+    tally, until = Tally(), time.monotonic() + SECONDS
+    for number, body, known, rng in queries(SEED):
+        if time.monotonic() > until or number > 5000:
+            break
+        outcome, chosen = one(body, known, rng)
+        tally.add(outcome)
+        if outcome.kind == DIFFERENT:
+            small, again = minimised(body, known, chosen)
+            pytest.fail(f"seed {SEED}, query {number}\n{told(small, again)}")
+    assert tally.same > 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(bug, monkeypatch):
+    BUGS[bug](monkeypatch)
+    found = first_difference(SEED, 2000)
+    assert found is not None, f"2,000 queries do not find the bug {bug}"
+    print(f"{bug}: query {found[0]}: {found[2].message}")
