@@ -67,13 +67,16 @@ class Answer:
         """
         if not self._stages:
             raise InternalError("a plan without stages")
-        last = len(self._stages) - 1
-        for number, stage in enumerate(self._stages):
-            collect = self._collect if number < last else self._run
-            async with aclosing(collect(number, stage)) as parts:
-                async for part in parts:
-                    yield part
-            self._collected.keep(read_by(self._stages[number + 1 :]))
+        with self._fragments.exchanging():
+            for number, stage in enumerate(self._stages):
+                async with aclosing(self._part(number, stage)) as parts:
+                    async for part in parts:
+                        yield part
+                self._collected.keep(read_by(self._stages[number + 1 :]))
+
+    def _part(self, number: int, stage: Stage) -> AsyncGenerator[Part, None]:
+        last = number == len(self._stages) - 1
+        return self._run(number, stage) if last else self._collect(number, stage)
 
     async def _collect(self, number: int, stage: Stage) -> AsyncGenerator[Part, None]:
         """Keep the rows of a stage; yields its progress."""

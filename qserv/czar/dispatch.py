@@ -4,7 +4,9 @@ Each chunk counts once: it is outstanding in at most one open attempt, and leave
 one accepted batch. An attempt is one task sent to one worker; its number is unique in
 the query, so that frames of a superseded attempt are known and dropped. What a lost or
 refusing worker leaves unfinished goes to the next replica, and when none is left the
-query fails: it never answers without a chunk.
+query fails: it never answers without a chunk. An attempt that cannot read what another
+worker kept for it is no fault of its own worker: its chunks are set aside, and wait for
+a later run (`qserv.czar.exchange`).
 """
 
 from collections import defaultdict
@@ -18,6 +20,7 @@ from qserv.errors import (
     ClusterError,
     InternalError,
     QservError,
+    SpoolLost,
     TaskFailed,
     WorkerUnavailable,
 )
@@ -114,6 +117,13 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """What an attempt has not finished waits: another worker lost what it reads."""
+
+    error: SpoolLost
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
     """The query ends with an error."""
 
@@ -122,10 +132,10 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The query has all its rows."""
+    """All rows are there but those of chunks that were set aside."""
 
 
-Action = Send | Cancel | Accept | Fail | Finish
+Action = Send | Cancel | Accept | SetAside | Fail | Finish
 
 
 @dataclass(slots=True)
@@ -135,9 +145,15 @@ class _Attempt:
 
 
 class Dispatch:
-    """The dispatch of one stage of one query."""
+    """One run of one stage of one query.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    attempts
+        How many tasks the query has sent before: numbers go on from there.
+    """
+
+    def __init__(self, attempts: int = 0) -> None:
         self._work: dict[int, int] = {}
         self._replicas: Mapping[int, tuple[str, ...]] = {}
         self._alive: set[str] = set()
@@ -146,8 +162,8 @@ class Dispatch:
         self._refused: defaultdict[int, set[str]] = defaultdict(set)
         self._reasons: dict[str, ClusterError] = {}
         self._over = False
-        self.attempts = 0
-        """How many tasks were sent."""
+        self.attempts = attempts
+        """How many tasks the query has sent."""
 
     def handle(self, event: Event) -> list[Action]:
         """Take in what happened and return what to do about it, in order."""
@@ -206,6 +222,9 @@ class Dispatch:
             case WorkerUnavailable() as error:
                 unfinished = self._drop(attempt, error)
                 return self._lost(attempt.worker, error, unfinished)
+            case SpoolLost() as error:
+                self._take_off(attempt)
+                return [SetAside(error), *self._finish_if_done()]
             case ClusterError() as error:
                 return self._again(self._drop(attempt, error))
             case error:
@@ -225,12 +244,16 @@ class Dispatch:
         return [*actions, *self._again(again)]
 
     def _drop(self, attempt: _Attempt, error: ClusterError) -> list[int]:
-        """Take what an attempt has not finished off its worker."""
+        """Take what an attempt has not finished off its worker, for good."""
         self._reasons[attempt.worker] = error
+        self._take_off(attempt)
         for chunk in attempt.outstanding:
             self._refused[chunk].add(attempt.worker)
-            self._load[attempt.worker] -= self._work[chunk]
         return [chunk for chunk in self._work if chunk in attempt.outstanding]
+
+    def _take_off(self, attempt: _Attempt) -> None:
+        left = sum(self._work[chunk] for chunk in attempt.outstanding)
+        self._load[attempt.worker] -= left
 
     def _again(self, chunks: list[int]) -> list[Action]:
         return self._assign(chunks) if chunks else self._finish_if_done()

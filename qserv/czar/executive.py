@@ -25,6 +25,7 @@ from qserv.czar.dispatch import (
     Fail,
     Finish,
     Send,
+    SetAside,
     Start,
     Stop,
     TaskEnded,
@@ -50,6 +51,8 @@ _log = logger(__name__)
 
 _WAITING: int = 4
 """Finished batches of a query that may wait for a slow reader."""
+_PATIENCE: float = 10.0
+"""Seconds that a worker may take to forget a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,19 @@ class Rows:
         The same rows, decoded over the same memory.
     chunks
         Whose rows they are.
+    worker, attempt, batch
+        Where they come from; where the rows of a batch that is spooled stay.
+    size
+        Their bytes.
     """
 
     messages: tuple[bytes, ...]
     batches: tuple[pa.RecordBatch, ...]
     chunks: tuple[int, ...]
+    worker: str
+    attempt: int
+    batch: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -121,15 +132,27 @@ class Executive:
     def __init__(self, *, members: Members) -> None:
         self._members = members
         self._busy: Counter[str] = Counter()
+        self._endings: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> Counter[str]:
         """Bytes that each worker was sent to read and has not finished."""
         return self._busy
 
+    def forget(self, query_id: str) -> None:
+        """Have all workers forget what they keep for a query; does not wait."""
+        for member in self._members.alive.values():
+            ending = asyncio.create_task(_end_query(member, query_id))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    async def close(self) -> None:
+        """See through what `forget` began."""
+        await asyncio.gather(*self._endings)
+
     async def run(
         self, job: Job, start: Start, tally: Tally
-    ) -> AsyncGenerator[Rows, None]:
+    ) -> AsyncGenerator[Rows | SetAside, None]:
         """Run a fragment over its chunks.
 
         Parameters
@@ -143,8 +166,9 @@ class Executive:
 
         Yields
         ------
-        Rows
-            Of one batch each, in the order in which batches end.
+        Rows or SetAside
+            Rows of one batch each, in the order in which batches end; or that chunks
+            are left out of this run.
 
         Raises
         ------
@@ -160,6 +184,16 @@ class Executive:
                     yield rows
 
 
+async def _end_query(member: Member, query_id: str) -> None:
+    request = worker_pb2.EndQueryRequest(query_id=query_id)
+    try:
+        await member.stub.EndQuery(request, timeout=_PATIENCE)
+    except grpc.aio.AioRpcError as error:
+        # The worker forgets by itself when it hears no more of the query.
+        text = from_rpc(error, member.endpoint).text
+        _log.warning("spools stay", worker=member.id, query_id=query_id, reason=text)
+
+
 class _Run:
     """One run of one job: turns actions into calls, and frames into events."""
 
@@ -170,7 +204,7 @@ class _Run:
         self._tally = tally
         self._members = members
         self._busy = busy
-        self._dispatch = Dispatch()
+        self._dispatch = Dispatch(tally.attempts)
         self._events: asyncio.Queue[tuple[Event, Rows | None]] = asyncio.Queue()
         self._room = asyncio.Semaphore(_WAITING)
         self._readers: dict[int, asyncio.Task[None]] = {}
@@ -178,7 +212,7 @@ class _Run:
     def worker_lost(self, worker: str, error: ClusterError) -> None:
         self._events.put_nowait((WorkerLost(worker, error), None))
 
-    async def rows(self, start: Start) -> AsyncGenerator[Rows, None]:
+    async def rows(self, start: Start) -> AsyncGenerator[Rows | SetAside, None]:
         event: Event = start
         rows: Rows | None = None
         try:
@@ -193,6 +227,8 @@ class _Run:
                             assert rows is not None, "only a batch is accepted"
                             self._tally.chunks_done += len(rows.chunks)
                             yield rows
+                        case SetAside():
+                            yield action
                         case Fail():
                             raise action.error
                         case Finish():
@@ -205,7 +241,7 @@ class _Run:
 
     async def _stop(self) -> None:
         self._dispatch.handle(Stop())
-        self._tally.attempts += self._dispatch.attempts
+        self._tally.attempts = self._dispatch.attempts
         for reader in self._readers.values():
             reader.cancel()
         await asyncio.gather(*self._readers.values(), return_exceptions=True)
@@ -299,6 +335,29 @@ class _Run:
     async def _close_batch(
         self, send: Send, where: str, batch: _OpenBatch, end: worker_pb2.BatchEnd
     ) -> None:
+        # Rows that are spooled stay where they are; who reads them checks them.
+        decoded = () if self._spools else self._checked(where, batch, end)
+        await self._room.acquire()
+        self._tally.bytes_scanned += end.counters.bytes_scanned
+        rows = Rows(
+            messages=tuple(batch.messages),
+            batches=decoded,
+            chunks=tuple(end.chunks),
+            worker=send.worker,
+            attempt=send.attempt,
+            batch=end.batch,
+            size=end.counters.bytes_out,
+        )
+        done = BatchDone(send.attempt, end.batch, rows.chunks)
+        self._events.put_nowait((done, rows))
+
+    @property
+    def _spools(self) -> bool:
+        return self._job.task.HasField("spool")
+
+    def _checked(
+        self, where: str, batch: _OpenBatch, end: worker_pb2.BatchEnd
+    ) -> tuple[pa.RecordBatch, ...]:
         if batch.digest.value() != end.digest:
             raise CorruptData(f"{where}: batch {end.batch} differs from its digest")
         schema = self._job.schema
@@ -306,8 +365,4 @@ class _Run:
         count = sum(rows.num_rows for rows in decoded)
         if count != end.rows:
             raise CorruptData(f"{where}: batch {end.batch} lacks rows")
-        await self._room.acquire()
-        self._tally.bytes_scanned += end.counters.bytes_scanned
-        chunks = tuple(end.chunks)
-        rows = Rows(tuple(batch.messages), decoded, chunks)
-        self._events.put_nowait((BatchDone(send.attempt, end.batch, chunks), rows))
+        return decoded

@@ -1,19 +1,34 @@
 """Runs the fragments of one query on the workers."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.czar.collected import Collected, read_by
-from qserv.czar.dispatch import Start
+from qserv.czar.dispatch import SetAside, Start
+from qserv.czar.exchange import (
+    Begin,
+    Done,
+    Ended,
+    Event,
+    Exchange,
+    Fail,
+    Lost,
+    Run,
+    Undo,
+)
 from qserv.czar.executive import Executive, Job, Rows
 from qserv.czar.halos import around
 from qserv.czar.members import Members
 from qserv.czar.preparation import Work
 from qserv.czar.queries import Running
-from qserv.czar.tasks import fragment, replicas, shared, template
+from qserv.czar.tasks import bucket_input, fragment, replicas, shared, template
+from qserv.errors import ClusterError
 from qserv.plan.plan import Fragment, Route, Sharing
 from qserv.wire.codec import arrow_schema
 
@@ -61,9 +76,28 @@ class Fragments:
         self._router = router
         self._epoch = epoch
         self._most = most
+        self._exchange = Exchange()
+        self._routes: dict[int, Route] = {}
+        self._spooled: Counter[int] = Counter()
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Notice in the block when rows that workers keep are lost.
+
+        When it ends, however it ends, they are forgotten.
+        """
+        stages = self._work.plan.stages
+        if not any(isinstance(each, Fragment) and each.spool for each in stages):
+            yield
+            return
+        try:
+            with self._members.watching(self._lost):
+                yield
+        finally:
+            self._executive.forget(self._running.id)
 
     async def run(self, number: int) -> AsyncGenerator[Rows, None]:
-        """Run the fragment of that number.
+        """Run the fragment of that number until it is whole.
 
         Yields
         ------
@@ -71,12 +105,52 @@ class Fragments:
             Of one batch each.
         """
         route = await self._route(number)
-        runs = self._executive.run(
-            self._job(number), self._start(number, route), self._running.tally
+        sent = fragment(self._work, number)
+        event: Event = Begin(
+            number,
+            route.chunks.tolist(),
+            spools=sent.spool is not None,
+            inputs=tuple(shared(sent, Sharing.BUCKET)),
         )
-        async with aclosing(runs) as batches:
-            async for rows in batches:
-                yield rows
+        self._routes[number] = route
+        while True:
+            (action,) = self._exchange.handle(event)
+            match action:
+                case Run():
+                    async with aclosing(self._once(action)) as batches:
+                        async for rows in batches:
+                            # Those of an earlier stage were spooled again.
+                            if action.stage == number:
+                                yield rows
+                    event = Ended()
+                case Fail():
+                    raise action.error
+                case _:
+                    return
+
+    async def _once(self, run: Run) -> AsyncGenerator[Rows, None]:
+        runs = self._executive.run(
+            self._job(run), self._start(run), self._running.tally
+        )
+        async with aclosing(runs) as parts:
+            async for part in parts:
+                match part:
+                    case SetAside():
+                        self._lost(part.error.worker_id, part.error)
+                    case Rows():
+                        self._done(run.stage, part)
+                        yield part
+
+    def _done(self, stage: int, rows: Rows) -> None:
+        self._spooled[stage] += rows.size
+        self._exchange.handle(
+            Done(stage, rows.worker, rows.attempt, rows.batch, rows.chunks)
+        )
+
+    def _lost(self, worker: str, error: ClusterError) -> None:
+        for action in self._exchange.handle(Lost(worker, error)):
+            if isinstance(action, Undo):
+                self._running.tally.chunks_done -= len(action.chunks)
 
     async def _route(self, number: int) -> Route:
         if (known := self._work.routes.get(number)) is not None:
@@ -87,26 +161,41 @@ class Fragments:
         self._running.chunks += int(route.chunks.size)
         return route
 
-    def _start(self, number: int, route: Route) -> Start:
-        sent = fragment(self._work, number)
+    def _start(self, run: Run) -> Start:
+        sent, route = fragment(self._work, run.stage), self._routes[run.stage]
         alive = self._members.alive.keys()
+        where = replicas(sent, route, self._work.snapshot, alive)
+        again = len(run.chunks) < len(route.chunks)
+        kept = np.isin(route.chunks, run.chunks) if again else slice(None)
         return Start(
-            chunks=route.chunks,
-            work=route.work,
-            replicas=replicas(sent, route, self._work.snapshot, alive),
+            chunks=route.chunks[kept],
+            work=self._weighed(sent, route)[kept],
+            replicas=_preferred(where, run) if run.avoid else where,
             alive=alive,
             busy=self._executive.busy,
         )
 
-    def _job(self, number: int) -> Job:
-        sent = fragment(self._work, number)
+    def _weighed(self, sent: Fragment, route: Route) -> npt.NDArray[np.int64]:
+        """Return the bytes to read of each chunk; buckets are taken for equal."""
+        if not sent.buckets:
+            return route.work
+        spooled = sum(self._spooled[k] for k in shared(sent, Sharing.BUCKET))
+        return np.full_like(route.work, max(1, spooled // sent.buckets))
+
+    def _job(self, run: Run) -> Job:
+        sent = fragment(self._work, run.stage)
+        members = self._members.all
         task = template(
             self._work,
-            number,
+            run.stage,
             query_id=self._running.id,
             epoch=self._epoch,
-            limit=self._limit(number),
+            limit=self._limit(run.stage),
             side_tables=self._collected.side_tables(shared(sent, Sharing.BROADCAST)),
+            buckets=[
+                bucket_input(self._work, number, shares, members)
+                for number, shares in run.inputs.items()
+            ],
         )
         return Job(task, arrow_schema(sent.columns), around(sent, self._work.snapshot))
 
@@ -117,3 +206,14 @@ class Fragments:
         # One row more than is wanted tells that the result overflows.
         most = self._most + 1
         return most if limit is None else min(limit, most)
+
+
+def _preferred(
+    replicas: Mapping[int, tuple[str, ...]], run: Run
+) -> dict[int, tuple[str, ...]]:
+    """Return who can run each chunk: who has lost rows only if nobody else can."""
+    able = {chunk: replicas.get(chunk, ()) for chunk in run.chunks}
+    return {
+        chunk: tuple(w for w in workers if w not in run.avoid) or workers
+        for chunk, workers in able.items()
+    }

@@ -4,9 +4,19 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from qserv.catalog.snapshot import EVERYWHERE, Snapshot
+from qserv.czar.exchange import Share
+from qserv.czar.members import Member
 from qserv.czar.preparation import Work
 from qserv.errors import InternalError
-from qserv.plan.plan import Extent, Fragment, Route, ScanClass, ScanSource, Sharing
+from qserv.plan.plan import (
+    Extent,
+    Fragment,
+    Route,
+    ScanClass,
+    ScanSource,
+    Sharing,
+    stage_name,
+)
 from qserv.wire.codec import arrow_schema, encode_schema
 from qserv.wire.messages import source_to_proto, value_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
@@ -25,6 +35,7 @@ def template(
     epoch: int,
     limit: int | None,
     side_tables: Iterable[worker_pb2.SideTable] = (),
+    buckets: Iterable[worker_pb2.BucketInput] = (),
 ) -> worker_pb2.Task:
     """Return the task of a fragment, without attempt and chunks.
 
@@ -36,8 +47,8 @@ def template(
         Of the query and of this czar.
     limit
         Rows after which it may stop.
-    side_tables
-        The rows of its broadcast inputs.
+    side_tables, buckets
+        The rows of its broadcast inputs, and where those of its bucket inputs are.
     """
     sent = fragment(work, number)
     return worker_pb2.Task(
@@ -54,6 +65,29 @@ def template(
         scan_class=_SCAN_CLASS[work.plan.scan_class],
         batch_chunks=work.request.batch_chunks,
         limit=limit,
+        bucket_inputs=buckets,
+        spool=_spool(sent),
+    )
+
+
+def bucket_input(
+    work: Work, number: int, shares: Iterable[Share], members: Mapping[str, Member]
+) -> worker_pb2.BucketInput:
+    """Return where the rows of a spooled stage are, for those that read its buckets."""
+    return worker_pb2.BucketInput(
+        name=stage_name(number),
+        stage=number,
+        schema=encode_schema(arrow_schema(fragment(work, number).columns)),
+        shares=[
+            worker_pb2.SpoolShare(
+                peer=worker_pb2.Peer(
+                    worker_id=share.worker, endpoint=members[share.worker].endpoint
+                ),
+                attempt=share.attempt,
+                batches=share.batches,
+            )
+            for share in shares
+        ],
     )
 
 
@@ -91,6 +125,12 @@ def _holding(
     ] or [tuple(sorted(alive))]
     common = set(lists[0]).intersection(*lists[1:])
     return tuple(worker for worker in lists[0] if worker in common)
+
+
+def _spool(sent: Fragment) -> worker_pb2.Spool | None:
+    if sent.spool is None:
+        return None
+    return worker_pb2.Spool(keys=sent.spool.keys, buckets=sent.spool.buckets)
 
 
 def _source(source: ScanSource, snapshot: Snapshot) -> common_pb2.ScanSource:

@@ -7,6 +7,7 @@ import grpc
 import pyarrow as pa
 
 from qserv.catalog.tables import Column, DataType
+from qserv.errors import SpoolLost
 from qserv.wire.channel import start_server
 from qserv.wire.codec import Digest, arrow_schema
 from qserv.wire.v1 import worker_pb2 as pb
@@ -22,12 +23,18 @@ class FakeWorker(WorkerServicer):
     """Answers each chunk as a batch of its own, unless `trouble` says otherwise.
 
     `trouble` is a word, or an error to raise: "dies" in the open batch of its second
-    chunk, "damages" the first batch, "loses a row" of it, "hangs", "ends early".
+    chunk, or "dies in stage 1", "damages" the first batch, "loses a row" of it,
+    "hangs", "ends early", "forgets" once what it spooled when it is read, "forgets
+    always". Of a bucket it answers a row (bucket, chunk) for each chunk in the spools
+    that the task names.
     """
 
-    def __init__(self, worker_id):
+    def __init__(self, worker_id, peers):
         self.id = worker_id
+        self.peers = peers
         self.trouble = None
+        self.spools = {}
+        self.ended = asyncio.Queue()
         self.tasks = []
         self.installed = []
         self.discarded = []
@@ -42,10 +49,17 @@ class FakeWorker(WorkerServicer):
             raise self.trouble
         if self.trouble == "hangs":
             await self.hang()
+        if self.trouble == "dies in stage 1" and request.stage == 1:
+            self.spools.clear()
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         if self.trouble == "ends early":
             return
         for number, chunk in enumerate(request.chunks):
-            data = rows(chunk)
+            if request.HasField("spool"):
+                self.spools[request.stage, request.attempt, number] = chunk
+                yield frame(request, batch_end=end_of(number, chunk))
+                continue
+            data = rows(chunk, self.pulled(request))
             if self.trouble == "loses a row" and number == 0:
                 data = data.slice(1)
             message = bytes(data.serialize())
@@ -56,16 +70,40 @@ class FakeWorker(WorkerServicer):
             digest.update(message)
             if self.trouble == "damages" and number == 0:
                 digest.update(b"x")
-            end = pb.BatchEnd(
-                batch=number,
-                chunks=[chunk],
-                file_parts=[-1],
-                rows=ROWS,
-                digest=digest.value(),
-                counters=pb.Counters(bytes_scanned=100),
-            )
+            size = data.num_rows + (self.trouble == "loses a row" and number == 0)
+            end = end_of(number, chunk, size, digest.value())
             yield frame(request, batch_end=end)
         yield frame(request, task_end=pb.TaskEnd(batches=len(request.chunks)))
+
+    def pulled(self, request):
+        """Return the chunks in the spools that a task reads; None if it reads none."""
+        if not request.bucket_inputs:
+            return None
+        shares = [share for read in request.bucket_inputs for share in read.shares]
+        return [
+            chunk
+            for share in shares
+            for chunk in self.peers[share.peer.worker_id].kept(share)
+        ]
+
+    def kept(self, share):
+        if self.trouble in {"forgets", "forgets always"}:
+            self.spools.clear()
+            self.trouble = None if self.trouble == "forgets" else self.trouble
+        found = {
+            (attempt, batch): chunk
+            for (_, attempt, batch), chunk in self.spools.items()
+        }
+        try:
+            return [found[share.attempt, batch] for batch in share.batches]
+        except KeyError:
+            text = f"worker {self.id} has no spool of attempt {share.attempt}"
+            raise SpoolLost(text, self.id) from None
+
+    async def EndQuery(self, request, context):
+        self.spools.clear()
+        self.ended.put_nowait(request.query_id)
+        return pb.EndQueryReply()
 
     async def hang(self):
         self.hangs.set()
@@ -101,9 +139,20 @@ def frame(task, **part):
     return pb.TaskFrames(frames=[pb.TaskFrame(attempt=task.attempt, **part)])
 
 
-def rows(chunk):
-    numbers = pa.array(range(ROWS), pa.int64())
-    chunks = pa.array([chunk] * ROWS, pa.int64())
+def end_of(batch, chunk, size=ROWS, digest=b""):
+    return pb.BatchEnd(
+        batch=batch,
+        chunks=[chunk],
+        file_parts=[-1],
+        rows=size,
+        digest=digest,
+        counters=pb.Counters(bytes_scanned=100, bytes_out=1000),
+    )
+
+
+def rows(chunk, pulled=None):
+    numbers = pa.array(range(ROWS) if pulled is None else pulled, pa.int64())
+    chunks = pa.array([chunk] * len(numbers), pa.int64())
     return pa.RecordBatch.from_arrays([chunks, numbers], schema=SCHEMA)
 
 
@@ -112,7 +161,7 @@ async def joined(members, *names):
     """Serve fake workers that have joined; gives them by name."""
     workers, servers = {}, []
     for name in names:
-        workers[name] = FakeWorker(name)
+        workers[name] = FakeWorker(name, workers)
         server, port = await start_server(
             "127.0.0.1",
             0,

@@ -102,6 +102,8 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
     )
     stack.callback(merge.close)
     await asyncio.gather(merge.warm(), asyncio.to_thread(_warm_sky))
+    executive = Executive(members=members)
+    stack.push_async_callback(executive.close)
     installation = Installation(store=store, members=members)
     loads = Loads(
         store=store,
@@ -115,7 +117,7 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
             store=store, members=members, planning=_Planner(), max_rows=config.max_rows
         ),
         members=members,
-        executive=Executive(members=members),
+        executive=executive,
         merge=merge,
         queries=Queries(timeout=config.query_timeout),
         epoch=store.epoch,

@@ -87,15 +87,28 @@ def timeout():
 
 
 @pytest.fixture
+def replicas():
+    return 1
+
+
+@pytest.fixture
 def broadcast_memory():
     return 2**20
 
 
 @pytest.fixture
 async def session(
-    store, members, workers, executive, planning, tmp_path, timeout, broadcast_memory
+    store,
+    members,
+    workers,
+    executive,
+    planning,
+    tmp_path,
+    timeout,
+    broadcast_memory,
+    replicas,
 ):
-    metadata.publish(store)
+    metadata.publish(store, layout=metadata.family(replicas=replicas))
     merge = Merge(directory=tmp_path / "spill", threads=1, memory=2**28)
     with closing(merge):
         yield Session(

@@ -62,6 +62,8 @@ def text(action):
             return f"cancel attempt {action.attempt}"
         case d.Accept():
             return f"accept a batch of attempt {action.attempt}"
+        case d.SetAside():
+            return f"set aside: {action.error}"
         case d.Fail():
             return f"fail {type(action.error).__name__}: {action.error}"
         case d.Finish():
