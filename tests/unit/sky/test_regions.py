@@ -5,25 +5,26 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.skies import ARCSEC, positions
+from support.shapes import (
+    EVERYWHERE,
+    along_sides,
+    angles,
+    area_of,
+    around,
+    convex,
+    ends_of,
+    pixels_of,
+    ring,
+    stars,
+    vectors,
+)
+from support.skies import ARCSEC
 from support.strategies import bearings, from_here, sky
 
 from qserv.errors import InvalidRequest, UnsupportedQuery
 from qserv.sky import healpix, regions
-from qserv.sky.ranges import SPHERE, RangeSet
+from qserv.sky.ranges import RangeSet
 from qserv.sky.regions import Circle, Polygon, box, chord2, dilate
-
-EVERYWHERE = healpix.centers(6, np.arange(12 * 4**6))
-angles = st.one_of(
-    st.sampled_from([0.0, ARCSEC, 60 * ARCSEC, 90.0, 180.0]),
-    st.floats(-9, 2.25).map(lambda power: min(180.0, 10.0**power)),
-)
-
-
-def around(position, bearing, angle):
-    """Where each bearing and angle lead from one position."""
-    lon, lat = (np.full(len(angle), float(p)) for p in position)
-    return from_here(lon, lat, bearing, angle)
 
 
 @settings(deadline=None)
@@ -124,54 +125,6 @@ def half_spaces(corners, points):
     following = np.roll(corners, -1, axis=0)
     side = points @ np.cross(corners, following).T
     return np.all(side >= 0, axis=1) | np.all(side <= 0, axis=1)
-
-
-def ring(center, bearing, radius):
-    lon, lat = around(center, bearing, np.broadcast_to(radius, np.shape(bearing)))
-    return tuple(zip(lon.tolist(), lat.tolist(), strict=True))
-
-
-sizes = st.one_of(
-    st.sampled_from([1e-7, ARCSEC, 1.0]),
-    st.floats(-7, 1.9).map(lambda power: min(60.0, 10.0**power)),
-)
-# At least 0.1 rad between two vertices: no side so short that only rounding sees it.
-spread = st.lists(st.integers(0, 62), min_size=3, max_size=9, unique=True).map(
-    lambda steps: np.sort(steps) / 10
-)
-
-
-@st.composite
-def convex(draw):
-    """A convex polygon with its vertices on a circle, in either winding."""
-    size, turns = draw(sizes), draw(spread)
-    vertices = ring(draw(sky), turns[:: draw(st.sampled_from([1, -1]))], size)
-    return vertices, size
-
-
-@st.composite
-def stars(draw):
-    """A star: vertices in order of bearing, at different distances: often concave."""
-    turns, size = np.arange(draw(st.integers(3, 8))), draw(sizes)
-    far = st.sampled_from([0.05, 0.3, 1.0])
-    reach = draw(st.lists(far, min_size=len(turns), max_size=len(turns)))
-    return ring(draw(sky), turns / len(turns) * 2 * np.pi, size * np.array(reach)), size
-
-
-def vectors(vertices):
-    return np.column_stack(healpix.unit_vectors(*np.array(vertices).T))
-
-
-def along_sides(vertices, count=40):
-    """Points on the sides of a polygon, its vertices included, as unit vectors."""
-    start = vectors(vertices)[:, None]
-    part = np.linspace(0, 1, count)[None, :, None]
-    points = start + part * (np.roll(start, -1, axis=0) - start)
-    return (points / np.linalg.norm(points, axis=2, keepdims=True)).reshape(-1, 3)
-
-
-def pixels_of(points):
-    return healpix.pixels(*positions(points))
 
 
 def inside_of(polygon, count=2000):
@@ -325,12 +278,6 @@ def test_polygons_and_boxes_that_are_none_are_refused():
 # Dilation
 
 
-def ends_of(area):
-    """Centres of the first and last order-29 pixel of each range: its border."""
-    ends = np.concatenate((area.bounds[:, 0], area.bounds[:, 1] - 1))
-    return positions(healpix.centers(29, ends))
-
-
 @settings(deadline=None)
 @given(sky, angles, st.floats(-7, 2.2).map(lambda power: 10.0**power))
 def test_dilation_reaches_every_point_within_the_radius(center, size, radius):
@@ -356,69 +303,3 @@ def test_dilation_is_not_much_wider_than_the_radius():
     area = Circle(10, 10, 1).cover()
     ring_around = around((10, 10), np.linspace(0, 7, 300), np.full(300, 6.0))
     assert not dilate(area, 0.5).contains(healpix.pixels(*ring_around)).any()
-
-
-# What is outside
-
-
-@settings(deadline=None)
-@given(sky, angles, bearings)
-def test_what_is_outside_a_circle_is_in_the_cover_of_that(center, radius, bearing):
-    circle = Circle(*center, radius)
-    outside = circle.outside()
-    close = np.array([radius, radius * (1 + 1e-12), radius + 1e-8, radius * 1.1])
-    border = around(center, np.full(4, bearing), np.minimum(close, 180))
-    lon, lat = (
-        np.concatenate(parts)
-        for parts in zip(border, positions(EVERYWHERE), ends_of(outside), strict=True)
-    )
-    beyond = ~circle.contains(*healpix.unit_vectors(lon, lat))
-    beyond[:4] = True
-    if radius < 180:
-        assert outside.contains(healpix.pixels(lon[beyond], lat[beyond])).all()
-
-
-def test_the_far_side_errs_more_where_chords_are_flat():
-    # A test on squared chords near 4 cannot tell angles apart that differ by 6 mas.
-    circle = Circle(40, 30, 180 - 1e-9)
-    near = around((220, -30), np.linspace(0, 7, 500), np.full(500, 2e-6))
-    beyond = ~circle.contains(*healpix.unit_vectors(*near))
-    pixels = healpix.pixels(*near)
-    assert circle.outside().contains(pixels[beyond]).all()
-    assert Circle(40, 30, 180).outside().contains(healpix.pixels([220], [-30])).all()
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.one_of(convex(), stars()))
-def test_what_is_outside_a_polygon_is_in_the_cover_of_that(shape):
-    vertices, size = shape
-    polygon = Polygon(vertices)
-    outside = polygon.outside()
-    rng = np.random.default_rng(4)
-    points = vectors(vertices)[rng.integers(len(vertices), size=2000)]
-    points = points + rng.normal(scale=math.radians(size), size=points.shape)
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
-    points = np.concatenate((points, EVERYWHERE, along_sides(vertices)))
-    beyond = ~polygon.contains(*points.T)
-    assert outside.contains(pixels_of(points[beyond])).all()
-
-
-@pytest.mark.parametrize("size", [1e-4, 1 / 60, 1.0, 30.0])
-def test_most_of_a_region_is_not_in_the_cover_of_its_outside(size):
-    half = math.radians(size / 2)
-    solid = 2 * math.pi * (1 - math.cos(half)), 4 * math.asin(math.sin(half) ** 2)
-    regions_ = Circle(83, 22, size / 2), box(83, 22, size, size)
-    for region, steradians in zip(regions_, solid, strict=True):
-        left_out = RangeSet.everything() - region.outside()
-        assert 0.7 * steradians < area_of(left_out) < steradians
-
-
-def test_outside_a_large_circle_is_a_small_one():
-    assert area_of(Circle(83, 22, 179).outside()) < 2 * area_of(
-        Circle(263, -22, 1).cover()
-    )
-
-
-def area_of(ranges):
-    pixels = np.sum(ranges.bounds[:, 1] - ranges.bounds[:, 0])
-    return float(pixels) / SPHERE * 4 * math.pi
