@@ -55,6 +55,7 @@ class Adql(Dialect):
         IDENTIFIERS: ClassVar = ['"']
         STRING_ESCAPES: ClassVar = ["'"]
         COMMENTS: ClassVar = ["--"]
+        COMMANDS: ClassVar = set()
         KEYWORDS: ClassVar = {
             **{k: t for k, t in tokens.Tokenizer.KEYWORDS.items() if k in _KEYWORDS},
             "TOP": TokenType.TOP,
@@ -63,6 +64,7 @@ class Adql(Dialect):
     class Parser(QueryParser):
         """Calls stay calls; only CAST has a grammar of its own."""
 
+        STATEMENT_PARSERS: ClassVar = {}
         FUNCTIONS: ClassVar = {}
         NO_PAREN_FUNCTIONS: ClassVar = {}
         FUNCTION_PARSERS: ClassVar = {

@@ -1,48 +1,59 @@
 """The words of clauses: what stands round the values of a query, and names."""
 
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from sqlglot import exp
 
-from qserv.dialects import lexis
+from qserv.dialects import lexis, values
 from qserv.dialects.lexis import Parts, Rules
 from qserv.errors import ParseError, UnsupportedQuery
 
 _CLAUSES: Final = ("from_", "joins", "where", "group", "having", "order")
+_AFTER: Final = ("order", "limit", "offset")
 _SELECT: Final = frozenset((*_CLAUSES, "with_", "distinct", "limit", "offset"))
-_OPERATION: Final = frozenset(("with_", "distinct", "order", "limit", "offset"))
+_OPERATION: Final = frozenset((*_AFTER, "with_", "distinct"))
+
+
+def _clauses(node: Any, *keys: str) -> Parts:
+    """Say clauses, which stand nowhere else than here."""
+    for key in keys:
+        part = node.args.get(key)
+        for clause in part if isinstance(part, list) else [part] if part else ():
+            rule = _PLACED.get(type(clause))
+            yield from values.refuse(clause) if rule is None else rule(clause)
 
 
 def _select(node: Any) -> Parts:
     _refuse_others(node, _SELECT)
+    if not node.expressions:
+        raise ParseError(f"{lexis.where_is(node)}the select list is empty")
+    if node.args.get("joins") and not node.args.get("from_"):
+        raise ParseError(f"{lexis.where_is(node)}a JOIN stands after FROM")
     limit = node.args.get("limit")
     top = limit is not None and limit.meta.get("top")
-    yield from (node.args.get("with_"), "SELECT", node.args.get("distinct"))
-    yield limit if top else None
+    yield from _clauses(node, "with_")
+    yield "SELECT"
+    yield None if node.args.get("distinct") else lexis.maybe("ALL")
+    yield from _clauses(node, "distinct", *(("limit",) if top else ()))
     for number, item in enumerate(node.expressions):
         yield "," if number else None
         yield from _select_item(item)
-    for clause in _CLAUSES:
-        part = node.args.get(clause)
-        yield from part if isinstance(part, list) else (part,)
-    yield from (None if top else limit, node.args.get("offset"))
+    yield from _clauses(node, *_CLAUSES, *(() if top else ("limit",)), "offset")
 
 
 def _operation(node: Any) -> Parts:
     _refuse_others(node, _OPERATION)
-    yield from (node.args.get("with_"), node.this, node.key.upper())
-    yield None if node.args.get("distinct") else "ALL"
-    yield from (node.expression, *_after(node))
+    yield from _clauses(node, "with_")
+    yield from (node.this, node.key.upper())
+    yield lexis.maybe("DISTINCT") if node.args.get("distinct") else "ALL"
+    yield node.expression
+    yield from _clauses(node, *_AFTER)
 
 
 def _subquery(node: Any) -> Parts:
-    yield from (node.args.get("with_"), "(", node.this, ")")
-    yield from _alias(node)
-    yield from (*(node.args.get("joins") or ()), *_after(node))
-
-
-def _after(node: Any) -> Parts:
-    return tuple(node.args.get(clause) for clause in ("order", "limit", "offset"))
+    yield from _clauses(node, "with_")
+    yield from ("(", node.this, ")", *_alias(node))
+    yield from _clauses(node, "joins", *_AFTER)
 
 
 def _refuse_others(node: Any, known: frozenset[str]) -> None:
@@ -54,65 +65,35 @@ def _refuse_others(node: Any, known: frozenset[str]) -> None:
 def _with(node: Any) -> Parts:
     if node.args.get("recursive"):
         raise UnsupportedQuery("WITH RECURSIVE is not answered yet")
-    return ("WITH", node.expressions)
+    yield "WITH"
+    for number, each in enumerate(node.expressions):
+        yield "," if number else None
+        _, *alias = _alias(each)
+        yield from (*alias, "AS", "(", each.this, ")")
 
 
 def _alias(node: Any) -> Parts:
     alias = node.args.get("alias")
     columns = alias and alias.args.get("columns")
-    return (alias and alias.this, *(("(", columns, ")") if columns else ()))
-
-
-def _alias_elsewhere(node: Any) -> NoReturn:
-    where = lexis.where_is(node.args["alias"])
-    raise ParseError(f"{where}only a column of the select list has a name")
+    yield from (alias and lexis.maybe("AS"), alias and alias.this)
+    yield from ("(", columns, ")") if columns else ()
 
 
 def _select_item(node: Any) -> Parts:
     if isinstance(node, exp.Star):
         return ("*",)
     if isinstance(node, exp.Column) and isinstance(node.this, exp.Star):
-        return (*_names(node, "db", "table"), ".", "*")
+        return (*values.names(node, "db", "table"), ".", "*")
     if isinstance(node, exp.Alias):
-        return (node.this, node.args["alias"])
+        return (node.this, lexis.maybe("AS"), node.args["alias"])
     return (node,)
 
 
-def _star(node: Any) -> NoReturn:
-    del node
-    raise ParseError("* stands only in the select list and in COUNT(*)")
-
-
-def _identifier(node: Any) -> Parts:
-    in_quotes = bool(node.args.get("quoted"))
-    if not in_quotes and node.name.upper() in lexis.RESERVED:
-        raise ParseError(
-            f"{lexis.where_is(node)}{node.name.upper()} is a reserved word: "
-            "put it in quotes to use it as a name"
-        )
-    return (lexis.name(node.name, in_quotes=in_quotes),)
-
-
-def _names(node: Any, *keys: str) -> Parts:
-    """Say the parts of a name with dots between them."""
-    for number, part in enumerate(
-        p for k in keys if (p := node.args.get(k)) is not None
-    ):
-        if not isinstance(part, exp.Identifier):
-            raise ParseError(
-                "a table is named by release.table, a column by table.column"
-            )
-        yield "." if number else None
-        yield part
-
-
-def _column(node: Any) -> Parts:
-    return _names(node, "db", "table", "this")
-
-
 def _table(node: Any) -> Parts:
-    alias, joins = node.args.get("alias"), node.args.get("joins") or ()
-    return (*_names(node, "catalog", "db", "this"), alias and alias.this, *joins)
+    yield from values.names(node, "catalog", "db", "this")
+    if (alias := node.args.get("alias")) is not None:
+        yield from (lexis.maybe("AS"), alias.this)
+    yield from _clauses(node, "joins")
 
 
 _JOINS: Final = {
@@ -144,11 +125,24 @@ def _limit(node: Any) -> Parts:
     return ("TOP" if node.meta.get("top") else "LIMIT", node.expression)
 
 
-def _ordered(node: Any) -> Parts:
-    yield from (node.this, "DESC" if node.args.get("desc") else None)
-    if node.args.get("nulls_first") or node.meta.get("nulls_last"):
-        yield from ("NULLS", "FIRST" if node.args.get("nulls_first") else "LAST")
+def _group(node: Any) -> Parts:
+    if not node.expressions:
+        raise ParseError(f"{lexis.where_is(node)}GROUP BY takes columns")
+    return ("GROUP BY", node.expressions)
 
+
+_PLACED: Final[Rules] = {
+    exp.With: _with,
+    exp.Distinct: lambda node: ("DISTINCT", node.expressions),
+    exp.From: lambda node: ("FROM", node.this),
+    exp.Join: _join,
+    exp.Where: lambda node: ("WHERE", node.this),
+    exp.Group: _group,
+    exp.Having: lambda node: ("HAVING", node.this),
+    exp.Order: values.order,
+    exp.Limit: _limit,
+    exp.Offset: lambda node: ("OFFSET", node.expression),
+}
 
 RULES: Final[Rules] = {
     exp.Select: _select,
@@ -156,21 +150,5 @@ RULES: Final[Rules] = {
     exp.Except: _operation,
     exp.Intersect: _operation,
     exp.Subquery: _subquery,
-    exp.With: _with,
-    exp.CTE: lambda node: (*_alias(node), "(", node.this, ")"),
-    exp.From: lambda node: ("FROM", node.this),
     exp.Table: _table,
-    exp.Join: _join,
-    exp.Where: lambda node: ("WHERE", node.this),
-    exp.Group: lambda node: ("GROUP BY", node.expressions),
-    exp.Having: lambda node: ("HAVING", node.this),
-    exp.Order: lambda node: ("ORDER BY", node.expressions),
-    exp.Ordered: _ordered,
-    exp.Limit: _limit,
-    exp.Offset: lambda node: ("OFFSET", node.expression),
-    exp.Distinct: lambda node: ("DISTINCT", node.expressions),
-    exp.Alias: _alias_elsewhere,
-    exp.Star: _star,
-    exp.Column: _column,
-    exp.Identifier: _identifier,
 }

@@ -43,15 +43,23 @@ def check(tree: exp.Expr, text: str, tokens: Sequence[Token]) -> None:
     heard = lexis.hear(text, tokens)
     said = _said(tree)
     # ``x NOT IN …`` and ``NOT x IN …`` are one tree, so NOT is only counted.
-    plain = [word for word in said if word != "NOT"]
-    at = 0
+    left = iter([word for word in said if word != "NOT"])
     for word, token in heard:
-        if word != "NOT":
-            if at == len(plain) or plain[at] != word:
-                _misplaced(token)
-            at += 1
-    if at < len(plain) or len(said) != len(heard):
+        if word != "NOT" and not _follows(word, left):
+            _misplaced(token)
+    nots = [word for word, _ in heard].count("NOT")
+    if not _follows(None, left) or said.count("NOT") != nots:
         _misplaced(tokens[-1])
+
+
+def _follows(word: str | None, said: Iterator[str]) -> bool:
+    """Whether a word, or the end, is said next; words that may be left out may be."""
+    for each in said:
+        if each == word or (word is not None and each == lexis.maybe(word)):
+            return True
+        if not each.startswith("["):
+            return False
+    return word is None
 
 
 def _misplaced(token: Token) -> NoReturn:

@@ -21,7 +21,6 @@ Parts = Iterable[Any]
 Rules = dict[type[exp.Expr], Callable[[Any], Parts]]
 """What each kind of syntax node says."""
 
-_SILENT: Final = {"AS", "ASC"}
 _SAME: Final = {
     "!=": "<>",
     "INTEGER": "INT",
@@ -29,19 +28,20 @@ _SAME: Final = {
     "DOUBLE": "DOUBLE PRECISION",
 }
 _SPACE: Final = re.compile(r"(\s|--[^\n]*(\n|$))*")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""What a name without quotes looks like."""
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _LETTER: Final = re.compile(r"\w")
 
 
-_NO_NAMES: Final = """
+_NONAMES: Final = """
     ALL AND ANTI ANY AS ASC ASOF BETWEEN BY CASE CROSS DESC DISTINCT ELSE END EXCEPT
     EXISTS FETCH FINAL FROM FULL GLOBAL GROUP HAVING IN INNER INTERSECT INTO IS JOIN
     LATERAL LEFT LIKE ILIKE LIMIT NATURAL NOT NULL OFFSET ON OR ORDER OUTER OVER
     PERCENT POSITIONAL RIGHT SELECT SEMI SOME THEN TOP UNION USING WHEN WHERE WITH
 """
 """Words that are names only in quotes; some would be joins in other languages."""
-RESERVED: Final = frozenset(_NO_NAMES.split())
+RESERVED: Final = frozenset(_NONAMES.split())
 
 
 def place(token: Token) -> str:
@@ -82,7 +82,7 @@ def hear(text: str, tokens: Sequence[Token]) -> Heard:
         word = _word(token)
         if touching and heard and heard[-1][0] == "." and word[0].isdigit():
             heard[-1] = (number(f".{token.text}"), token)
-        elif word not in _SILENT and not _means_nothing(word, heard):
+        else:
             heard.append((word, token))
         before = token
     while heard and heard[-1][0] == ";":
@@ -100,6 +100,11 @@ def text_literal(text: str) -> str:
     return f"'{text}"
 
 
+def maybe(word: str) -> str:
+    """Return how a tree says a word that may be left out, as the AS before a name."""
+    return f"[{word}]"
+
+
 def list_word(number: str) -> str:
     """Return how a long list is heard."""
     return f"list {number}"
@@ -114,14 +119,6 @@ def spelled(word: str) -> str:
     """Return how a word or a sign is heard."""
     upper = " ".join(word.upper().split())
     return _SAME.get(upper, upper)
-
-
-def _means_nothing(word: str, heard: Heard) -> bool:
-    """Whether it is so without the word: SELECT ALL, COUNT(ALL x), UNION DISTINCT."""
-    before = heard[-1][0] if heard else ""
-    if word == "DISTINCT":
-        return before in {"UNION", "EXCEPT", "INTERSECT"}
-    return word == "ALL" and before in {"SELECT", "("}
 
 
 def _check_gap(text: str, before: Token | None, token: Token) -> bool:
@@ -150,7 +147,7 @@ def _word(token: Token) -> str:
             if not _NUMBER.fullmatch(token.text):
                 raise ParseError(f"{place(token)}{token.text} is no number")
             return number(token.text)
-        case TokenType.VAR if not _NAME.fullmatch(token.text):
+        case TokenType.VAR if not NAME.fullmatch(token.text):
             raise ParseError(
                 f"{place(token)}{token.text} is no name: one with other characters "
                 "than letters, digits and _ stands in quotes"

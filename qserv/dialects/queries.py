@@ -94,7 +94,7 @@ class QueryParser(parser.Parser):
     def _parse_type(
         self, parse_interval: bool = True, fallback_to_identifier: bool = False
     ) -> exp.Expr | None:
-        """Read a value; sqlglot would read ``INT(INT(1))`` as types first, and again."""
+        """Read a value; sqlglot would read ``INT(INT(1))`` as types first and again."""
         del parse_interval, fallback_to_identifier
         return self._parse_atom() or self._parse_column()
 
@@ -138,6 +138,7 @@ def plain(tree: exp.Expr) -> Query:
         If something stands in brackets that cannot, or has or lacks a name.
     """
     for node in reversed(list(tree.bfs())):
+        _check_place(node)
         if isinstance(node, exp.From | exp.Join):
             node.set("this", _item(node.this))
         elif isinstance(node, exp.SetOperation):
@@ -150,8 +151,6 @@ def plain(tree: exp.Expr) -> Query:
             node.replace(_exists(node))
         elif isinstance(node, exp.WindowSpec):
             _in_capitals(node)
-        elif isinstance(node, Query) and _is_loose(node):
-            _wrong(node, "put brackets round a subquery")
     return _bare(tree)
 
 
@@ -173,9 +172,23 @@ def _is_value(node: exp.Subquery) -> bool:
     return node.parent is not None and not isinstance(node.parent, holds)
 
 
-def _is_loose(node: Query) -> bool:
-    holds = exp.SetOperation | exp.CTE | exp.Exists | exp.Subquery
-    return node.parent is not None and not isinstance(node.parent, holds)
+def _check_place(node: exp.Expr) -> None:
+    holds = _HOLDERS.get(type(node))
+    if holds and node.parent is not None and not isinstance(node.parent, holds):
+        what = (
+            "a table" if isinstance(node, exp.Table) else "a subquery without brackets"
+        )
+        _wrong(node, f"{what} does not stand here")
+
+
+_QUERIES: Final = exp.SetOperation | exp.CTE | exp.Exists | exp.Subquery
+_HOLDERS: Final[dict[type[exp.Expr], Any]] = {
+    exp.Table: exp.From | exp.Join | exp.Subquery,
+    exp.Select: _QUERIES,
+    exp.Union: _QUERIES,
+    exp.Except: _QUERIES,
+    exp.Intersect: _QUERIES,
+}
 
 
 def _bare_value(node: exp.Subquery) -> Query:

@@ -21,6 +21,45 @@ def refuse(node: Any) -> NoReturn:
     raise UnsupportedQuery(f"{lexis.where_is(node)}{what} is not answered yet")
 
 
+def _identifier(node: Any) -> Parts:
+    in_quotes = bool(node.args.get("quoted"))
+    if not (in_quotes or lexis.NAME.fullmatch(node.name)):
+        raise ParseError(f"{lexis.where_is(node)}{node.name} is no name")
+    if not in_quotes and node.name.upper() in lexis.RESERVED:
+        raise ParseError(
+            f"{lexis.where_is(node)}{node.name.upper()} is a reserved word: "
+            "put it in quotes to use it as a name"
+        )
+    return (lexis.name(node.name, in_quotes=in_quotes),)
+
+
+def names(node: Any, *keys: str) -> Parts:
+    """Say the parts of a name with dots between them."""
+    for number, part in enumerate(
+        p for k in keys if (p := node.args.get(k)) is not None
+    ):
+        if not isinstance(part, exp.Identifier):
+            raise ParseError(
+                "a table is named by release.table, a column by table.column"
+            )
+        yield "." if number else None
+        yield part
+
+
+def _column(node: Any) -> Parts:
+    return names(node, "db", "table", "this")
+
+
+def _star(node: Any) -> NoReturn:
+    del node
+    raise ParseError("* stands only in the select list and in COUNT(*)")
+
+
+def _alias_elsewhere(node: Any) -> NoReturn:
+    where = lexis.where_is(node.args["alias"])
+    raise ParseError(f"{where}only a column of the select list has a name")
+
+
 def _literal(node: Any) -> Parts:
     said = lexis.text_literal if node.is_string else lexis.number
     return (said(node.this),)
@@ -31,13 +70,23 @@ def _call(node: Any) -> Parts:
     name = name if isinstance(name, exp.Expr) else lexis.spelled(name)
     if node.name.upper() == "COUNT" and [type(g) for g in given] == [exp.Star]:
         return (name, "(", "*", ")")
-    return (name, "(", given, ")")
+    if isinstance(given[0] if given else None, exp.Distinct) and len(given) == 1:
+        return (name, "(", "DISTINCT", given[0].expressions, ")")
+    return (name, "(", lexis.maybe("ALL") if given else None, given, ")")
 
 
 def _cast(node: Any) -> Parts:
     kind = lexis.spelled(node.to.args.get("kind") or node.to.this.name)
     size = node.to.expressions
-    return ("CAST", "(", node.this, kind, *(("(", size, ")") if size else ()), ")")
+    return (
+        "CAST",
+        "(",
+        node.this,
+        "AS",
+        kind,
+        *(("(", size, ")") if size else ()),
+        ")",
+    )
 
 
 def _case(node: Any) -> Parts:
@@ -66,6 +115,23 @@ def _listed(node: Any) -> Any:
     return lexis.list_word(node.name) if isinstance(node, LongList) else node
 
 
+def order(node: Any) -> Parts:
+    """Say ORDER BY, of a query or of a window."""
+    yield "ORDER BY"
+    if not node.expressions:
+        raise ParseError(f"{lexis.where_is(node)}ORDER BY takes columns")
+    for number, each in enumerate(node.expressions):
+        yield "," if number else None
+        yield from _ordered(each)
+
+
+def _ordered(node: Any) -> Parts:
+    yield node.this
+    yield "DESC" if node.args.get("desc") else lexis.maybe("ASC")
+    if node.args.get("nulls_first") or node.meta.get("nulls_last"):
+        yield from ("NULLS", "FIRST" if node.args.get("nulls_first") else "LAST")
+
+
 def _window(node: Any) -> Parts:
     if not isinstance(node.this, exp.Anonymous):
         refuse(node.this)
@@ -76,7 +142,9 @@ def _window(node: Any) -> Parts:
     partition = node.args.get("partition_by")
     yield from (node.this, "OVER", "(")
     yield from ("PARTITION BY", partition) if partition else ()
-    yield from (node.args.get("order"), node.args.get("spec"), ")")
+    yield from order(found) if (found := node.args.get("order")) else ()
+    yield from _frame(found) if (found := node.args.get("spec")) else ()
+    yield ")"
 
 
 def _frame(node: Any) -> Parts:
@@ -121,22 +189,22 @@ def _bound(node: Any, key: str) -> Parts:
 
 
 def _like(node: Any) -> Parts:
-    said = _compared(type(node).__name__.upper())(node)
+    said = _between_values(type(node).__name__.upper())(node)
     return ("NOT" if node.args.get("negate") else None, *said)
 
 
-def _compared(sign: str) -> Callable[[Any], Parts]:
+def _between_values(sign: str) -> Callable[[Any], Parts]:
     return lambda node: (_value(node, "this"), sign, _value(node, "expression"))
 
 
 def _value(node: Any, key: str) -> Any:
-    """Return a side of a comparison: ``a < b < c`` is not one."""
+    """Return a side of an operator that takes values: ``a < b < c`` has none."""
     side = node.args.get(key)
     if isinstance(side, exp.All | exp.Any):
         refuse(side)
     if isinstance(side, exp.Predicate | exp.Not | exp.Connector | exp.Escape):
         raise ParseError(
-            f"{lexis.where_is(node)}{node.key.upper()} compares values, and one side "
+            f"{lexis.where_is(node)}{node.key.upper()} takes values, and one side "
             "is a predicate: join predicates by AND, or put brackets round it"
         )
     return side
@@ -146,16 +214,23 @@ def _binary(sign: str) -> Callable[[Any], Parts]:
     return lambda node: (node.this, sign, node.expression)
 
 
+def _signed(sign: str) -> Callable[[Any], Parts]:
+    return lambda node: (sign, _value(node, "this"))
+
+
 RULES: Final[Rules] = {
+    exp.Alias: _alias_elsewhere,
+    exp.Star: _star,
+    exp.Column: _column,
+    exp.Identifier: _identifier,
     exp.Exists: lambda node: ("EXISTS", "(", node.this, ")"),
     exp.Window: _window,
-    exp.WindowSpec: _frame,
     exp.Literal: _literal,
     exp.Boolean: lambda node: ("TRUE" if node.this else "FALSE",),
     exp.Null: lambda _: ("NULL",),
     exp.Paren: lambda node: ("(", node.this, ")"),
-    exp.Neg: lambda node: ("-", node.this),
-    Plus: lambda node: ("+", node.this),
+    exp.Neg: _signed("-"),
+    Plus: _signed("+"),
     exp.Not: lambda node: ("NOT", node.this),
     exp.Anonymous: _call,
     exp.Between: _between,
@@ -166,18 +241,18 @@ RULES: Final[Rules] = {
     exp.Case: _case,
     exp.And: _binary("AND"),
     exp.Or: _binary("OR"),
-    exp.Add: _binary("+"),
-    exp.Sub: _binary("-"),
-    exp.Mul: _binary("*"),
-    exp.Div: _binary("/"),
-    exp.DPipe: _binary("||"),
-    exp.EQ: _compared("="),
-    exp.NEQ: _compared("<>"),
-    exp.LT: _compared("<"),
-    exp.GT: _compared(">"),
-    exp.LTE: _compared("<="),
-    exp.GTE: _compared(">="),
-    exp.Is: _compared("IS"),
+    exp.Add: _between_values("+"),
+    exp.Sub: _between_values("-"),
+    exp.Mul: _between_values("*"),
+    exp.Div: _between_values("/"),
+    exp.DPipe: _between_values("||"),
+    exp.EQ: _between_values("="),
+    exp.NEQ: _between_values("<>"),
+    exp.LT: _between_values("<"),
+    exp.GT: _between_values(">"),
+    exp.LTE: _between_values("<="),
+    exp.GTE: _between_values(">="),
+    exp.Is: _between_values("IS"),
     exp.Like: _like,
     exp.ILike: _like,
 }
