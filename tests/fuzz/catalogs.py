@@ -8,131 +8,21 @@ oracle. Floats are multiples of 1/8, so that their sums are exact in any order, 
 
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import pyarrow as pa
-from fuzz.nodes import Column as Offered
+import pyarrow.compute as pc
 from fuzz.nodes import Table as Stored
+from fuzz.schemas import TABLES, domain_of, offered
 from support.chunks import Chunks
-from support.oracle import Oracle
 from support.skies import base_borders, leaf_borders, mixed_tree, positions
 from support.survey import Survey
 
-from qserv.catalog.tables import Column, DataType, Table, TableKind
+from qserv import sqltext
 from qserv.sky.chunking import MAX_ORDER_FOR
 
 TREES = (12, 60, 400)
-_KINDS = {
-    DataType.BOOLEAN: "flag",
-    DataType.REAL: "float",
-    DataType.DOUBLE: "float",
-    DataType.VARCHAR: "text",
-}
 _WORDS = ["o'Brien", 'quo"te', "", "100%", "a_b", "Δ Cep", None, "star", "STAR"]
-
-
-def _columns(text: str) -> tuple[Column, ...]:
-    """Read ``name:TYPE``; a ``!`` says that there is no NULL."""
-    columns = []
-    for word in text.split():
-        name, _, datatype = word.partition(":")
-        columns.append(
-            Column(name, DataType(datatype.rstrip("!")), nullable="!" not in datatype)
-        )
-    return tuple(columns)
-
-
-_POSITION = "ra:DOUBLE! dec:DOUBLE!"
-TABLES = {
-    "t": (
-        Table(
-            "Object",
-            TableKind.DIRECTOR,
-            _columns(
-                f"objectId:BIGINT! {_POSITION} mag:REAL flux:DOUBLE class:SMALLINT "
-                "extended:BOOLEAN name:VARCHAR parent:BIGINT"
-            ),
-            key="objectId",
-            position=("ra", "dec"),
-        ),
-        Table(
-            "Source",
-            TableKind.CHILD,
-            _columns(
-                f"sourceId:BIGINT! objectId:BIGINT! visit:INTEGER {_POSITION} "
-                "flux:DOUBLE jd:DOUBLE"
-            ),
-            key="objectId",
-            director="Object",
-            position=("ra", "dec"),
-        ),
-        Table(
-            "Forced",
-            TableKind.CHILD,
-            _columns("objectId:BIGINT visit:INTEGER psf:REAL"),
-            key="objectId",
-            director="Object",
-        ),
-        Table(
-            "Visit",
-            TableKind.REPLICATED,
-            _columns("visit:INTEGER filterId:SMALLINT night:DOUBLE"),
-        ),
-        Table(
-            "Filter",
-            TableKind.REPLICATED,
-            _columns("filterId:SMALLINT! band:VARCHAR"),
-        ),
-    ),
-    "v": (
-        Table(
-            "Galaxy",
-            TableKind.DIRECTOR,
-            _columns(f"galId:BIGINT! {_POSITION} mag:REAL z:DOUBLE class:SMALLINT"),
-            key="galId",
-            position=("ra", "dec"),
-        ),
-        Table(
-            "Shape",
-            TableKind.CHILD,
-            _columns("galId:BIGINT! visit:INTEGER size:REAL"),
-            key="galId",
-            director="Galaxy",
-        ),
-    ),
-    "u": (
-        Table(
-            "Star",
-            TableKind.DIRECTOR,
-            _columns(
-                f"starId:BIGINT! {_POSITION} mag:REAL class:SMALLINT name:VARCHAR"
-            ),
-            key="starId",
-            position=("ra", "dec"),
-        ),
-        Table(
-            "Epoch",
-            TableKind.CHILD,
-            _columns("starId:BIGINT! visit:INTEGER pm:DOUBLE"),
-            key="starId",
-            director="Star",
-        ),
-    ),
-}
-_DOMAINS = {"parent": "objectId", "psf": "flux", "pm": "flux", "z": "flux"}
-_CONDITIONS = {
-    "Object": (
-        *("duplicate positions", "chunk borders", "poles", "RA wrap", "NaN"),
-        *("NULL", "duplicate values", "no children"),
-    ),
-    "Source": ("δ > 0 child", "NaN", "NULL"),
-    "Forced": ("NULL keys", "orphans"),
-    "Visit": ("replicated NULL", "replicated duplicates", "dangling"),
-    "Filter": ("replicated NULL",),
-    "Galaxy": ("δ > 0 director", "chunk borders", "NULL"),
-    "Shape": ("empty chunks",),
-    "Star": ("second family", "poles", "RA wrap"),
-    "Epoch": ("second family", "empty chunks"),
-}
 
 
 @dataclass
@@ -142,7 +32,8 @@ class Catalog:
     seed: int
     overlap: float
     worlds: dict[int, Chunks]
-    oracle: Oracle
+    oracle: duckdb.DuckDBPyConnection
+    """One plain DuckDB that holds all rows."""
     tables: dict[str, Stored]
     samples: dict[str, list]
     """Domain -> values of it."""
@@ -161,9 +52,31 @@ def catalog(seed: int) -> Catalog:
         world.add(surveys["v"], release="v", family="t")
         world.add(surveys["u"], release="u", overlap=overlap, tree=trees[others])
         worlds[leaves] = world
-    oracle = Oracle({name: survey.rows for name, survey in surveys.items()})
-    oracle.connection.execute("SET threads = 1")
-    return Catalog(seed, overlap, worlds, oracle, _offered(), _samples(surveys))
+    oracle = _oracle(surveys)
+    return Catalog(seed, overlap, worlds, oracle, offered(), _samples(surveys))
+
+
+def _oracle(surveys: dict[str, Survey]) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute(sqltext.read("worker/macros.sql"))
+    for release, survey in surveys.items():
+        connection.execute(f'CREATE SCHEMA "{release}"')
+        for name, rows in survey.rows.items():
+            connection.register("arriving", _without_nan(rows))
+            connection.execute(
+                f'CREATE TABLE "{release}"."{name}" AS SELECT * FROM arriving'
+            )
+            connection.unregister("arriving")
+    return connection
+
+
+def _without_nan(rows: pa.Table) -> pa.Table:
+    for i, field in enumerate(rows.schema):
+        if pa.types.is_floating(field.type):
+            values = rows.column(i)
+            kept = pc.if_else(pc.is_nan(values), pa.scalar(None, field.type), values)
+            rows = rows.set_column(i, field, kept)
+    return rows
 
 
 def _surveys(rng, overlap, trees) -> dict[str, Survey]:
@@ -357,29 +270,6 @@ def _words(rng, n):
     return pa.array([_WORDS[i] for i in rng.integers(0, len(_WORDS), n)], pa.string())
 
 
-def _offered() -> dict[str, Stored]:
-    return {
-        table.name: Stored(
-            release, table.name, [_column(c) for c in table.columns], _tags(table)
-        )
-        for release, tables in TABLES.items()
-        for table in tables
-    }
-
-
-def _tags(table: Table) -> tuple[str, ...]:
-    conditions = (f"data {each}" for each in _CONDITIONS[table.name])
-    return (f"table {table.kind}", *conditions)
-
-
-def _column(column: Column) -> Offered:
-    kind = "int" if column.datatype.is_integer else _KINDS[column.datatype]
-    domain = _DOMAINS.get(column.name, column.name)
-    # Sums of what is no multiple of 1/8 depend on their order.
-    rough = column.name in {"ra", "dec", "jd"}
-    return Offered(column.name, kind, domain, column.nullable, rough=rough)
-
-
 def _samples(surveys: dict[str, Survey]) -> dict[str, list]:
     samples: dict[str, list] = {}
     for release, survey in surveys.items():
@@ -387,6 +277,6 @@ def _samples(surveys: dict[str, Survey]) -> dict[str, list]:
             for column in table.columns:
                 values = survey.rows[table.name][column.name].to_pylist()
                 known = [v for v in values if v is not None and v == v]  # noqa: PLR0124
-                domain = _DOMAINS.get(column.name, column.name)
+                domain = domain_of(column)
                 samples.setdefault(domain, []).extend(known or [1])
     return samples

@@ -130,7 +130,7 @@ def _hits(made: Plan, run, way: Way) -> set[str]:
 
 def ask(catalog: Catalog, body: Body) -> list[tuple]:
     """Return the oracle's rows."""
-    return rows_of(catalog.oracle.connection.sql(body.text(DUCK)).to_arrow_table())
+    return rows_of(catalog.oracle.sql(body.text(DUCK)).to_arrow_table())
 
 
 def _uncut(catalog: Catalog, body: Body) -> list[tuple] | None:

@@ -1,16 +1,9 @@
 """Random FROM clauses: every shape of join, each named by a tag."""
 
-from fuzz.expressions import (
-    Scope,
-    any_column,
-    column,
-    has_position,
-    named,
-    near,
-    predicate,
-    region,
-)
+from fuzz.expressions import predicate
 from fuzz.nodes import Node, Source
+from fuzz.places import near, region
+from fuzz.scopes import Scope, any_column, column, has_position, named
 
 _KINDS = ("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")
 _DIRECTORS = {"objectId": "Object", "galId": "Galaxy", "starId": "Star"}

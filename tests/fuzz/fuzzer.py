@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from fuzz.catalogs import TREES, Catalog, catalog
 from fuzz.compare import DIFFERENT, REFUSED, Outcome, Way, check, partitioned
-from fuzz.expressions import Scope, predicate
+from fuzz.expressions import predicate
 from fuzz.grammar import Grammar
 from fuzz.nodes import ADQL, Body, Select, smaller
+from fuzz.scopes import Scope
 
 QUERIES_A_CATALOG = 250
 

@@ -3,18 +3,11 @@
 import random
 
 from fuzz.catalogs import Catalog
-from fuzz.expressions import (
-    Scope,
-    any_column,
-    column,
-    distance,
-    literal,
-    numeric,
-    predicate,
-    value,
-)
+from fuzz.expressions import literal, numeric, predicate, value
 from fuzz.froms import Froms
 from fuzz.nodes import Body, Named, Node, Select, SetOp
+from fuzz.places import distance
+from fuzz.scopes import Scope, any_column, column
 from fuzz.subqueries import Subqueries
 
 _MOMENTS = ("STDDEV", "STDDEV_POP", "VARIANCE", "VAR_POP", "STDDEV_SAMP", "VAR_SAMP")

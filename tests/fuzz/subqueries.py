@@ -1,7 +1,9 @@
 """Random subqueries in expressions: IN, EXISTS, scalar; correlated or not."""
 
-from fuzz.expressions import Scope, any_column, column, near, predicate
+from fuzz.expressions import predicate
 from fuzz.nodes import Node, Select
+from fuzz.places import near
+from fuzz.scopes import Scope, any_column, column
 
 _LINKS = ("objectId", "galId", "starId", "visit", "class", "name", "filterId")
 
