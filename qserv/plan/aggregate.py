@@ -1,8 +1,8 @@
-"""Split a query between the workers and the czar.
+"""Split a grouped SELECT between the workers and the czar.
 
 ``SELECT band, AVG(flux) … GROUP BY band`` becomes, on the workers,
 ``SELECT band AS k0, sum(flux) AS p0, count(flux) AS p1 … GROUP BY band``, and in the
-czar ``SELECT k0, sum(p0) / sum(p1) FROM partials GROUP BY k0``.
+czar ``SELECT k0, sum(p0) / sum(p1) FROM stage_0 GROUP BY k0``.
 
 ==================  ===========================  =====================================
 aggregate           partial                      merge
@@ -25,135 +25,114 @@ aggregates beside it.
 from dataclasses import dataclass, field, replace
 
 from qserv.catalog.tables import Column, DataType
-from qserv.errors import ParseError
 from qserv.plan import functions
 from qserv.plan.expressions import (
     Aggregate,
     Call,
     Cast,
     ColumnRef,
+    Exists,
     Expression,
+    InQuery,
     Literal,
-    PartialRef,
+    Scalar,
+    Window,
     map_children,
 )
-from qserv.plan.query import Ordering, Query
+from qserv.plan.query import Output, Relation, Select, Source, StageRows, rebuild
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What workers select, and what the czar makes of it.
+    """A grouped SELECT in two: what workers select, and what is made of their rows.
 
     Parameters
     ----------
-    columns, selected
-        The rows that workers send: names with types, and their expressions.
-    grouping
-        How many of them, from the first, the workers group by; None for no grouping.
-    keys
-        What the czar groups by; None for no grouping.
-    outputs, having, orderings
-        The clauses of the czar's query, over the partials.
-    means
-        Name of a group's mean -> the partials n and mean that it is made from.
-    merged
-        Whether the czar has anything to do.
+    partial
+        The part of the workers, over the relations of the whole.
+    whole
+        The rest, over the rows of `partial`.
     """
 
-    columns: tuple[Column, ...]
-    selected: tuple[Expression, ...]
-    grouping: int | None
-    keys: tuple[PartialRef, ...] | None
-    outputs: tuple[Expression, ...]
-    having: Expression | None
-    orderings: tuple[Ordering, ...]
-    means: tuple[tuple[str, PartialRef, PartialRef], ...]
-    merged: bool
+    partial: Select
+    whole: Select
 
 
-def split(query: Query) -> Split:
-    """Split a query between workers and czar.
+def split(body: Select, rows: Relation) -> Split:
+    """Split a grouped SELECT.
 
-    Raises
-    ------
-    ParseError
-        If a column is neither grouped nor aggregated, or an ordering of distinct rows
-        is not among them.
+    Parameters
+    ----------
+    body
+        The SELECT, with ORDER BY and LIMIT.
+    rows
+        A relation for the rows of the partial part; its columns are found here.
     """
-    return _Aggregated(query).split() if query.grouped else _plain(query)
-
-
-def _plain(query: Query) -> Split:
-    merged = bool(query.orderings or query.distinct or query.offset)
-    names = [f"c{i}" for i in range(len(query.outputs))]
-    columns = [
-        replace(o.column, name=name) if merged else o.column
-        for o, name in zip(query.outputs, names, strict=True)
-    ]
-    selected = [o.expression for o in query.outputs]
-    orderings = []
-    for ordering in query.orderings:
-        if ordering.expression not in selected:
-            if query.distinct:
-                raise ParseError("ORDER BY of SELECT DISTINCT takes selected columns")
-            columns.append(Column(f"o{len(selected)}", ordering.expression.datatype))
-            selected.append(ordering.expression)
-        column = columns[selected.index(ordering.expression)]
-        key = PartialRef(column.name, column.datatype)
-        orderings.append(replace(ordering, expression=key))
-    outputs = tuple(PartialRef(c.name, c.datatype) for c in columns[: len(names)])
-    return Split(
-        columns=tuple(columns),
-        selected=tuple(selected),
-        grouping=len(names) if query.distinct else None,
-        keys=outputs if query.distinct else None,
-        outputs=outputs,
-        having=None,
-        orderings=tuple(orderings),
-        means=(),
-        merged=merged,
-    )
+    return _Splitter(body, rows).split()
 
 
 @dataclass(slots=True)
-class _Aggregated:
+class _Splitter:
     """Collects grouping keys and partials while the clauses are rewritten."""
 
-    query: Query
-    keys: dict[Expression, PartialRef] = field(default_factory=dict)
-    distinct: dict[Expression, PartialRef] = field(default_factory=dict)
-    partials: dict[Aggregate, PartialRef] = field(default_factory=dict)
-    means: dict[Expression, tuple[str, PartialRef, PartialRef]] = field(
-        default_factory=dict
-    )
+    body: Select
+    rows: Relation
+    keys: dict[Expression, ColumnRef] = field(default_factory=dict)
+    distinct: dict[Expression, ColumnRef] = field(default_factory=dict)
+    partials: dict[Aggregate, ColumnRef] = field(default_factory=dict)
+    means: dict[Expression, Output] = field(default_factory=dict)
 
     def split(self) -> Split:
-        query = self.query
-        for key in query.groups:
-            self.keys.setdefault(key, PartialRef(f"k{len(self.keys)}", key.datatype))
-        outputs = tuple(self._merge(o.expression) for o in query.outputs)
-        having = None if query.having is None else self._merge(query.having)
-        orderings = tuple(
-            replace(o, expression=self._merge(o.expression)) for o in query.orderings
+        body = self.body
+        for key in body.groups:
+            self.keys.setdefault(key, self._ref(f"k{len(self.keys)}", key.datatype))
+        outputs = tuple(
+            replace(o, expression=self._merge(o.expression)) for o in body.outputs
         )
-        if query.distinct and any(o.expression not in outputs for o in orderings):
-            raise ParseError("ORDER BY of SELECT DISTINCT takes selected columns")
+        having = None if body.having is None else self._merge(body.having)
+        orderings = tuple(
+            replace(o, expression=self._merge(o.expression)) for o in body.orderings
+        )
         if not (self.keys or self.distinct or self.partials):
             # HAVING alone makes one group, and workers must send something.
             self._partial("COUNT", None, DataType.BIGINT)
-        sent: dict[Expression, PartialRef] = {**self.keys, **self.distinct}
+        sent: dict[Expression, ColumnRef] = {**self.keys, **self.distinct}
+        grouping = tuple(sent)
         sent.update(self.partials.items())
-        return Split(
-            columns=tuple(Column(r.name, r.datatype) for r in sent.values()),
-            selected=tuple(sent),
-            grouping=len(self.keys) + len(self.distinct),
-            keys=tuple(self.keys.values()),
+        partial = Select(
+            relations=body.relations,
+            outputs=tuple(Output(e, ref.column) for e, ref in sent.items()),
+            where=body.where,
+            groups=grouping,
+            grouped=True,
+            neighbours=body.neighbours,
+        )
+        whole = Select(
+            relations=(self._source(partial.columns),),
             outputs=outputs,
+            distinct=body.distinct,
+            groups=tuple(self.keys.values()),
             having=having,
             orderings=orderings,
-            means=tuple(self.means.values()),
-            merged=True,
+            limit=body.limit,
+            offset=body.offset,
+            grouped=True,
         )
+        return Split(partial, whole)
+
+    def _ref(self, name: str, datatype: DataType) -> ColumnRef:
+        return ColumnRef(self.rows.number, Column(name, datatype))
+
+    def _source(self, columns: tuple[Column, ...]) -> Relation:
+        """Return the rows of the partial part, with each group's mean where needed."""
+        stage = self.rows.source
+        assert isinstance(stage, StageRows), "partials are the rows of a stage"
+        source: Source = replace(stage, columns=columns)
+        if self.means:
+            sent = tuple(Output(self._ref(c.name, c.datatype), c) for c in columns)
+            inner = replace(self.rows, source=source)
+            source = Select((inner,), (*sent, *self.means.values()))
+        return replace(self.rows, source=source)
 
     def _merge(self, node: Expression) -> Expression:
         """Rewrite an expression of a clause into one over the partials."""
@@ -162,11 +141,19 @@ class _Aggregated:
         if isinstance(node, Aggregate):
             return self._merge_aggregate(node)
         if isinstance(node, ColumnRef):
-            raise ParseError(
-                f"column {node.column.name} must stand in GROUP BY "
-                "or inside an aggregate"
-            )
-        return map_children(node, self._merge)
+            return self._key(node)
+        changed = map_children(node, self._merge)
+        if isinstance(changed, Exists | InQuery | Scalar):
+            return replace(changed, body=rebuild(changed.body, self._key))
+        return changed
+
+    def _key(self, node: ColumnRef) -> Expression:
+        if node in self.keys:
+            return self.keys[node]
+        assert all(r.number != node.relation for r in self.body.relations), (
+            "bound groups are checked"
+        )
+        return node
 
     def _merge_aggregate(self, node: Aggregate) -> Expression:
         if node.argument is None:
@@ -195,8 +182,7 @@ class _Aggregated:
         """Merge an aggregate of distinct values: the values themselves are sent."""
         ref = self.keys.get(argument)
         if ref is None:
-            name = f"d{len(self.distinct)}"
-            fresh = PartialRef(name, argument.datatype)
+            fresh = self._ref(f"d{len(self.distinct)}", argument.datatype)
             ref = self.distinct.setdefault(argument, fresh)
         merged = replace(node, argument=ref)
         whole = node.datatype.is_integer
@@ -204,12 +190,12 @@ class _Aggregated:
 
     def _partial(
         self, function: str, argument: Expression | None, datatype: DataType
-    ) -> PartialRef:
+    ) -> ColumnRef:
         partial = Aggregate(function, argument, False, datatype)
-        fresh = PartialRef(f"p{len(self.partials)}", datatype)
+        fresh = self._ref(f"p{len(self.partials)}", datatype)
         return self.partials.setdefault(partial, fresh)
 
-    def _sum(self, count: PartialRef) -> Expression:
+    def _sum(self, count: ColumnRef) -> Expression:
         total = _aggregated("SUM", count, DataType.BIGINT)
         zero = Literal(0, DataType.BIGINT)
         return Call("COALESCE", (Cast(total, DataType.BIGINT), zero), DataType.BIGINT)
@@ -226,10 +212,9 @@ class _Aggregated:
         count = self._partial("COUNT", argument, DataType.BIGINT)
         mean = self._partial("MEAN", argument, _DOUBLE)
         squares = self._partial("M2", argument, _DOUBLE)
-        name = f"mean{len(self.means)}"
-        group_mean, *_ = self.means.setdefault(argument, (name, count, mean))
+        group_mean = self._mean(argument, count, mean)
         # Plain calls: what has no value must reach the end, not be left out of a sum.
-        away = Call("-", (mean, PartialRef(group_mean, _DOUBLE)), _DOUBLE)
+        away = Call("-", (mean, group_mean), _DOUBLE)
         squared = Call("*", (away, away), _DOUBLE)
         between = Call("*", (functions.cast(count, _DOUBLE), squared), _DOUBLE)
         sums = (_aggregated("SUM", part, _DOUBLE) for part in (squares, between))
@@ -240,6 +225,22 @@ class _Aggregated:
             number = functions.operator("-", number, Literal(1.0, _DOUBLE))
         variance = functions.operator("/", second, number)
         return functions.function("SQRT", (variance,)) if root else variance
+
+    def _mean(
+        self, argument: Expression, count: ColumnRef, mean: ColumnRef
+    ) -> ColumnRef:
+        """Put the mean of the whole group beside each of its partials."""
+        if argument not in self.means:
+            column = Column(f"mean{len(self.means)}", _DOUBLE)
+            rows = functions.cast(count, _DOUBLE)
+            total = self._over(Call("*", (rows, mean), _DOUBLE))
+            value = Call("/", (total, self._over(rows)), _DOUBLE)
+            self.means[argument] = Output(value, column)
+        return ColumnRef(self.rows.number, self.means[argument].column)
+
+    def _over(self, value: Expression) -> Window:
+        keys = tuple(self.keys[key] for key in dict.fromkeys(self.body.groups))
+        return Window("SUM", (value,), keys, (), "", _DOUBLE)
 
 
 _DOUBLE = DataType.DOUBLE

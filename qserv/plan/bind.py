@@ -10,28 +10,48 @@ from typing import Any, Final
 from sqlglot import exp
 
 from qserv.catalog.snapshot import Snapshot
-from qserv.catalog.tables import Column, DataType
+from qserv.catalog.tables import Column
 from qserv.dialects.lexis import where_is
-from qserv.errors import LimitExceeded, ParseError, TypeMismatch, UnsupportedQuery
+from qserv.errors import LimitExceeded, ParseError, UnsupportedQuery
 from qserv.plan import functions
 from qserv.plan.expressions import (
     Aggregate,
     Call,
     ColumnRef,
+    Exists,
     Expression,
+    InQuery,
+    Ordering,
+    Scalar,
+    Window,
+    children,
     conjunction,
     has_aggregate,
-    relations_of,
+    has_window,
 )
 from qserv.plan.expressions import Separation as Angle
 from qserv.plan.limits import check_levels
-from qserv.plan.query import JoinKind, Ordering, Output, Query, Relation
-from qserv.plan.scope import Scope, find_table, same_name
-from qserv.plan.typing import bind_expression
+from qserv.plan.query import (
+    Body,
+    Combined,
+    Operator,
+    Output,
+    Query,
+    Relation,
+    Select,
+    Shared,
+    clauses,
+    refs_of,
+    relations_of,
+    with_columns,
+)
+from qserv.plan.scope import Names, Scope, same_name
+from qserv.plan.sources import read_from, renamed
+from qserv.plan.typing import bind_expression, truth
 
 
 def bind(
-    tree: exp.Select, text: str, snapshot: Snapshot, default_release: str | None
+    tree: exp.Query, text: str, snapshot: Snapshot, default_release: str | None
 ) -> Query:
     """Turn a syntax tree into a bound query.
 
@@ -51,23 +71,106 @@ def bind(
     UserError
         If the query is wrong or not answered yet; says where and why.
     """
+    body = bind_body(tree, Names(snapshot, default_release), None)
+    return Query(text, snapshot, body)
+
+
+def bind_body(tree: Any, names: Names, outer: Scope | None) -> Body:
+    """Bind a SELECT or a set operation; `outer` is the query around a subquery."""
+    names = _with(tree, names)
+    if isinstance(tree, exp.SetOperation):
+        return _combined(tree, names, outer)
+    return _select(tree, names, outer)
+
+
+def _with(tree: Any, names: Names) -> Names:
+    """Add the queries of WITH to what table names mean."""
+    with_ = tree.args.get("with_")
+    if with_ is None:
+        return names
+    if with_.args.get("recursive"):
+        raise UnsupportedQuery("WITH RECURSIVE is not answered yet")
+    known: dict[str, Shared] = {}
+    for cte in with_.expressions:
+        if cte.alias.lower() in known:
+            raise ParseError(f"{where_is(cte)}WITH names {cte.alias} twice")
+        body = renamed(bind_body(cte.this, names, None), cte.args["alias"])
+        shared = Shared(next(names.numbers), cte.alias, body)
+        known[cte.alias.lower()] = shared
+        names = replace(names, shared={**names.shared, **known})
+    return names
+
+
+def _combined(tree: Any, names: Names, outer: Scope | None) -> Body:
+    operator = Operator(tree.key.upper())
+    sides = [bind_body(tree.args[k], names, outer) for k in ("this", "expression")]
+    left, right = sides
+    if len(left.columns) != len(right.columns):
+        raise ParseError(
+            f"{where_is(tree)}{operator} takes queries of as many columns, "
+            f"not of {len(left.columns)} and {len(right.columns)}"
+        )
+    pairs = zip(left.columns, right.columns, strict=True)
+    columns = tuple(_common(operator, ours, theirs) for ours, theirs in pairs)
+    left, right = (_converted(side, columns, names) for side in sides)
+    left = with_columns(left, columns)
+    whole = Combined(operator, not tree.args.get("distinct"), left, right, columns)
+    return _ordered(tree, whole, names)
+
+
+def _common(operator: str, left: Column, right: Column) -> Column:
+    """Return the column that two columns make, in the left one's name."""
+    sample = (ColumnRef(0, left), ColumnRef(0, right))
+    datatype = functions.unify(operator, sample)[0].datatype
+    unit = left.unit if left.unit == right.unit else ""
+    nullable = left.nullable or right.nullable
+    return Column(left.name, datatype, unit, left.ucd, left.description, nullable)
+
+
+def _converted(body: Body, columns: tuple[Column, ...], names: Names) -> Body:
+    if all(
+        a.datatype is b.datatype for a, b in zip(body.columns, columns, strict=True)
+    ):
+        return body
+    number = next(names.numbers)
+    outputs = tuple(
+        Output(functions.cast(ColumnRef(number, given), wanted.datatype), wanted)
+        for given, wanted in zip(body.columns, columns, strict=True)
+    )
+    return Select((Relation(number, "", body),), outputs)
+
+
+def _ordered(tree: Any, body: Body, names: Names) -> Body:
+    """Put a SELECT with ORDER BY, LIMIT and OFFSET over a query that has them."""
+    if not any(tree.args.get(k) for k in ("order", "limit", "offset")):
+        return body
+    relation = Relation(next(names.numbers), "", body)
+    outputs = tuple(Output(ColumnRef(relation.number, c), c) for c in body.columns)
+    scope = Scope(names, relations=[relation])
+    return Select(
+        (relation,),
+        outputs,
+        orderings=_orderings(tree, scope, outputs),
+        limit=_count(tree, "limit"),
+        offset=_count(tree, "offset") or 0,
+    )
+
+
+def _select(tree: Any, names: Names, outer: Scope | None) -> Select:
     if tree.args.get("from_") is None:
         raise ParseError("every SELECT has a FROM")
-    scope, where = _from(tree, snapshot, default_release)
+    scope = Scope(names, outer, bind_body)
+    read_from(tree, scope, bind_body)
+    if (where := _predicate(tree, "where", scope)) is not None:
+        scope.pool.append(where)
     outputs = _outputs(tree, scope)
     groups = _groups(tree, scope, outputs)
     having = _predicate(tree, "having", scope)
     orderings = _orderings(tree, scope, outputs)
-    clauses = [*(o.expression for o in outputs), *(o.expression for o in orderings)]
-    conditions = [where, having, *(r.condition for r in scope.relations)]
-    for part in (*clauses, *groups, *(c for c in conditions if c is not None)):
-        check_levels(part)
-    grouped = bool(groups) or having is not None or any(map(has_aggregate, clauses))
-    return Query(
-        text=text,
-        snapshot=snapshot,
+    valued = [*(o.expression for o in outputs), *(o.expression for o in orderings)]
+    body = Select(
         relations=tuple(scope.relations),
-        where=where,
+        where=conjunction(tuple(scope.pool)),
         outputs=_unique(outputs),
         distinct=_distinct(tree),
         groups=groups,
@@ -75,111 +178,62 @@ def bind(
         orderings=orderings,
         limit=_count(tree, "limit"),
         offset=_count(tree, "offset") or 0,
-        grouped=grouped,
+        grouped=bool(groups) or having is not None or any(map(has_aggregate, valued)),
     )
+    for clause in clauses(body):
+        check_levels(clause)
+    _check_grouped(body)
+    _check_distinct(body)
+    return body
 
 
-def _from(
-    tree: exp.Select, snapshot: Snapshot, default_release: str | None
-) -> tuple[Scope, Expression | None]:
-    """Read FROM and WHERE; the conditions of inner joins belong to WHERE."""
-    scope = Scope()
-    pool: list[Expression] = []
-    _add(scope, _relation(tree.args["from_"].this, scope, snapshot, default_release))
-    for join in tree.args.get("joins") or ():
-        kind = _join_kind(join)
-        relation = _relation(join.this, scope, snapshot, default_release)
-        _add(scope, replace(relation, join=kind))
-        condition = _condition(join, scope)
-        if kind is JoinKind.LEFT:
-            if condition is None:
-                raise ParseError(f"{where_is(join)}LEFT JOIN needs ON or USING")
-            scope.relations[-1] = replace(scope.relations[-1], condition=condition)
-        elif condition is not None:
-            pool.append(condition)
-    if (where := _predicate(tree, "where", scope)) is not None:
-        pool.append(where)
-    return scope, conjunction(tuple(pool))
+def _check_grouped(body: Select) -> None:
+    """Check that what is selected of groups is the same for all rows of a group."""
+    if not body.grouped:
+        return
+    own = {r.number for r in body.relations}
+
+    def check(node: Expression) -> None:
+        if node in body.groups or isinstance(node, Aggregate):
+            return
+        if isinstance(node, ColumnRef) and node.relation in own:
+            raise ParseError(
+                f"column {node.column.name} must stand in GROUP BY "
+                "or inside an aggregate"
+            )
+        for part in children(node):
+            check(part)
+        if isinstance(node, Exists | InQuery | Scalar):
+            for ref in refs_of(node):
+                check(ref)
+
+    for output in body.outputs:
+        check(output.expression)
+    for key in body.orderings:
+        check(key.expression)
+    if body.having is not None:
+        check(body.having)
 
 
-def _relation(
-    node: Any, scope: Scope, snapshot: Snapshot, default_release: str | None
-) -> Relation:
-    if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
-        what = "a subquery" if isinstance(node, exp.Subquery) else node.key.upper()
-        raise UnsupportedQuery(f"{where_is(node)}{what} in FROM is not answered yet")
-    extra = {k for k, v in node.args.items() if v} - {"this", "db", "catalog", "alias"}
-    if extra:
-        clause = min(extra).upper()
-        raise UnsupportedQuery(f"{where_is(node)}{clause} in FROM is not answered yet")
-    version = find_table(node, snapshot, default_release)
-    alias = node.alias or version.table.name
-    if any(alias.lower() == r.alias.lower() for r in scope.relations):
-        raise ParseError(
-            f"{where_is(node)}{alias} stands twice in FROM: give one an alias"
-        )
-    return Relation(len(scope.relations), alias, version, JoinKind.FIRST)
-
-
-def _add(scope: Scope, relation: Relation) -> None:
-    scope.relations.append(relation)
-
-
-def _join_kind(join: exp.Join) -> JoinKind:
-    side, kind = join.side.upper(), join.kind.upper()
-    if kind not in {"", "INNER", "OUTER", "CROSS"} or join.args.get("match_condition"):
-        raise UnsupportedQuery(f"{where_is(join)}{kind} JOIN is not answered yet")
-    if side == "LEFT":
-        return JoinKind.LEFT
-    if side:
-        raise UnsupportedQuery(
-            f"{where_is(join)}{side} JOIN is not answered yet: "
-            "a LEFT JOIN with the tables exchanged may say the same"
-        )
-    return JoinKind.INNER
-
-
-def _condition(join: exp.Join, scope: Scope) -> Expression | None:
-    *before, last = scope.relations
-    if on := join.args.get("on"):
-        bound = _truth(bind_expression(on, scope), "ON")
-        if has_aggregate(bound):
-            raise ParseError(f"{where_is(join)}an aggregate in ON: put it into HAVING")
-        return bound
-    names = list(join.args.get("using") or ())
-    if join.method.upper() == "NATURAL":
-        known = {c.name.lower() for r in before for c in r.version.table.columns}
-        columns = last.version.table.columns
-        names = [exp.to_identifier(c.name) for c in columns if c.name.lower() in known]
-    elif join.method:
-        raise UnsupportedQuery(f"{join.method} JOIN is not answered yet")
-    return conjunction(tuple(_merge(name, scope) for name in names))
-
-
-def _merge(name: Any, scope: Scope) -> Expression:
-    """Equate a column of both sides and let its bare name mean the left one."""
-    *before, last = scope.relations
-    left = Scope(before, scope.merged).column(exp.Column(this=name))
-    right = Scope([last]).column(exp.Column(this=name))
-    merged = scope.merged.get(name.name.lower(), (left,))
-    scope.merged[name.name.lower()] = (*merged, right)
-    return functions.operator("=", left, right)
+def _check_distinct(body: Select) -> None:
+    values = {o.expression for o in body.outputs}
+    if body.distinct and any(o.expression not in values for o in body.orderings):
+        raise ParseError("ORDER BY of SELECT DISTINCT takes selected columns")
 
 
 def _predicate(tree: exp.Select, clause: str, scope: Scope) -> Expression | None:
     node = tree.args.get(clause)
     if node is None:
         return None
-    bound = _truth(bind_expression(node.this, scope), clause.upper())
+    bound = truth(bind_expression(node.this, scope), clause.upper())
     if clause == "where" and has_aggregate(bound):
         raise ParseError("an aggregate in WHERE: put it into HAVING")
+    if has_window(bound):
+        raise ParseError(
+            f"a window function in {clause.upper()}: put the query into FROM "
+            "and the condition around it"
+        )
     return bound
-
-
-def _truth(node: Expression, clause: str) -> Expression:
-    if node.datatype is not DataType.BOOLEAN:
-        raise TypeMismatch(f"{clause} takes a predicate, not {node.datatype}")
-    return node
 
 
 def _outputs(tree: exp.Select, scope: Scope) -> tuple[Output, ...]:
@@ -198,14 +252,7 @@ def _star(node: Any, scope: Scope) -> list[Output]:
     if any(node.args.get(k) for k in ("except_", "replace", "rename", "except")):
         raise UnsupportedQuery("* with EXCEPT or REPLACE is not answered yet")
     column = node if isinstance(node, exp.Column) else exp.Column(this=node)
-    qualified = column.args.get("table") is not None
-    hidden = {m for merged in scope.merged.values() for m in merged[1:]}
-    refs = (
-        ColumnRef(relation.number, c)
-        for relation in scope.qualified(column)
-        for c in relation.version.table.columns
-    )
-    return [Output(r, r.column) for r in refs if qualified or r not in hidden]
+    return [Output(value, shown) for shown, value in scope.star(column)]
 
 
 def _output(node: Any, scope: Scope) -> Output:
@@ -221,6 +268,11 @@ def _described(expression: Expression, alias: str) -> Column:
             return replace(expression.column, name=alias or expression.column.name)
         case Aggregate():
             return _described_aggregate(expression, alias)
+        case Window():
+            return Column(alias or expression.function.lower(), expression.datatype)
+        case Scalar(body):
+            (inner,) = body.columns
+            return replace(inner, name=alias or inner.name, nullable=True)
         case Angle():
             unit, ucd = "deg", "pos.angDistance"
             return Column(alias or "distance", expression.datatype, unit=unit, ucd=ucd)
@@ -307,16 +359,13 @@ def _groups(
 
 def _group(node: Any, scope: Scope, outputs: tuple[Output, ...]) -> Expression:
     """Bind a key of GROUP BY: a column of FROM first, else an output's name."""
-    columns = [c.name for r in scope.relations for c in r.version.table.columns]
-    known = isinstance(node, exp.Column) and any(
-        same_name(node.this, name) for name in columns
-    )
+    known = isinstance(node, exp.Column) and scope.knows(node)
     named = None if known else _output_named(node, outputs)
     return named or bind_expression(node, scope)
 
 
 def _orderings(
-    tree: exp.Select, scope: Scope, outputs: tuple[Output, ...]
+    tree: Any, scope: Scope, outputs: tuple[Output, ...]
 ) -> tuple[Ordering, ...]:
     order = tree.args.get("order")
     if order is None:
@@ -326,17 +375,21 @@ def _orderings(
 
 def _ordering(node: Any, scope: Scope, outputs: tuple[Output, ...]) -> Ordering:
     descending = bool(node.args.get("desc"))
-    key = node.this
+    first = bool(node.args.get("nulls_first"))
+    return Ordering(_ordering_key(node.this, scope, outputs), descending, first)
+
+
+def _ordering_key(key: Any, scope: Scope, outputs: tuple[Output, ...]) -> Expression:
     if isinstance(key, exp.Literal) and not key.is_string:
         if not (key.this.isdigit() and 1 <= int(key.this) <= len(outputs)):
             raise ParseError(f"ORDER BY {key.this}: there are {len(outputs)} columns")
-        return Ordering(outputs[int(key.this) - 1].expression, descending)
+        return outputs[int(key.this) - 1].expression
     # SQL92 section 13.1: a bare name in ORDER BY is a column of the result first.
     if (named := _output_named(key, outputs)) is not None:
-        return Ordering(named, descending)
+        return named
     bound = bind_expression(key, scope)
     _check_keys("ORDER BY", (bound,))
-    return Ordering(bound, descending)
+    return bound
 
 
 def _distinct(tree: exp.Select) -> bool:
@@ -348,7 +401,7 @@ def _distinct(tree: exp.Select) -> bool:
     return True
 
 
-def _count(tree: exp.Select, clause: str) -> int | None:
+def _count(tree: Any, clause: str) -> int | None:
     node = tree.args.get(clause)
     if node is None:
         return None

@@ -1,9 +1,13 @@
 """Print a plan: what EXPLAIN shows and what the golden tests hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import indent
 
-from qserv.plan.plan import MARK, Fragment, Plan, Residual, Route
+from qserv.catalog.tables import Column
+from qserv.plan.estimate import width
+from qserv.plan.plan import MARK, Fragment, Plan, Residual, Route, Sharing, Stage
+
+_MARGIN = " " * 11
 
 
 def explain(plan: Plan, routes: Mapping[int, Route] | None = None) -> str:
@@ -17,24 +21,60 @@ def explain(plan: Plan, routes: Mapping[int, Route] | None = None) -> str:
         Stage number -> where it runs, for the stages whose keys are known before the
         plan runs.
     """
-    parts = [f"snapshot   {plan.snapshot}", *plan.notes]
+    lines = [f"snapshot   {plan.snapshot}", *plan.notes]
     for number, stage in enumerate(plan.stages):
         route = None if routes is None else routes.get(number)
-        last = number == len(plan.stages) - 1
-        parts += [f"stage {number}{' (the answer)' if last else ''}", *stage.why]
-        match stage:
-            case Fragment():
-                parts += _fragment(plan, stage, route)
-            case Residual():
-                parts += ["residual", _block(stage.sql), *_parameters(stage.parameters)]
+        lines += _stage(plan, number, stage, route)
     columns = ", ".join(f"{c.name} {c.datatype}" for c in plan.columns)
-    return "\n".join([*parts, f"result     {columns}"])
+    return "\n".join([*lines, f"result     {columns}"])
 
 
-def _fragment(plan: Plan, sent: Fragment, route: Route | None) -> list[str]:
-    parts = [] if route is None else [f"route      {_routed(sent, route)}"]
-    parts.append(f"fragment   {plan.scan_class}{_until(sent)}")
-    return [*parts, _block(_readable(sent)), *_parameters(sent.parameters)]
+def _stage(
+    plan: Plan, number: int, stage: Stage, route: Route | None
+) -> Iterator[str]:
+    last = number == len(plan.stages) - 1
+    yield f"stage {number}    {_kind(plan, stage)} -> {_goal(stage, last=last)}"
+    yield from stage.why
+    if isinstance(stage, Fragment):
+        yield from _reads(stage)
+        if route is not None:
+            yield f"route      {_routed(stage, route)}"
+        if stage.limit is not None:
+            yield f"until      {stage.limit} rows are there"
+    if not last:
+        yield f"expect     {_expected(stage.expected, stage.columns)}"
+    yield indent(_readable(stage), _MARGIN)
+    yield from _parameters(stage.parameters)
+
+
+def _kind(plan: Plan, stage: Stage) -> str:
+    if isinstance(stage, Residual):
+        return "residual in the czar"
+    if stage.buckets:
+        return f"fragment on {stage.buckets} buckets, {plan.scan_class}"
+    where = "one worker" if stage.once else f"the chunks of {stage.family}"
+    return f"fragment on {where}, {plan.scan_class}"
+
+
+def _goal(stage: Stage, *, last: bool) -> str:
+    if last:
+        return "the answer"
+    if isinstance(stage, Fragment) and stage.spool is not None:
+        keys = ", ".join(stage.spool.keys)
+        return f"{stage.spool.buckets} buckets by hash of {keys}"
+    return "the czar"
+
+
+def _reads(sent: Fragment) -> Iterator[str]:
+    for sharing, what in ((Sharing.BROADCAST, "broadcast"), (Sharing.BUCKET, "hash")):
+        stages = [str(i.stage) for i in sent.inputs if i.sharing is sharing]
+        if stages:
+            yield f"exchange   {what} of stage {' and '.join(stages)}"
+    for source in (s for s in sent.sources if s.reach):
+        yield (
+            f"exchange   halo of {source.release}.{source.table}, "
+            f"{source.reach * 3600:.6g} arcsec wide"
+        )
 
 
 def _routed(sent: Fragment, route: Route) -> str:
@@ -44,21 +84,19 @@ def _routed(sent: Fragment, route: Route) -> str:
     return f"{route.chunks.size} of {route.of} chunks, {work}"
 
 
-def _until(sent: Fragment) -> str:
-    return "" if sent.limit is None else f", until {sent.limit} rows are there"
+def _expected(rows: float, columns: Sequence[Column]) -> str:
+    return f"about {rows:,.0f} rows, {rows * width(tuple(columns)):,.0f} bytes"
 
 
-def _readable(sent: Fragment) -> str:
-    text = sent.sql
-    for number, source in enumerate(sent.sources):
-        name = f"{source.release}.{source.table}[{source.extent}]"
-        text = text.replace(f"{MARK}{number}{MARK}", name)
+def _readable(stage: Stage) -> str:
+    text = stage.sql
+    if isinstance(stage, Fragment):
+        for number, source in enumerate(stage.sources):
+            name = f"{source.release}.{source.table}[{source.extent}]"
+            text = text.replace(f"{MARK}{number}{MARK}", name)
     return text
 
 
-def _block(sql: str) -> str:
-    return indent(sql, " " * 11)
-
-
-def _parameters(values: Sequence[str]) -> list[str]:
-    return [f"           ${i} = {value!r}" for i, value in enumerate(values, 1)]
+def _parameters(values: Sequence[object]) -> Iterator[str]:
+    for place, value in enumerate(values, 1):
+        yield f"{_MARGIN}${place} = {value!r}"

@@ -7,9 +7,13 @@ it, and mypy tells which pass forgot a case.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from qserv.catalog.tables import Column, DataType
 from qserv.sky.regions import Polygon
+
+if TYPE_CHECKING:
+    from qserv.plan.query import Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,13 @@ class Literal:
     """A constant of the query."""
 
     value: int | float | str | bool
+    datatype: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """No value: what an outer join puts where it found no partner."""
+
     datatype: DataType
 
 
@@ -126,16 +137,68 @@ class InPolygon:
 
 
 @dataclass(frozen=True, slots=True)
-class PartialRef:
-    """A column of the rows that fragments sent (`qserv.plan.render.PARTIALS`)."""
+class Ordering:
+    """One key of ORDER BY; NULLs come last in both directions unless told."""
 
-    name: str
+    expression: "Expression"
+    descending: bool = False
+    nulls_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A function over the rows that share the partition's values.
+
+    Parameters
+    ----------
+    function, arguments, datatype
+        Of `qserv.plan.functions`.
+    partition, orderings
+        PARTITION BY and ORDER BY.
+    frame
+        ROWS or RANGE and its two bounds, as written anew; empty: the standard's.
+    """
+
+    function: str
+    arguments: tuple["Expression", ...]
+    partition: tuple["Expression", ...]
+    orderings: tuple[Ordering, ...]
+    frame: str
     datatype: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """Whether a query has a row."""
+
+    body: "Body"
+    datatype: DataType = DataType.BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class InQuery:
+    """Whether the argument equals the value of a row of a query of one column."""
+
+    argument: "Expression"
+    body: "Body"
+    datatype: DataType = DataType.BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """The one value of a query of one column: NULL without row, an error with two."""
+
+    body: "Body"
+    datatype: DataType
+
+
+Subquery = Exists | InQuery | Scalar
 
 
 Expression = (
     ColumnRef
     | Literal
+    | Null
     | Call
     | Aggregate
     | Cast
@@ -144,17 +207,25 @@ Expression = (
     | Separation
     | Near
     | InPolygon
-    | PartialRef
+    | Window
+    | Exists
+    | InQuery
+    | Scalar
 )
 
 Mapper = Callable[[Expression], Expression]
 
 
 def children(node: Expression) -> tuple[Expression, ...]:
-    """Return the expressions directly below one."""
+    """Return the expressions directly below one; those of a subquery are its own."""
     match node:
-        case ColumnRef() | Literal() | PartialRef():
+        case ColumnRef() | Literal() | Null() | Exists() | Scalar():
             return ()
+        case InQuery():
+            return (node.argument,)
+        case Window():
+            keys = (o.expression for o in node.orderings)
+            return (*node.arguments, *node.partition, *keys)
         case Call():
             return node.arguments
         case Aggregate():
@@ -186,8 +257,19 @@ def map_children(node: Expression, mapper: Mapper) -> Expression:
         return Position(mapper(position.lon), mapper(position.lat))
 
     match node:
-        case ColumnRef() | Literal() | PartialRef():
+        case ColumnRef() | Literal() | Null() | Exists() | Scalar():
             return node
+        case InQuery():
+            return replace(node, argument=mapper(node.argument))
+        case Window():
+            return replace(
+                node,
+                arguments=tuple(map(mapper, node.arguments)),
+                partition=tuple(map(mapper, node.partition)),
+                orderings=tuple(
+                    replace(o, expression=mapper(o.expression)) for o in node.orderings
+                ),
+            )
         case Call():
             return replace(node, arguments=tuple(map(mapper, node.arguments)))
         case Aggregate():
@@ -227,11 +309,11 @@ def conjunction(parts: tuple[Expression, ...]) -> Expression | None:
     return whole
 
 
-def relations_of(node: Expression) -> frozenset[int]:
-    """Return the numbers of the relations that an expression reads."""
-    return frozenset(n.relation for n in walk(node) if isinstance(n, ColumnRef))
-
-
 def has_aggregate(node: Expression) -> bool:
     """Whether an aggregate stands anywhere in the expression."""
     return any(isinstance(n, Aggregate) for n in walk(node))
+
+
+def has_window(node: Expression) -> bool:
+    """Whether a window function stands anywhere in the expression."""
+    return any(isinstance(n, Window) for n in walk(node))

@@ -12,7 +12,16 @@ from typing import Final
 
 from qserv.catalog.tables import DataType
 from qserv.errors import TypeMismatch, UnknownName, UnsupportedQuery
-from qserv.plan.expressions import Aggregate, Call, Case, Cast, Expression, Literal
+from qserv.plan.expressions import (
+    Aggregate,
+    Call,
+    Case,
+    Cast,
+    Expression,
+    Literal,
+    Ordering,
+    Window,
+)
 
 Arguments = tuple[Expression, ...]
 Typing = Callable[[str, Arguments], tuple[Arguments, DataType]]
@@ -229,6 +238,13 @@ MOMENTS: Final = {
 
 AGGREGATES: Final = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", *MOMENTS})
 
+_RANKS: Final = {"ROW_NUMBER": "row_number", "RANK": "rank", "DENSE_RANK": "dense_rank"}
+_SHARES: Final = {"PERCENT_RANK": "percent_rank", "CUME_DIST": "cume_dist"}
+_PICKS: Final = {"FIRST_VALUE": "first_value", "LAST_VALUE": "last_value"}
+_SHIFTS: Final = {"LAG": "lag", "LEAD": "lead"}
+WINDOWS: Final = frozenset({*_RANKS, *_SHARES, *_PICKS, *_SHIFTS, "NTILE"})
+"""Functions that stand only before OVER."""
+
 NOT_YET: Final = {"RAND": "it needs a hash of the row's key to be repeatable"}
 
 
@@ -365,6 +381,68 @@ def aggregate(name: str, argument: Expression | None, *, distinct: bool) -> Aggr
     if name in MOMENTS:
         argument = cast(argument, DataType.DOUBLE)
     return Aggregate(name, argument, distinct, DataType.DOUBLE)
+
+
+def window(
+    name: str,
+    arguments: Arguments,
+    *,
+    partition: Arguments,
+    orderings: tuple[Ordering, ...],
+    frame: str,
+) -> Expression:
+    """Apply a window function, or an aggregate over a window.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such window function.
+    TypeMismatch
+        If number or types of the arguments do not fit.
+    """
+    given, datatype = _window_types(name, arguments)
+    made = Window(name, given, partition, orderings, frame, datatype)
+    over = name in AGGREGATES and datatype is DataType.DOUBLE and name != "COUNT"
+    return finite(made) if over else made
+
+
+def _window_types(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    if name in AGGREGATES:
+        if len(arguments) > 1:
+            raise TypeMismatch(f"{name} takes one expression, not {len(arguments)}")
+        made = aggregate(name, next(iter(arguments), None), distinct=False)
+        return () if made.argument is None else (made.argument,), made.datatype
+    if name not in WINDOWS:
+        raise UnknownName(
+            f"there is no window function {name}; there are: "
+            f"{', '.join(sorted(WINDOWS | AGGREGATES))}"
+        )
+    least, most = _window_counts(name)
+    if not least <= len(arguments) <= most:
+        raise TypeMismatch(f"{name} takes {least} arguments, not {len(arguments)}")
+    if name in _PICKS or name in _SHIFTS:
+        return _shifted(name, arguments), arguments[0].datatype
+    if name == "NTILE" and not arguments[0].datatype.is_integer:
+        raise _refuse(name, "a whole number", arguments)
+    return arguments, DataType.DOUBLE if name in _SHARES else DataType.BIGINT
+
+
+def _window_counts(name: str) -> tuple[int, int]:
+    if name in _SHIFTS:
+        return 1, 3
+    return (1, 1) if name in _PICKS or name == "NTILE" else (0, 0)
+
+
+def _shifted(name: str, arguments: Arguments) -> Arguments:
+    value, *rest = arguments
+    if rest and not rest[0].datatype.is_integer:
+        raise _refuse(name, "a value and a whole number of rows", arguments)
+    if len(rest) < 2:
+        return arguments
+    _, default = unify(name, (value, rest[1]))
+    if default.datatype is not value.datatype:
+        raise _refuse(name, "a default of the value's type", arguments)
+    return (value, rest[0], default)
 
 
 def case(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qserv.catalog.tables import CELL
-from qserv.plan.query import Neighbours, Query
+from qserv.plan.query import Neighbours
 from qserv.sky.regions import chord2
 
 _SLACK: Final = 1e-12
@@ -32,7 +32,6 @@ _WIDTH: Final = 4
 class Cells:
     """The cells of one near-neighbour edge; d (`reach`) and h (`side`) are chords."""
 
-    number: int
     edge: Neighbours
     reach: float
     side: float
@@ -40,19 +39,12 @@ class Cells:
     @property
     def names(self) -> tuple[str, str, str]:
         """Column names of the cell, the same on both sides."""
-        return (
-            f"{CELL}x{self.number}",
-            f"{CELL}y{self.number}",
-            f"{CELL}z{self.number}",
-        )
+        right = self.edge.right
+        return f"{CELL}x{right}", f"{CELL}y{right}", f"{CELL}z{right}"
 
 
-def neighbours(query: Query) -> tuple[Cells, ...]:
-    """Choose the cells of each near-neighbour edge of a query."""
-    return tuple(_cells(number, edge) for number, edge in enumerate(query.neighbours))
-
-
-def _cells(number: int, edge: Neighbours) -> Cells:
+def cells(edge: Neighbours) -> Cells:
+    """Choose the cells of a near-neighbour edge."""
     chord = math.sqrt(chord2(max(edge.radius, 0.0)))
     reach = max(chord * (1 + _SLACK) + _SLACK * _LEAST, _LEAST)
-    return Cells(number, edge, reach, _WIDTH * reach)
+    return Cells(edge, reach, _WIDTH * reach)

@@ -230,6 +230,8 @@ class Fragment:
         How many buckets its `Sharing.BUCKET` inputs have; 0 for none of them.
     spool
         Where its rows go; None: to the czar.
+    expected
+        How many rows are expected, roughly; it never changes an answer.
     why
         What kind of stage it is, and why, for EXPLAIN.
     """
@@ -246,6 +248,7 @@ class Fragment:
     limit: int | None = None
     buckets: int = 0
     spool: Spool | None = None
+    expected: float = 0.0
     why: tuple[str, ...] = ()
 
     @property
@@ -266,6 +269,8 @@ class Residual:
         Names and types of its rows, in order.
     inputs
         Numbers of the stages that it reads.
+    expected
+        How many rows are expected, roughly; it never changes an answer.
     why
         What it does, for EXPLAIN.
     """
@@ -274,6 +279,7 @@ class Residual:
     parameters: tuple[str, ...]
     columns: tuple[Column, ...]
     inputs: tuple[int, ...] = ()
+    expected: float = 0.0
     why: tuple[str, ...] = ()
 
 

@@ -1,30 +1,28 @@
-"""The planner: the passes in order, and the SQL that they lead to.
+"""The planner: from a text to the stages that answer it.
 
-Read `PASSES` aloud and you know what happens between the syntax tree and the `Plan`.
+Read `plan` aloud and you know what happens: the text is parsed, its names are bound, it
+is brought to fewer shapes, and taken apart into stages.
 """
 
-from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.tables import DataType
 from qserv.dialects import adql
 from qserv.errors import InvalidRequest, LimitExceeded
-from qserv.plan.aggregate import Split, split
 from qserv.plan.bind import bind
 from qserv.plan.expressions import Aggregate, Expression, Literal
-from qserv.plan.fragment import fragment
-from qserv.plan.neighbours import neighbours
-from qserv.plan.plan import Fragment, Plan, Residual, ScanClass
-from qserv.plan.query import Query
-from qserv.plan.relations import relations
-from qserv.plan.render import Writer, typed
-from qserv.plan.residual import residual
-from qserv.plan.restrict import restrict
-
-PASSES: Final[tuple[Callable[[Query], Query], ...]] = (relations, restrict)
+from qserv.plan.plan import Fragment, Plan, Residual, ScanClass, Stage
+from qserv.plan.prepare import Preparer
+from qserv.plan.query import Body, Query, Select, references, selects
+from qserv.plan.simplify import simplify
+from qserv.plan.statement import Statement
 
 _LANGUAGES: Final = {"ADQL": adql.parse, "ADQL-2.0": adql.parse, "ADQL-2.1": adql.parse}
+
+
+_MANIFESTS: Final = "count      from the manifests: no chunk is read"
 
 
 def plan(
@@ -63,64 +61,70 @@ def plan(
         )
     try:
         query = bind(parse(text), text, snapshot, default_release)
-        for each in PASSES:
-            query = each(query)
-        return _counted(query) or _planned(query)
+        return _assembled(query, _stages(query))
     except RecursionError as error:
         raise LimitExceeded("the query is nested too deeply: take it apart") from error
 
 
-def _counted(query: Query) -> Plan | None:
+def _stages(query: Query) -> tuple[Stage, ...]:
+    if (counted := _counted(query.body)) is not None:
+        return (counted,)
+    numbers = count(_next_number(query.body))
+    preparer = Preparer(query.snapshot, numbers)
+    preparer.answer(simplify(query.body, numbers))
+    return tuple(preparer.stages)
+
+
+def _next_number(body: Body) -> int:
+    used = [r.number for s in selects(body) for r in s.relations]
+    return 1 + max([*used, *(ref.relation for ref in references(body))])
+
+
+def _counted(body: Body) -> Residual | None:
     """Answer a bare ``SELECT COUNT(*)`` from the manifests: they count live rows."""
-    clauses = (query.where, query.having, query.groups, query.orderings, query.offset)
-    if len(query.relations) > 1 or any(clauses) or query.limit == 0:
+    if not isinstance(body, Select) or len(body.relations) > 1 or body.limit == 0:
         return None
-    if any(not _is_count(o.expression) for o in query.outputs):
+    stored = body.relations[0].stored
+    extra = (body.where, body.having, body.groups, body.orderings, body.offset)
+    if stored is None or any(extra):
         return None
-    rows = Literal(query.relations[0].version.rows, DataType.BIGINT)
-    columns = tuple(o.column for o in query.outputs)
-    sql = f"SELECT {typed(Writer(), columns, [rows] * len(columns))}"
-    note = "count      from the manifests: no chunk is read"
-    return _assembled(query, None, Residual(sql, (), columns), (*query.notes, note))
+    if not all(_is_count(o.expression) for o in body.outputs):
+        return None
+    rows = Literal(stored.rows, DataType.BIGINT)
+    sql = f"SELECT {Statement().typed(body.columns, [rows] * len(body.columns))}"
+    return Residual(sql, (), body.columns, expected=1.0, why=(_MANIFESTS,))
 
 
 def _is_count(node: Expression) -> bool:
     return isinstance(node, Aggregate) and node.argument is None and not node.distinct
 
 
-def _planned(query: Query) -> Plan:
-    parts = split(query)
-    sent = fragment(query, parts, neighbours(query))
-    merged = residual(query, parts) if parts.merged else None
-    return _assembled(query, sent, merged, (*query.notes, _merge_note(parts)))
-
-
-def _release(query: Query) -> str:
-    """Return the release whose chunks are read; any other is replicated."""
-    partitioned = (r for r in query.relations if r.version.table.partitioned)
-    return next(partitioned, query.relations[0]).version.release
-
-
-def _merge_note(parts: Split) -> str:
-    if not parts.merged:
-        return "merge      concatenate: batches stream through the czar"
-    if parts.grouping is None:
-        return "merge      sort what the chunks kept"
-    return f"merge      partial results regrouped, {len(parts.columns)} columns wide"
-
-
-def _assembled(
-    query: Query,
-    sent: Fragment | None,
-    merged: Residual | None,
-    notes: tuple[str, ...],
-) -> Plan:
+def _assembled(query: Query, stages: tuple[Stage, ...]) -> Plan:
     return Plan(
         query=query.text,
         snapshot=query.snapshot.id,
         release=_release(query),
-        stages=tuple(s for s in (sent, merged) if s is not None),
-        columns=tuple(o.column for o in query.outputs),
-        scan_class=ScanClass.INTERACTIVE if query.restrictors else ScanClass.SCAN,
-        notes=notes,
+        stages=stages,
+        columns=query.body.columns,
+        scan_class=_scan_class(stages),
     )
+
+
+def _release(query: Query) -> str:
+    """Return the release whose chunks are read first; else of what is replicated."""
+    stored = [
+        r.stored
+        for s in selects(query.body)
+        for r in s.relations
+        if r.stored is not None
+    ]
+    partitioned = (v for v in stored if v.table.partitioned)
+    first = next(partitioned, next(iter(stored), None))
+    return "" if first is None else first.release
+
+
+def _scan_class(stages: tuple[Stage, ...]) -> ScanClass:
+    """Schedule a query as a scan if any of its stages reads every chunk."""
+    fragments = [s for s in stages if isinstance(s, Fragment) and s.family]
+    limited = all(s.restrictors for s in fragments)
+    return ScanClass.INTERACTIVE if fragments and limited else ScanClass.SCAN

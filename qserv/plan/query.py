@@ -1,11 +1,31 @@
-"""A bound query: what the passes hand on to each other, immutable."""
+"""A bound query: a tree of SELECTs and set operations over relations, immutable.
 
-from dataclasses import dataclass
+What SQL has more words for is brought to few shapes when it is bound. FROM is a
+sequence: each relation joins all before it. ``RIGHT JOIN`` is a LEFT JOIN with the sides
+exchanged; a ``FULL JOIN`` stands alone in a SELECT of its own; ORDER BY of a UNION is
+that of a SELECT over it. The number of a relation is unique in the whole query, so that
+a subquery names an outer column as any other.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count
 
 from qserv.catalog.snapshot import Family, Snapshot, TableVersion
 from qserv.catalog.tables import Column
-from qserv.plan.expressions import ColumnRef, Expression, Position
+from qserv.plan.expressions import (
+    ColumnRef,
+    Exists,
+    Expression,
+    InQuery,
+    Ordering,
+    Position,
+    Scalar,
+    Subquery,
+    map_children,
+    walk,
+)
 from qserv.plan.plan import Extent, Restrictor
 
 
@@ -15,48 +35,99 @@ class JoinKind(StrEnum):
     FIRST = "first"
     INNER = "inner"
     LEFT = "left"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class StageRows:
+    """The rows of an earlier stage of the plan."""
+
+    stage: int
+    columns: tuple[Column, ...]
+    rows: float
+    """How many are expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A query that WITH names, and that may be read more than once.
+
+    Its number tells it from others of the name, wherever it is read.
+    """
+
+    number: int
+    name: str
+    body: "Body"
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of its rows."""
+        return self.body.columns
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table in FROM.
+    """What stands in FROM.
 
     Parameters
     ----------
     number
-        Its place in FROM, from 0; expressions refer to it.
+        Unique in the query; expressions refer to it.
     alias
         The name that the query gives it.
-    version
-        The table, live in the query's snapshot.
+    source
+        A table of the snapshot, a query, or the rows of an earlier stage.
     join, condition
         How it joins the relations before it; WHERE holds what inner joins require.
     extent
         Which rows of a chunk are read; `relations` decides.
     reach
-        How far in degrees, at most, the rows that can matter lie outside the chunk.
+        How far in degrees, at most, rows that can matter lie outside the anchor's
+        chunk.
+    home_reach
+        The same of the homes of these rows; a halo reads so far.
+    host
+        The relation whose chunk the copies of overlap rows are stored beside.
     """
 
     number: int
     alias: str
-    version: TableVersion
-    join: JoinKind
+    source: "Source"
+    join: JoinKind = JoinKind.FIRST
     condition: Expression | None = None
     extent: Extent = Extent.OWN
     reach: float = 0.0
+    home_reach: float = 0.0
+    host: int | None = None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that a query may name."""
+        if isinstance(self.source, TableVersion):
+            return self.source.table.columns
+        return self.source.columns
+
+    @property
+    def stored(self) -> TableVersion | None:
+        """The table, where it is one of the snapshot."""
+        return self.source if isinstance(self.source, TableVersion) else None
 
     @property
     def position(self) -> Position | None:
-        """The row's own position, where the table has one."""
-        table = self.version.table
-        if table.position is None:
+        """The row's own position, where it is stored."""
+        table = None if self.stored is None else self.stored.table
+        if table is None or table.position is None:
             return None
-        lon, lat = (self.ref(name) for name in table.position)
+        lon, lat = (ColumnRef(self.number, table.column(n)) for n in table.position)
         return Position(lon, lat)
 
-    def ref(self, name: str) -> ColumnRef:
-        """Return a column of this relation."""
-        return ColumnRef(self.number, self.version.table.column(name))
+    @property
+    def key(self) -> ColumnRef | None:
+        """The director key, where it is a stored column."""
+        table = None if self.stored is None else self.stored.table
+        if table is None or table.key is None:
+            return None
+        return ColumnRef(self.number, table.column(table.key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +136,6 @@ class Output:
 
     expression: Expression
     column: Column
-
-
-@dataclass(frozen=True, slots=True)
-class Ordering:
-    """One key of ORDER BY; NULLs come last in both directions."""
-
-    expression: Expression
-    descending: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +148,11 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A query after binding; later passes fill in what they find.
+class Select:
+    """One SELECT; later passes fill in what they find.
 
     Parameters
     ----------
-    text, snapshot
-        What was asked, against what.
     relations
         FROM, in order.
     where
@@ -102,32 +163,249 @@ class Query:
         The other clauses; `limit` None means all.
     grouped
         Whether rows are aggregated (GROUP BY, or an aggregate anywhere).
-    family
-        The chunk tree it runs over; None for replicated tables alone.
     neighbours
         Near-neighbour edges that join relations, found by `relations`.
-    restrictors
-        Found by `restrict`.
     ranges
         Relation number -> order-29 ranges that its rows' homes must lie in.
-    notes
-        What each pass did, for EXPLAIN.
     """
+
+    relations: tuple[Relation, ...]
+    outputs: tuple[Output, ...]
+    where: Expression | None = None
+    distinct: bool = False
+    groups: tuple[Expression, ...] = ()
+    having: Expression | None = None
+    orderings: tuple[Ordering, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+    grouped: bool = False
+    neighbours: tuple[Neighbours, ...] = ()
+    ranges: tuple[tuple[int, tuple[tuple[int, int], ...]], ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of its rows."""
+        return tuple(o.column for o in self.outputs)
+
+
+class Operator(StrEnum):
+    """How two queries of as many columns are combined."""
+
+    UNION = "UNION"
+    EXCEPT = "EXCEPT"
+    INTERSECT = "INTERSECT"
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """A set operation; `duplicates` keeps them (ALL)."""
+
+    operator: Operator
+    duplicates: bool
+    left: "Body"
+    right: "Body"
+    columns: tuple[Column, ...]
+
+
+Body = Select | Combined
+Source = TableVersion | Select | Combined | Shared | StageRows
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A bound query: what was asked, against what."""
 
     text: str
     snapshot: Snapshot
-    relations: tuple[Relation, ...]
-    where: Expression | None
-    outputs: tuple[Output, ...]
-    distinct: bool
-    groups: tuple[Expression, ...]
-    having: Expression | None
-    orderings: tuple[Ordering, ...]
-    limit: int | None
-    offset: int
-    grouped: bool
-    family: Family | None = None
-    neighbours: tuple[Neighbours, ...] = ()
-    restrictors: tuple[Restrictor, ...] = ()
-    ranges: tuple[tuple[int, tuple[tuple[int, int], ...]], ...] = ()
-    notes: tuple[str, ...] = ()
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A body whose relations are placed in a family's chunks, with its restrictors."""
+
+    body: Body
+    family: Family
+    restrictors: tuple[Restrictor, ...]
+
+
+def with_columns(body: Body, columns: tuple[Column, ...]) -> Body:
+    """Name the columns of a query anew; a set operation has its left side's names."""
+    if isinstance(body, Combined):
+        return replace(body, left=with_columns(body.left, columns), columns=columns)
+    outputs = zip(body.outputs, columns, strict=True)
+    return replace(body, outputs=tuple(replace(o, column=c) for o, c in outputs))
+
+
+def all_of(rows: StageRows, number: int) -> Select:
+    """Return the query of all rows of a stage, through a relation of that number."""
+    outputs = (Output(ColumnRef(number, c), c) for c in rows.columns)
+    return Select((Relation(number, "", rows),), tuple(outputs))
+
+
+def clauses(body: Select) -> Iterator[Expression]:
+    """Yield the expressions of a SELECT, each clause's own; not those of subqueries."""
+    for relation in body.relations:
+        if relation.condition is not None:
+            yield relation.condition
+    if body.where is not None:
+        yield body.where
+    yield from (o.expression for o in body.outputs)
+    yield from body.groups
+    if body.having is not None:
+        yield body.having
+    yield from (o.expression for o in body.orderings)
+
+
+def map_clauses(body: Select, mapper: Callable[[Expression], Expression]) -> Select:
+    """Return a SELECT with `mapper` applied to each clause's expressions."""
+
+    def optional(node: Expression | None) -> Expression | None:
+        return None if node is None else mapper(node)
+
+    return replace(
+        body,
+        relations=tuple(
+            replace(r, condition=optional(r.condition)) for r in body.relations
+        ),
+        where=optional(body.where),
+        outputs=tuple(
+            replace(o, expression=mapper(o.expression)) for o in body.outputs
+        ),
+        groups=tuple(map(mapper, body.groups)),
+        having=optional(body.having),
+        orderings=tuple(
+            replace(o, expression=mapper(o.expression)) for o in body.orderings
+        ),
+    )
+
+
+def subqueries(node: Expression) -> Iterator[Subquery]:
+    """Yield the subqueries that stand in an expression, not those inside of them."""
+    return (n for n in walk(node) if isinstance(n, Exists | InQuery | Scalar))
+
+
+def map_subqueries(node: Expression, mapper: "Callable[[Body], Body]") -> Expression:
+    """Return an expression with `mapper` applied to the queries in it."""
+    changed = map_children(node, lambda part: map_subqueries(part, mapper))
+    if isinstance(changed, Exists | InQuery | Scalar):
+        return replace(changed, body=mapper(changed.body))
+    return changed
+
+
+def bodies(body: Body) -> Iterator[Body]:
+    """Yield the queries directly inside one: in FROM, in expressions, operands."""
+    if isinstance(body, Combined):
+        yield from (body.left, body.right)
+        return
+    for relation in body.relations:
+        if isinstance(relation.source, Select | Combined):
+            yield relation.source
+        elif isinstance(relation.source, Shared):
+            yield relation.source.body
+    for clause in clauses(body):
+        yield from (s.body for s in subqueries(clause))
+
+
+def selects(body: Body) -> Iterator[Select]:
+    """Yield every SELECT of a query, outermost first."""
+    if isinstance(body, Select):
+        yield body
+    for inner in bodies(body):
+        yield from selects(inner)
+
+
+Ref = Callable[[ColumnRef], Expression]
+Place = Callable[[Relation], Relation]
+
+
+def _same(relation: Relation) -> Relation:
+    return relation
+
+
+def substitute(node: Expression, ref: Ref, relation: Place = _same) -> Expression:
+    """Rewrite an expression's column references, and all there is in its subqueries.
+
+    Parameters
+    ----------
+    node
+        The expression.
+    ref
+        What a column reference becomes.
+    relation
+        What a relation of a subquery becomes, after all inside it was rewritten.
+    """
+    if isinstance(node, ColumnRef):
+        return ref(node)
+    changed = map_children(node, lambda part: substitute(part, ref, relation))
+    if isinstance(changed, Exists | InQuery | Scalar):
+        return replace(changed, body=rebuild(changed.body, ref, relation))
+    return changed
+
+
+def rebuild(body: Body, ref: Ref, relation: Place = _same) -> Body:
+    """Rewrite the column references and relations of a query, at any depth."""
+    if isinstance(body, Combined):
+        left, right = (rebuild(b, ref, relation) for b in (body.left, body.right))
+        return replace(body, left=left, right=right)
+
+    def inside(of: Relation) -> Relation:
+        match of.source:
+            case Select() | Combined() as inner:
+                of = replace(of, source=rebuild(inner, ref, relation))
+            case Shared() as shared:
+                inner = rebuild(shared.body, ref, relation)
+                of = replace(of, source=replace(shared, body=inner))
+            case _:
+                pass
+        return relation(of)
+
+    changed = map_clauses(body, lambda node: substitute(node, ref, relation))
+    return replace(changed, relations=tuple(map(inside, changed.relations)))
+
+
+def renumbered(body: Body, numbers: "count[int]") -> Body:
+    """Return a copy of a query whose relations have numbers of their own."""
+    fresh = {number: next(numbers) for number in dict.fromkeys(defined(body))}
+
+    def ref(node: ColumnRef) -> ColumnRef:
+        return replace(node, relation=fresh.get(node.relation, node.relation))
+
+    return rebuild(body, ref, lambda r: replace(r, number=fresh[r.number]))
+
+
+def references(body: Body) -> Iterator[ColumnRef]:
+    """Yield the column references of a query, at any depth."""
+    if isinstance(body, Select):
+        for clause in clauses(body):
+            yield from (n for n in walk(clause) if isinstance(n, ColumnRef))
+    for inner in bodies(body):
+        yield from references(inner)
+
+
+def defined(body: Body) -> Iterator[int]:
+    """Yield the numbers of the relations of a query, at any depth."""
+    if isinstance(body, Select):
+        yield from (r.number for r in body.relations)
+    for inner in bodies(body):
+        yield from defined(inner)
+
+
+def free(body: Body) -> frozenset[int]:
+    """Return the relations of outer queries that a query refers to."""
+    return frozenset(r.relation for r in references(body)) - frozenset(defined(body))
+
+
+def refs_of(node: Expression) -> Iterator[ColumnRef]:
+    """Yield the column references of an expression, those of subqueries too."""
+    for part in walk(node):
+        if isinstance(part, ColumnRef):
+            yield part
+        elif isinstance(part, Exists | InQuery | Scalar):
+            outer = free(part.body)
+            yield from (r for r in references(part.body) if r.relation in outer)
+
+
+def relations_of(node: Expression) -> frozenset[int]:
+    """Return the numbers of the relations that an expression depends on."""
+    return frozenset(ref.relation for ref in refs_of(node))

@@ -1,16 +1,17 @@
-"""Prove that a query can be answered chunk by chunk, or refuse it.
+"""Prove that a SELECT can be answered chunk by chunk, or say what is in the way.
 
 A chunk is answered from what lies beside it on its worker: the *own* rows of every
 table whose home it is, the *overlap* rows of its director tables (every row within the
-overlap radius of any point of the chunk, from other chunks), and whole replicated
-tables. The union over chunks is the answer if each row of the answer arises in exactly
-one chunk, with all it needs. So one partitioned relation, the **anchor**, is read from
-own rows, which are in exactly one chunk each, and every other relation must be *local*
-to it:
+overlap radius of any point of the chunk, from other chunks), and whole *copies*:
+replicated tables, and the rows of earlier stages. The union over chunks is the answer
+if each row of the answer arises in exactly one chunk, with all it needs. So one
+partitioned relation, the **anchor**, is read from own rows, which are in exactly one
+chunk each, and every other relation must be *local* to it:
 
 ``Object o JOIN Source s ON s.objectId = o.objectId``
     Both hold the same director key, so matching rows have the same home. Own rows
-    join own rows. The same through any chain of such equalities.
+    join own rows. The same through any chain of equalities without conversion, and for
+    a subquery that gives the director key as a column.
 
 ``Object a JOIN Object b ON DISTANCE(a.…, b.…) < r``
     A row of ``b`` within r of an own row of ``a`` lies within r + δ of the chunk, where
@@ -19,244 +20,259 @@ to it:
     add up. The copy must be the one stored beside a's chunk (``_chunk`` is equal),
     since a batch holds the overlap of several chunks.
 
+``Object a JOIN Object b ON DISTANCE(a.…, b.…) < 5 * overlap``, ``… JOIN Source s …``
+    Where the overlap does not reach, or the table has none, or is of another family,
+    the rows come from the chunks around: the **halo** holds every row whose home lies
+    within r + δ + δ' of the batch's chunks, each once, so that no ``_chunk`` is needed
+    (δ' is how far b's own rows lie from their homes). ``Source s`` of a neighbour b is
+    in the halo too: its home is b's.
+
 ``… JOIN Filter f``
-    A replicated table is whole everywhere. But ``Filter f LEFT JOIN Source s`` would
-    null-extend f in each chunk again: a replicated table may only be on the
-    null-extended side.
+    A copy is whole everywhere. But ``Filter f LEFT JOIN Source s`` would null-extend f
+    in each chunk again: a copy may only be on the null-extended side.
 
 ``a LEFT JOIN b ON …``
     Local under the same conditions, if they stand in ON: what WHERE says is true only
     after null rows were added. The anchor is never null-extended.
 
-What is joined to a neighbour (``Source s`` of ``b`` above) has its home where b has
-its own, which may be another chunk: that is refused, and is work for an exchange.
+``a FULL JOIN b ON a.key = b.key``
+    Local where both hold the same director key: partners share a home, and an own row
+    without partner there has none anywhere. (`simplify` takes any other apart.)
+
+``… WHERE EXISTS (SELECT … FROM Source s WHERE s.objectId = o.objectId)``
+    A subquery needs no anchor of its own: o is in exactly one chunk, and if every
+    relation of the subquery is local to o then o finds there all that it finds
+    anywhere.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
+from qserv.catalog.snapshot import Family
 from qserv.catalog.tables import TableKind
-from qserv.errors import UnsupportedQuery
-from qserv.plan.expressions import (
-    Call,
-    ColumnRef,
-    Expression,
-    Near,
-    Position,
-    conjuncts,
-)
+from qserv.plan.expressions import ColumnRef, Near, Position, conjuncts
+from qserv.plan.keys import Held, equal_to
 from qserv.plan.plan import Extent
-from qserv.plan.query import JoinKind, Neighbours, Query, Relation
+from qserv.plan.query import JoinKind, Neighbours, Relation, Select
 
 _ARCSEC = 3600
 
 
-def relations(query: Query) -> Query:
-    """Decide which rows each relation reads, so that every chunk answers alone.
+@dataclass(frozen=True, slots=True)
+class Sky:
+    """What the proof knows of the relations of a query.
 
-    ``FROM Object a, Object b WHERE DISTANCE(…) < 0.01`` makes b read own and overlap
-    rows.
-
-    Raises
-    ------
-    UnsupportedQuery
-        If no such decision is proven exact; says which table and why.
+    Parameters
+    ----------
+    families
+        Relation number -> its family, for relations that lie in chunks.
+    keys
+        Columns of its relations that hold director keys.
     """
-    partitioned = [r for r in query.relations if r.version.table.partitioned]
-    if not partitioned:
-        placed = tuple(replace(r, extent=Extent.COPY) for r in query.relations)
-        note = "relations  replicated tables alone: one worker answers"
-        return replace(query, relations=placed, notes=(*query.notes, note))
-    families = {query.snapshot.release(r.version.release).family for r in partitioned}
-    if len(families) > 1:
-        several = " and ".join(sorted(families))
-        raise UnsupportedQuery(
-            f"joins across the families {several} are not answered yet"
-        )
-    family = query.snapshot.families[families.pop()]
-    query = replace(query, family=family)
-    attempts = [
-        _Attempt(query, anchor, family.overlap)
-        for anchor in partitioned
-        if anchor.join is not JoinKind.LEFT
-    ]
-    if not attempts:
-        raise UnsupportedQuery(
-            "a LEFT JOIN of a replicated table with a partitioned one is not answered "
-            "yet: exchange the tables if the partitioned one is to be kept whole"
-        )
-    for attempt in attempts:
-        if attempt.proven():
-            return attempt.decided()
-    raise UnsupportedQuery(attempts[0].refusal())
+
+    families: Mapping[int, Family]
+    keys: Mapping[ColumnRef, Held]
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How far the proof came.
+
+    Parameters
+    ----------
+    relations
+        Number -> the relation with its extent, for all that are placed.
+    family
+        The family whose chunks the anchor's rows are in.
+    edges
+        The near-neighbour edges that join them.
+    missing
+        Numbers of the relations that are not local, each with the reason.
+    """
+
+    relations: Mapping[int, Relation]
+    family: Family
+    edges: tuple[Neighbours, ...]
+    missing: Mapping[int, str]
+
+    @property
+    def halos(self) -> int:
+        """How many relations are read from around the chunks."""
+        return sum(r.extent is Extent.HALO for r in self.relations.values())
+
+    def placed(self, body: Select) -> Select:
+        """Return the SELECT with its relations as they are placed."""
+        relations = tuple(self.relations.get(r.number, r) for r in body.relations)
+        inside = {r.number for r in relations}
+        edges = tuple(e for e in self.edges if e.right in inside)
+        return replace(body, relations=relations, neighbours=edges)
+
+    def note(self, body: Select) -> str:
+        """Say how the relations of the SELECT are placed, for EXPLAIN."""
+        return "; ".join(_describe(r, self) for r in self.placed(body).relations)
+
+
+def anchors(body: Select, sky: Sky) -> list[Relation]:
+    """Return the relations of a SELECT that may be its anchor."""
+    kept = {JoinKind.FIRST, JoinKind.INNER}
+    return [r for r in body.relations if r.number in sky.families and r.join in kept]
+
+
+def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
+    """Place the relations of a SELECT around one anchor."""
+    family = sky.families[anchor.number]
+    first = replace(
+        anchor, extent=Extent.OWN, reach=_offset(anchor), host=anchor.number
+    )
+    return _Attempt(body, sky, family, {anchor.number: first}).run()
+
+
+def place_inside(
+    body: Select, sky: Sky, family: Family, around: Mapping[int, Relation]
+) -> Placement:
+    """Place the relations of a correlated subquery around those of its outer query."""
+    return _Attempt(body, sky, family, dict(around)).run()
+
+
+@dataclass(slots=True)
 class _Attempt:
-    """The proof for one choice of the anchor."""
+    """The proof for one choice of what is placed first."""
 
-    def __init__(self, query: Query, anchor: Relation, overlap: float) -> None:
-        self._query = query
-        self._overlap = overlap
-        self._pool = conjuncts(query.where)
-        self._placed = {anchor.number: replace(anchor, reach=_offset(anchor))}
-        self._anchor = anchor
-        self._edges: list[Neighbours] = []
-        self._reason = ""
+    body: Select
+    sky: Sky
+    family: Family
+    placed: dict[int, Relation]
+    edges: list[Neighbours] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
 
-    def proven(self) -> bool:
+    def run(self) -> Placement:
         """Place relations until none is left or none can be placed."""
-        while waiting := [
-            r for r in self._query.relations if r.number not in self._placed
-        ]:
-            placed = next(filter(None, map(self._place, waiting)), None)
-            if placed is None:
-                return False
-            self._placed[placed.number] = placed
-        return True
+        for relation in self.body.relations:
+            if relation.number not in self.sky.families:
+                self.placed[relation.number] = replace(relation, extent=Extent.COPY)
+        while waiting := self._waiting():
+            near = next(filter(None, map(self._beside, waiting)), None)
+            far = near or next(filter(None, map(self._around, waiting)), None)
+            if far is None:
+                break
+            self.placed[far.number] = far
+        missing = {r.number: self._reason(r) for r in self._waiting()}
+        return Placement(self.placed, self.family, tuple(self.edges), missing)
 
-    def decided(self) -> Query:
-        """Return the query with what was proven."""
-        found = tuple(self._placed[r.number] for r in self._query.relations)
-        note = "relations  " + "; ".join(self._describe(r) for r in found)
-        return replace(
-            self._query,
-            relations=found,
-            neighbours=tuple(self._edges),
-            notes=(*self._query.notes, note),
+    def _waiting(self) -> list[Relation]:
+        return [r for r in self.body.relations if r.number not in self.placed]
+
+    def _reason(self, relation: Relation) -> str:
+        return self.reasons.get(
+            relation.number,
+            f"{relation.alias} is joined neither by its director key nor as a neighbour",
         )
 
-    def refusal(self) -> str:
-        """Say why the proof failed."""
-        left = [r for r in self._query.relations if r.number not in self._placed]
-        names = ", ".join(f"{r.version.table.name} {r.alias}" for r in left)
-        why = self._reason or (
-            f"{names} is joined neither by its director key nor as a near neighbour"
-            f" of {self._anchor.alias}"
-        )
-        return f"this join is not answered yet: {why}"
-
-    def _place(self, relation: Relation) -> Relation | None:
-        if not relation.version.table.partitioned:
-            return self._place_copy(relation)
-        conditions = self._conditions(relation)
-        if self._follows_key(relation, conditions):
-            return replace(relation, extent=Extent.OWN, reach=_offset(relation))
-        return self._place_neighbour(relation, conditions)
-
-    def _place_copy(self, relation: Relation) -> Relation:
-        return replace(relation, extent=Extent.COPY)
-
-    def _conditions(self, relation: Relation) -> tuple[Expression, ...]:
-        if relation.join is JoinKind.LEFT:
-            return conjuncts(relation.condition)
-        return self._pool
-
-    def _follows_key(
-        self, relation: Relation, conditions: tuple[Expression, ...]
-    ) -> bool:
-        """Whether an own relation has the same director key by equality."""
-        mine = _key(relation)
-        for left, right in _equalities(conditions):
-            for ours, theirs in ((left, right), (right, left)):
-                other = self._placed.get(theirs.relation)
-                if ours != mine or other is None or theirs != _key(other):
-                    continue
-                if other.extent is Extent.OWN and _director(other) == _director(
-                    relation
-                ):
-                    return True
-                if other.extent is Extent.OWN_AND_OVERLAP:
-                    self._reason = (
-                        f"{relation.alias} follows {other.alias}, a neighbour whose own"
-                        " rows may be in another chunk"
-                    )
-        return False
-
-    def _place_neighbour(
-        self, relation: Relation, conditions: tuple[Expression, ...]
-    ) -> Relation | None:
-        """Place a relation that is near one that is placed, if the overlap reaches."""
-        for near in conditions:
-            if not isinstance(near, Near):
-                continue
-            other = self._other_side(near, relation)
-            if other is None:
-                continue
+    def _beside(self, relation: Relation) -> Relation | None:
+        """Place a relation whose rows are stored beside the chunk."""
+        leader = self._leader(relation)
+        if leader is not None and leader.extent is Extent.OWN:
+            reach = _offset(relation)
+            own = replace(relation, extent=Extent.OWN, reach=reach)
+            return replace(own, host=relation.number)
+        for near, other in self._partners(relation):
             reach = other.reach + near.radius
-            if not self._reaches(relation, other, near, reach):
-                continue
-            edge = Neighbours(other.number, relation.number, near.radius)
-            self._edges.append(edge)
-            return replace(relation, extent=Extent.OWN_AND_OVERLAP, reach=reach)
+            if self._overlaps(relation, other, near, reach):
+                return self._neighbour(relation, other, near, Extent.OWN_AND_OVERLAP)
         return None
 
-    def _other_side(self, near: Near, relation: Relation) -> Relation | None:
-        for ours, theirs in ((near.first, near.second), (near.second, near.first)):
-            if ours == relation.position:
-                return self._at(theirs)
+    def _around(self, relation: Relation) -> Relation | None:
+        """Place a relation whose rows are fetched from the chunks around."""
+        if relation.stored is None or _offset(relation) == float("inf"):
+            return None
+        leader = self._leader(relation)
+        if leader is not None:
+            home = leader.home_reach
+            reach = home + _offset(relation)
+            far = replace(relation, extent=Extent.HALO, reach=reach, home_reach=home)
+            return replace(far, host=leader.host)
+        for near, other in self._partners(relation):
+            if other.reach < float("inf"):
+                return self._neighbour(relation, other, near, Extent.HALO)
         return None
+
+    def _neighbour(
+        self, relation: Relation, other: Relation, near: Near, extent: Extent
+    ) -> Relation:
+        self.edges.append(Neighbours(other.number, relation.number, near.radius))
+        reach = other.reach + near.radius
+        return replace(
+            relation,
+            extent=extent,
+            reach=reach,
+            home_reach=reach + _offset(relation),
+            host=other.host,
+        )
+
+    def _leader(self, relation: Relation) -> Relation | None:
+        """Return a placed relation that has the same director key by equality."""
+        conditions = (*conjuncts(relation.condition), *conjuncts(self.body.where))
+        found = []
+        for mine, held in self.sky.keys.items():
+            if mine.relation != relation.number:
+                continue
+            for theirs in equal_to(mine, conditions) - {mine}:
+                other, key = self.placed.get(theirs.relation), self.sky.keys.get(theirs)
+                if other and key and key.director == held.director:
+                    found.append(other)
+        return min(found, key=lambda r: r.extent is not Extent.OWN, default=None)
+
+    def _partners(self, relation: Relation) -> Iterable[tuple[Near, Relation]]:
+        """Yield the placed relations that this one must be near to."""
+        outer = relation.join not in {JoinKind.FIRST, JoinKind.INNER}
+        terms = conjuncts(relation.condition if outer else self.body.where)
+        for near in (t for t in terms if isinstance(t, Near)):
+            for ours, theirs in ((near.first, near.second), (near.second, near.first)):
+                if ours == relation.position and (other := self._at(theirs)):
+                    yield near, other
 
     def _at(self, position: Position) -> Relation | None:
         """Return the placed relation whose own position that is."""
-        for relation in self._placed.values():
+        for relation in self.placed.values():
             if relation.extent is not Extent.COPY and relation.position == position:
                 return relation
         return None
 
-    def _reaches(
+    def _overlaps(
         self, relation: Relation, other: Relation, near: Near, reach: float
     ) -> bool:
-        table = relation.version.table
-        if table.kind is not TableKind.DIRECTOR:
-            self._reason = (
-                f"{relation.alias} is a near neighbour of {other.alias}, and only "
-                f"director tables have overlap; {table.name} is a {table.kind} table"
-            )
+        table = None if relation.stored is None else relation.stored.table
+        if table is None or self.sky.families[relation.number] != self.family:
+            why = f"{relation.alias} is of another family than {other.alias}"
+        elif table.kind is not TableKind.DIRECTOR:
+            why = f"{table.name} is a {table.kind} table, which has no overlap"
         elif _offset(relation) > 0:
-            self._reason = (
-                f"positions of {table.name} were refined after its first load"
-            )
-        elif reach > self._overlap:
-            self._reason = (
+            why = f"positions of {table.name} were refined after its first load"
+        elif reach > self.family.overlap:
+            why = (
                 f"{relation.alias} is within {near.radius * _ARCSEC:.6g} arcsec of "
                 f"{other.alias}, which reaches {reach * _ARCSEC:.6g} arcsec outside a "
-                f"chunk; the overlap is {self._overlap * _ARCSEC:.6g} arcsec"
+                f"chunk; the overlap is {self.family.overlap * _ARCSEC:.6g} arcsec"
             )
         else:
             return True
+        self.reasons[relation.number] = why
         return False
 
-    def _describe(self, relation: Relation) -> str:
-        version = relation.version
-        name = f"{version.release}.{version.table.name}"
-        what = f"{relation.alias} = {relation.extent} {name}"
-        edge = next((e for e in self._edges if e.right == relation.number), None)
-        if edge is None:
-            return what
-        other = self._query.relations[edge.left].alias
-        return f"{what} within {edge.radius * _ARCSEC:.6g} arcsec of {other}"
+
+def _describe(relation: Relation, placement: Placement) -> str:
+    stored = relation.stored
+    name = "a subquery" if stored is None else f"{stored.release}.{stored.table.name}"
+    what = f"{relation.alias} = {relation.extent} {name}"
+    edge = next((e for e in placement.edges if e.right == relation.number), None)
+    if edge is None:
+        return what
+    other = placement.relations[edge.left].alias
+    return f"{what} within {edge.radius * _ARCSEC:.6g} arcsec of {other}"
 
 
 def _offset(relation: Relation) -> float:
-    offset = relation.version.offset
+    if relation.stored is None:
+        return 0.0
+    offset = relation.stored.offset
     return float("inf") if offset is None else offset
-
-
-def _key(relation: Relation) -> ColumnRef | None:
-    key = relation.version.table.key
-    return None if key is None else relation.ref(key)
-
-
-def _director(relation: Relation) -> tuple[str, str]:
-    table = relation.version.table
-    return relation.version.release, (table.director or table.name).lower()
-
-
-def _equalities(
-    conditions: tuple[Expression, ...],
-) -> Iterator[tuple[ColumnRef, ColumnRef]]:
-    for condition in conditions:
-        if isinstance(condition, Call) and condition.function == "=":
-            left, right = condition.arguments
-            if isinstance(left, ColumnRef) and isinstance(right, ColumnRef):
-                yield left, right

@@ -4,13 +4,12 @@ Nothing of the user's text is copied: names come from the catalog, numbers are w
 anew, texts are bound as parameters.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from qserv.catalog.tables import UNIT_VECTOR, Column, DataType
+from qserv.catalog.tables import UNIT_VECTOR, DataType
 from qserv.plan import functions
 from qserv.plan.expressions import (
     Aggregate,
@@ -18,23 +17,25 @@ from qserv.plan.expressions import (
     Case,
     Cast,
     ColumnRef,
+    Exists,
     Expression,
     InList,
     InPolygon,
+    InQuery,
     Literal,
     Near,
-    PartialRef,
+    Null,
+    Ordering,
     Position,
+    Scalar,
     Separation,
+    Window,
 )
-from qserv.plan.plan import stage_name
-from qserv.plan.query import Ordering, Relation
+from qserv.plan.query import Body, Relation
 from qserv.sky import healpix
 from qserv.sky.regions import chord2
 
 Vector = tuple[str, str, str]
-
-PARTIALS: Final = stage_name(0)
 
 _AGGREGATES: Final = {
     "COUNT": "count({0})",
@@ -51,6 +52,8 @@ _AGGREGATES: Final = {
     "VAR_SAMP": "var_samp({0})",
     "VAR_POP": "var_pop({0})",
 }
+TYPES: Final = {DataType.HUGEINT: "DECIMAL(38, 0)"}
+"""DuckDB's names of types that it calls otherwise."""
 
 
 def quoted(name: str) -> str:
@@ -71,20 +74,24 @@ class Writer:
 
     Parameters
     ----------
-    relations
-        What column references mean.
     vectors
         Whether tables have stored unit vectors; the tests' oracle has none.
+    relations
+        The relations that were met, by number.
     parameters
         The texts that were bound, in order, each with its number in ``$1``, ``$2`` …
     used
         Relation number -> names of the stored columns that were written.
     """
 
-    relations: tuple[Relation, ...] = ()
     vectors: bool = True
+    relations: dict[int, Relation] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     used: dict[int, dict[str, None]] = field(default_factory=dict)
+
+    def body(self, body: Body) -> str:
+        """Write a query inside an expression; `qserv.plan.statement` knows how."""
+        raise NotImplementedError
 
     def stored(self, relation: int, name: str) -> str:
         """Write a stored column, a system column too."""
@@ -96,11 +103,10 @@ class Writer:
         match node:
             case ColumnRef():
                 return self.stored(node.relation, node.column.name)
-            case PartialRef():
-                # In full: an output of the user may be named `c0` too.
-                return f"{PARTIALS}.{quoted(node.name)}"
             case Literal():
                 return self._literal(node)
+            case Null():
+                return f"CAST(NULL AS {TYPES.get(node.datatype, node.datatype)})"
             case Call():
                 return functions.sql_of(node, [self.sql(a) for a in node.arguments])
             case Cast():
@@ -112,8 +118,40 @@ class Writer:
                 return f"({self.sql(node.argument)} IN ({items}))"
             case Aggregate():
                 return self._aggregate(node)
+            case Window():
+                return self._window(node)
             case Separation() | Near() | InPolygon():
                 return self._geometry(node)
+            case Exists() | InQuery() | Scalar():
+                return self._subquery(node)
+
+    def _subquery(self, node: Exists | InQuery | Scalar) -> str:
+        match node:
+            case Exists():
+                return f"EXISTS ({self.body(node.body)})"
+            case InQuery():
+                return f"({self.sql(node.argument)} IN ({self.body(node.body)}))"
+            case Scalar():
+                return f"({self.body(node.body)})"
+
+    def ordered(self, keys: tuple[Ordering, ...]) -> str:
+        """Write the keys of ORDER BY: NULLs last in both directions unless told."""
+        return ", ".join(f"{self.sql(k.expression)} {direction(k)}" for k in keys)
+
+    def _window(self, node: Window) -> str:
+        arguments = [self.sql(a) for a in node.arguments]
+        over = []
+        if node.partition:
+            over.append(f"PARTITION BY {', '.join(map(self.sql, node.partition))}")
+        if node.orderings:
+            over.append(f"ORDER BY {self.ordered(node.orderings)}")
+        if node.frame:
+            over.append(node.frame)
+        if node.function in _AGGREGATES:
+            called = _AGGREGATES[node.function].format(*arguments or ["*"])
+        else:
+            called = f"{node.function.lower()}({', '.join(arguments)})"
+        return f"CAST({called} OVER ({' '.join(over)}) AS {node.datatype})"
 
     def _geometry(self, node: Separation | Near | InPolygon) -> str:
         match node:
@@ -183,8 +221,9 @@ class Writer:
         if not isinstance(position.lon, ColumnRef):
             return None
         relation = self.relations[position.lon.relation]
-        declared = relation.version.table.partitioned and relation.position == position
-        return relation if declared else None
+        stored = relation.stored
+        partitioned = stored is not None and stored.table.partitioned
+        return relation if partitioned and relation.position == position else None
 
     def _in_polygon(self, node: InPolygon) -> str:
         """Write the even-odd test in the gnomonic plane about the polygon's centre."""
@@ -221,33 +260,7 @@ def _crossing(
     )
 
 
-def ordered(writer: Writer, keys: tuple[Ordering, ...]) -> str:
-    """Write ORDER BY: NULLs last in both directions; empty for no keys."""
-    if not keys:
-        return ""
-    terms = (
-        f"{writer.sql(k.expression)} {'DESC' if k.descending else 'ASC'} NULLS LAST"
-        for k in keys
-    )
-    return f"\nORDER BY {', '.join(terms)}"
-
-
-def typed(
-    writer: Writer, columns: Sequence[Column], expressions: Sequence[Expression]
-) -> str:
-    """Write a select list in which each expression has its column's name and type."""
-    return ",\n  ".join(
-        f"{_typed(writer, column, expression)} AS {quoted(column.name)}"
-        for column, expression in zip(columns, expressions, strict=True)
-    )
-
-
-def _typed(writer: Writer, column: Column, expression: Expression) -> str:
-    sql = writer.sql(expression)
-    exact = isinstance(expression, (ColumnRef, PartialRef, Cast, Literal))
-    if exact and expression.datatype is column.datatype:
-        return sql
-    return f"CAST({sql} AS {_TYPES.get(column.datatype, column.datatype)})"
-
-
-_TYPES: Final = {DataType.HUGEINT: "DECIMAL(38, 0)"}
+def direction(key: Ordering) -> str:
+    """Write what follows a key of ORDER BY."""
+    nulls = "FIRST" if key.nulls_first else "LAST"
+    return f"{'DESC' if key.descending else 'ASC'} NULLS {nulls}"

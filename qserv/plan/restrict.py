@@ -1,163 +1,145 @@
 """Find the areas and director keys that limit the chunks.
 
 ``WHERE CONTAINS(POINT(o.ra, o.dec), CIRCLE(10, 20, 0.1)) = 1`` limits a query to the
-chunks that the circle touches; ``WHERE s.objectId = 7`` to the home of object 7. Only
-what must hold for every row of the answer counts: the terms of WHERE. The exact
-predicate stays in the SQL, so pruning never changes an answer.
+chunks that the circle touches, and so does any other phrasing of an area
+(`qserv.plan.area`); ``WHERE s.objectId = 7`` to the home of object 7, and so does ``IN
+(SELECT …)``, once its keys are found. Only what must hold for every row of the answer
+counts: the terms of WHERE. The exact predicate stays in the SQL, so pruning never
+changes an answer. NOT IN never limits.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from qserv.catalog.tables import TableKind
-from qserv.plan.expressions import (
-    Call,
-    ColumnRef,
-    Expression,
-    InList,
-    InPolygon,
-    Literal,
-    Near,
-    Position,
-    conjuncts,
+from qserv.catalog.snapshot import Snapshot
+from qserv.plan.area import area
+from qserv.plan.plan import (
+    AreaRestrictor,
+    EitherRestrictor,
+    Extent,
+    FoundRestrictor,
+    KeyRangeRestrictor,
+    KeyRestrictor,
+    Restrictor,
 )
-from qserv.plan.plan import AreaRestrictor, Extent, KeyRestrictor, Restrictor
-from qserv.plan.query import Query, Relation
+from qserv.plan.query import Body, Combined, JoinKind, Operator, Relation, Select
+from qserv.plan.seek import sought
 from qserv.sky.ranges import RangeSet
-from qserv.sky.regions import Circle, dilate
+from qserv.sky.regions import dilate
 
 MOST_RANGES: Final = 16
 """Ranges in one SQL conjunct; more cost DuckDB more than they prune."""
 
+Restrictors = tuple[Restrictor, ...]
+Bounds = tuple[tuple[int, int], ...]
 
-def restrict(query: Query) -> Query:
-    """Collect the restrictors, and the ranges that the homes of rows must lie in."""
-    if query.family is None:
-        return query
-    terms = conjuncts(query.where)
-    keys = tuple(k for term in terms for k in _keys(query, term))
-    covers = _spread(query, _covers(query, terms))
-    areas = tuple(
-        AreaRestrictor(cover, query.relations[number].reach)
-        for number, cover in covers.items()
+
+def restrict(body: Body, snapshot: Snapshot) -> tuple[Body, Restrictors]:
+    """Find what limits the chunks of a placed query.
+
+    Returns
+    -------
+    body
+        With the ranges that the homes of rows must lie in.
+    restrictors
+        All of them hold for every row.
+    """
+    if isinstance(body, Combined):
+        return _combined(body, snapshot)
+    relations: list[Relation] = []
+    inner: list[Restrictor] = []
+    for relation in body.relations:
+        changed, limits = _inside(relation, snapshot)
+        relations.append(changed)
+        inner += limits if relation.join in _KEPT else ()
+    body = replace(body, relations=tuple(relations))
+    covers = _spread(body, dict(_covers(body)))
+    by_number = {r.number: r for r in body.relations}
+    areas = [AreaRestrictor(c, by_number[n].reach) for n, c in covers.items()]
+    ranges = tuple((n, _homes(by_number[n], cover)) for n, cover in covers.items())
+    found = dict.fromkeys([*sought(body, snapshot), *areas, *inner])
+    return replace(body, ranges=ranges), tuple(found)
+
+
+_KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
+
+
+def _inside(relation: Relation, snapshot: Snapshot) -> tuple[Relation, Restrictors]:
+    if not isinstance(relation.source, Body):
+        return relation, ()
+    body, found = restrict(relation.source, snapshot)
+    return replace(relation, source=body), found
+
+
+def _combined(body: Combined, snapshot: Snapshot) -> tuple[Body, Restrictors]:
+    (left, ours), (right, theirs) = (
+        restrict(side, snapshot) for side in (body.left, body.right)
     )
-    found: tuple[Restrictor, ...] = (*keys, *areas)
-    if not found:
-        return query
-    notes = (*query.notes, "restrict   " + "; ".join(map(_describe, found)))
-    ranges = tuple(
-        (number, _homes(query.relations[number], cover))
-        for number, cover in covers.items()
-    )
-    return replace(query, restrictors=found, ranges=ranges, notes=notes)
+    made = replace(body, left=left, right=right)
+    match body.operator:
+        case Operator.UNION:
+            either = (EitherRestrictor((ours, theirs)),) if ours and theirs else ()
+            return made, either
+        case Operator.EXCEPT:
+            return made, ours
+        case Operator.INTERSECT:
+            return made, (*ours, *theirs)
+
+
+def describe(restrictors: Restrictors) -> str:
+    """Say what limits the chunks, for EXPLAIN."""
+    return "; ".join(map(_describe, restrictors))
 
 
 def _describe(restrictor: Restrictor) -> str:
     match restrictor:
         case KeyRestrictor():
             return f"{len(restrictor.keys)} keys of {restrictor.table}"
+        case KeyRangeRestrictor():
+            return f"keys {restrictor.low} to {restrictor.high} of {restrictor.table}"
+        case FoundRestrictor():
+            return f"keys of {restrictor.table} that stage {restrictor.stage} found"
         case AreaRestrictor():
             return f"an area of {len(restrictor.ranges)} ranges"
-        case _:
-            return "keys"
+        case EitherRestrictor():
+            parts = (describe(a) for a in restrictor.alternatives)
+            return f"either {' or '.join(parts)}"
 
 
-def _covers(query: Query, terms: Iterable[Expression]) -> dict[int, RangeSet]:
-    covers: dict[int, RangeSet] = {}
-    for term in terms:
-        for position, cover in _areas(term):
-            for relation in query.relations:
-                if relation.position == position and _prunable(relation):
-                    known = covers.get(relation.number)
-                    both = cover if known is None else known & cover
-                    covers[relation.number] = both
-    return covers
+def _covers(body: Select) -> Iterator[tuple[int, RangeSet]]:
+    for relation in body.relations:
+        position = relation.position
+        if position is None or not _prunable(relation):
+            continue
+        if (cover := area(body.where, position)) is not None:
+            yield relation.number, cover
 
 
 def _prunable(relation: Relation) -> bool:
     return relation.extent is not Extent.COPY and math.isfinite(relation.reach)
 
 
-def _areas(term: Expression) -> Iterable[tuple[Position, RangeSet]]:
-    match term:
-        case Near(radius=radius) if radius < 0:
-            yield from ((p, RangeSet.nothing()) for p in (term.first, term.second))
-        case Near():
-            radius = min(term.radius, 180.0)
-            for position, other in (
-                (term.first, term.second.constant),
-                (term.second, term.first.constant),
-            ):
-                if other is not None:
-                    yield position, Circle(*other, radius).cover()
-        case InPolygon():
-            yield term.position, term.polygon.cover()
-        case _:
-            return
-
-
-def _spread(query: Query, covers: dict[int, RangeSet]) -> dict[int, RangeSet]:
+def _spread(body: Select, covers: dict[int, RangeSet]) -> dict[int, RangeSet]:
     """Let an area on one side of a near-neighbour join limit the other, dilated."""
-    for edge in query.neighbours:
+    inside = {r.number for r in body.relations if _prunable(r)}
+    for edge in body.neighbours:
         sides = ((edge.left, edge.right), (edge.right, edge.left))
         for known, other in sides:
-            if (cover := covers.get(known)) is None:
+            if (cover := covers.get(known)) is None or other not in inside:
                 continue
             near = dilate(cover, edge.radius)
             covers[other] = covers[other] & near if other in covers else near
     return covers
 
 
-def _homes(relation: Relation, cover: RangeSet) -> tuple[tuple[int, int], ...]:
+def _homes(relation: Relation, cover: RangeSet) -> Bounds:
     """Return ranges of `_healpix_29`, which is the home: δ away from the position."""
-    offset = relation.version.offset or 0.0
+    stored = relation.stored
+    offset = 0.0 if stored is None else stored.offset or 0.0
     homes = dilate(cover, offset) if offset else cover
     if homes.is_empty:
         return ()
     simple = homes.simplify(MOST_RANGES).bounds
     return tuple((int(low), int(high)) for low, high in simple)
-
-
-def _keys(query: Query, term: Expression) -> Iterable[KeyRestrictor]:
-    match term:
-        case Call("=", (ColumnRef() as column, Literal() as value)):
-            items: tuple[Expression, ...] = (value,)
-        case Call("=", (Literal() as value, ColumnRef() as column)):
-            items = (value,)
-        case InList(ColumnRef() as column, listed):
-            items = listed
-        case _:
-            return
-    relation = query.relations[column.relation]
-    keys = [i.value for i in items if isinstance(i, Literal)]
-    if len(keys) == len(items) and _indexed(query, relation, column, keys):
-        yield KeyRestrictor(
-            relation.version.release,
-            _director_name(relation),
-            tuple(dict.fromkeys(k for k in keys if isinstance(k, (int, str)))),
-        )
-
-
-def _indexed(
-    query: Query, relation: Relation, column: ColumnRef, keys: Sequence[object]
-) -> bool:
-    """Whether the director index can turn these keys into the homes of the rows."""
-    table = relation.version.table
-    if relation.extent is not Extent.OWN or table.key is None:
-        return False
-    if column != relation.ref(table.key):
-        return False
-    wanted = int if column.datatype.is_integer else str
-    if any(type(k) is not wanted for k in keys):
-        return False
-    director = query.snapshot.table(relation.version.release, _director_name(relation))
-    return bool(director.index)
-
-
-def _director_name(relation: Relation) -> str:
-    table = relation.version.table
-    if table.kind is TableKind.DIRECTOR:
-        return table.name
-    return table.director or table.name

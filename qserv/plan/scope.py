@@ -1,19 +1,24 @@
 """Names to columns: the FROM clause of one SELECT, as far as it has been read.
 
 Regular identifiers match in any case, delimited ones exactly (ADQL 2.1 section 2.1.4);
-a name that USING or NATURAL merges means the column of the left-most relation.
+a name that USING or NATURAL merges means one column, the preserved side's. What a
+subquery does not find in its own FROM it seeks in the query around it.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import count
+from typing import Any
 
 from sqlglot import exp
 
 from qserv.catalog.snapshot import Snapshot, TableVersion
+from qserv.catalog.tables import Column
 from qserv.dialects.lexis import where_is
 from qserv.errors import ParseError, UnknownName
-from qserv.plan.expressions import ColumnRef
-from qserv.plan.query import Relation
+from qserv.plan.expressions import ColumnRef, Expression
+from qserv.plan.query import Body, Relation, Shared
 
 
 def same_name(identifier: exp.Identifier, name: str) -> bool:
@@ -23,30 +28,56 @@ def same_name(identifier: exp.Identifier, name: str) -> bool:
     return bool(identifier.name.lower() == name.lower())
 
 
-def find_table(
-    node: exp.Table, snapshot: Snapshot, default_release: str | None
-) -> TableVersion:
-    """Return the table that FROM names.
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What table names mean.
 
-    An unqualified name means the default release; without one, the only release that
-    has such a table.
-
-    Raises
-    ------
-    UnknownName
-        If there is no such table, or several.
-    ParseError
-        If the name has more than two parts.
+    Parameters
+    ----------
+    snapshot
+        Holds the tables.
+    default_release
+        Where unqualified tables are; None to look in all releases.
+    shared
+        The queries that WITH names, by lower-case name.
+    numbers
+        Gives each relation of the query its number.
     """
-    if node.args.get("catalog"):
-        raise ParseError(
-            f"{where_is(node)}a table has at most two names: release.table"
-        )
-    release = node.args.get("db")
-    if release is not None:
-        return _named(node, release.name, snapshot)
-    if default_release is not None:
-        return _named(node, default_release, snapshot)
+
+    snapshot: Snapshot
+    default_release: str | None = None
+    shared: Mapping[str, Shared] = field(default_factory=dict)
+    numbers: "count[int]" = field(default_factory=count)
+
+    def find(self, node: exp.Table) -> TableVersion | Shared:
+        """Return what FROM names.
+
+        An unqualified name means a query of WITH, or a table of the default release;
+        without one, of the only release that has such a table.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such table, or several.
+        ParseError
+            If the name has more than two parts.
+        """
+        if node.args.get("catalog"):
+            raise ParseError(
+                f"{where_is(node)}a table has at most two names: release.table"
+            )
+        release = node.args.get("db")
+        if release is not None:
+            return _named(node, release.name, self.snapshot)
+        shared = self.shared.get(node.name.lower())
+        if shared is not None and same_name(node.this, shared.name):
+            return shared
+        if self.default_release is not None:
+            return _named(node, self.default_release, self.snapshot)
+        return _only(node, self.snapshot)
+
+
+def _only(node: exp.Table, snapshot: Snapshot) -> TableVersion:
     having = [r for r in snapshot.releases.values() if node.name.lower() in r.tables]
     if len(having) == 1:
         return _named(node, having[0].name, snapshot)
@@ -84,86 +115,166 @@ def _named(node: exp.Table, release: str, snapshot: Snapshot) -> TableVersion:
     return version
 
 
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """What a name in FROM shows: lower-case column name -> column and value."""
+
+    alias: str
+    release: str | None
+    columns: Mapping[str, tuple[Column, Expression]]
+    title: str
+
+    def find(self, identifier: exp.Identifier) -> Expression | None:
+        """Return the value of a column, if there is such a one."""
+        found = self.columns.get(identifier.name.lower())
+        if found is None or not same_name(identifier, found[0].name):
+            return None
+        return found[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A column name that USING or NATURAL merges: its value, and what that hides."""
+
+    shown: Expression
+    hidden: frozenset[Expression]
+
+
+def visible(relation: Relation) -> Visible:
+    """Return what a relation shows under its alias."""
+    stored = relation.stored
+    return Visible(
+        relation.alias,
+        None if stored is None else stored.release,
+        {c.name.lower(): (c, ColumnRef(relation.number, c)) for c in relation.columns},
+        relation.alias if stored is None else stored.table.name,
+    )
+
+
 @dataclass(slots=True)
 class Scope:
-    """The relations read so far and the names that joins have merged."""
+    """The relations read so far, and what their names mean.
 
+    Parameters
+    ----------
+    names
+        What table names mean.
+    outer
+        The scope of the query around a subquery.
+    subquery
+        Binds a query inside an expression.
+    relations, pool
+        FROM, and the conditions that belong to WHERE.
+    shown
+        The names in FROM, in the order of the text.
+    merged
+        By lower-case column name.
+    """
+
+    names: Names
+    outer: "Scope | None" = None
+    subquery: "Callable[[Any, Names, Scope | None], Body] | None" = None
     relations: list[Relation] = field(default_factory=list)
-    merged: dict[str, tuple[ColumnRef, ...]] = field(default_factory=dict)
+    pool: list[Expression] = field(default_factory=list)
+    shown: list[Visible] = field(default_factory=list)
+    merged: dict[str, Merged] = field(default_factory=dict)
 
-    def column(self, node: exp.Column) -> ColumnRef:
-        """Return the column that a reference means.
+    def beside(self) -> "Scope":
+        """Return an empty scope for another part of the same FROM."""
+        return Scope(self.names, self.outer, self.subquery)
+
+    def column(self, node: exp.Column) -> Expression:
+        """Return the value that a column reference means.
 
         Raises
         ------
         UnknownName
             If there is none or more than one; says which come close.
         """
-        found = [
-            ref
-            for relation in self._qualified(node)
-            if (ref := _column_of(relation, node.this)) is not None
-        ]
-        found = self._drop_merged(node, found)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UnknownName(
-                f"{where_is(node)}column {node.name} is in "
-                f"{' and '.join(self.relations[f.relation].alias for f in found)}: "
-                "say which"
-            )
+        scope: Scope | None = self
+        while scope is not None:
+            if (found := scope.find(node)) is not None:
+                return found
+            scope = scope.outer
         raise UnknownName(f"{where_is(node)}{self._missing(node)}")
 
-    def _drop_merged(self, node: exp.Column, found: list[ColumnRef]) -> list[ColumnRef]:
-        merged = self.merged.get(node.name.lower(), ())
-        if node.args.get("table") or len(found) < 2:
-            return found
-        return [f for f in found if f not in merged[1:]]
+    def find(self, node: exp.Column) -> Expression | None:
+        """Return what a column reference means in this FROM, if it means anything."""
+        found = [
+            (each.alias, value)
+            for each in self._qualified(node)
+            if (value := each.find(node.this)) is not None
+        ]
+        merged = self.merged.get(node.name.lower())
+        if merged is not None and not node.args.get("table"):
+            rest = [f for f in found if f[1] not in merged.hidden]
+            found = [("USING", merged.shown), *rest]
+        if len(found) > 1:
+            raise UnknownName(
+                f"{where_is(node)}column {node.name} is in "
+                f"{' and '.join(alias for alias, _ in found)}: say which"
+            )
+        return found[0][1] if found else None
 
-    def qualified(self, node: exp.Column) -> list[Relation]:
-        """Return the relations that ``x.*`` or ``*`` stands for.
+    def star(self, node: exp.Column) -> Iterator[tuple[Column, Expression]]:
+        """Yield the columns that ``x.*`` or ``*`` stands for.
 
         Raises
         ------
         UnknownName
             If no relation has that name.
         """
-        return self._qualified(node)
+        if node.args.get("table") is not None:
+            for each in self._qualified(node) or self._unknown(node):
+                yield from each.columns.values()
+            return
+        told: set[Expression] = set()
+        for each in self.shown:
+            for name, (column, value) in each.columns.items():
+                merged = self.merged.get(name)
+                if merged is None or value not in merged.hidden:
+                    yield column, value
+                elif merged.shown not in told:
+                    told.add(merged.shown)
+                    yield column, merged.shown
 
-    def _qualified(self, node: exp.Column) -> list[Relation]:
-        table = node.args.get("table")
+    def knows(self, node: exp.Column) -> bool:
+        """Whether some relation has a column of that name."""
+        return any(each.find(node.this) is not None for each in self.shown)
+
+    def _qualified(self, node: exp.Column) -> list[Visible]:
+        table, release = node.args.get("table"), node.args.get("db")
         if table is None:
-            return self.relations
-        release = node.args.get("db")
-        found = [
-            r
-            for r in self.relations
-            if same_name(table, r.alias)
-            and (release is None or same_name(release, r.version.release))
+            return self.shown
+        return [
+            each
+            for each in self.shown
+            if same_name(table, each.alias)
+            and (release is None or same_name(release, each.release or ""))
         ]
-        if not found:
-            known = ", ".join(r.alias for r in self.relations)
-            raise UnknownName(
-                f"{where_is(node)}no table {table.name} in FROM; there is: {known}"
-            )
-        return found
+
+    def _unknown(self, node: exp.Column) -> list[Visible]:
+        raise UnknownName(f"{where_is(node)}{self._no_table(node)}")
+
+    def _no_table(self, node: exp.Column) -> str:
+        known, scope = [], self.outer
+        known += [each.alias for each in self.shown]
+        while scope is not None:
+            known += [each.alias for each in scope.shown]
+            scope = scope.outer
+        return f"no table {node.table} in FROM; there is: {', '.join(known)}"
 
     def _missing(self, node: exp.Column) -> str:
-        relations = self._qualified(node)
-        names = [c.name for r in relations for c in r.version.table.columns]
-        by_lower = {name.lower(): name for name in names}
-        close = get_close_matches(node.name.lower(), by_lower)
-        hint = " or ".join(by_lower[c] for c in close)
-        where = " or ".join(r.version.table.name for r in relations)
-        did = (
-            f"did you mean {hint}?" if close else f"there are: {', '.join(names[:40])}"
-        )
+        scope: Scope | None = self
+        while scope is not None and not scope._qualified(node):
+            scope = scope.outer
+        if scope is None:
+            return self._no_table(node)
+        among = scope._qualified(node)
+        names = {n: c.name for each in among for n, (c, _) in each.columns.items()}
+        close = get_close_matches(node.name.lower(), names)
+        hint = " or ".join(names[c] for c in close)
+        where = " or ".join(each.title for each in among)
+        listed = ", ".join([*names.values()][:40])
+        did = f"did you mean {hint}?" if close else f"there are: {listed}"
         return f"{where} has no column {node.name}; {did}"
-
-
-def _column_of(relation: Relation, identifier: exp.Identifier) -> ColumnRef | None:
-    column = relation.version.table.find(identifier.name)
-    if column is None or not same_name(identifier, column.name):
-        return None
-    return ColumnRef(relation.number, column)

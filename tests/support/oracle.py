@@ -12,8 +12,9 @@ from qserv import sqltext
 from qserv.catalog.snapshot import Snapshot
 from qserv.dialects import adql
 from qserv.plan.bind import bind
-from qserv.plan.query import JoinKind, Query
-from qserv.plan.render import Writer, ordered, quoted, typed
+from qserv.plan.query import Query
+from qserv.plan.render import quoted
+from qserv.plan.statement import Statement
 
 
 class Oracle:
@@ -51,41 +52,18 @@ def _nulled(field: pa.Field) -> str:
     return name
 
 
+class Whole(Statement):
+    """Writes a bound query over whole tables: nothing is taken apart or pruned."""
+
+    def table(self, relation, version):
+        return f"{quoted(version.release)}.{quoted(version.table.name)}"
+
+
 def whole(query: Query) -> tuple[str, list[str]]:
-    """Write a bound query as one SELECT over whole tables."""
-    writer = Writer(query.relations, vectors=False)
-    columns = tuple(o.column for o in query.outputs)
-    listed = typed(writer, columns, [o.expression for o in query.outputs])
-    sql = f"SELECT {'DISTINCT ' if query.distinct else ''}{listed}\nFROM "
-    for relation in query.relations:
-        version = relation.version
-        name = f"{quoted(version.release)}.{quoted(version.table.name)}"
-        join = {JoinKind.FIRST: "", JoinKind.INNER: "\nCROSS JOIN "}
-        sql += f"{join.get(relation.join, ' LEFT JOIN ')}{name} AS t{relation.number}"
-        if relation.condition is not None:
-            sql += f" ON {writer.sql(relation.condition)}"
-    if query.where is not None:
-        sql += f"\nWHERE {writer.sql(query.where)}"
-    if query.groups:
-        sql += f"\nGROUP BY {', '.join(map(writer.sql, query.groups))}"
-    if query.having is not None:
-        sql += f"\nHAVING {writer.sql(query.having)}"
-    sql += _order(writer, query)
-    if query.limit is not None:
-        sql += f"\nLIMIT {query.limit}"
-    return f"{sql}\nOFFSET {query.offset}", list(writer.parameters)
-
-
-def _order(writer: Writer, query: Query) -> str:
-    if not query.distinct:
-        return ordered(writer, query.orderings)
-    selected = [o.expression for o in query.outputs]
-    terms = [
-        f"{selected.index(o.expression) + 1} {'DESC' if o.descending else 'ASC'} "
-        "NULLS LAST"
-        for o in query.orderings
-    ]
-    return f"\nORDER BY {', '.join(terms)}" if terms else ""
+    """Write a bound query as one statement over whole tables."""
+    writer = Whole(vectors=False)
+    sql = writer.body(query.body)
+    return sql, list(writer.parameters)
 
 
 def same(found: pa.Table, expected: pa.Table, *, in_order: bool) -> None:

@@ -1,0 +1,183 @@
+"""What is left of a SELECT after its joins: what a chunk may finish, what it may not.
+
+Grouped, distinct or windowed by the director key is finished inside the chunk only if
+the key is NOT NULL there, comes from a relation's own rows, and from no null-extended
+or neighbour side: then all rows of a key are in one chunk, and a chunk has all of them.
+
+``SELECT objectId, COUNT(*) FROM Source GROUP BY objectId``
+    Finished: 10^13 rows never gather groups at the czar.
+``SELECT s.objectId … FROM Object o LEFT JOIN Source s … GROUP BY s.objectId``
+    Not: the group of NULL has rows in many chunks. By o.objectId it is finished.
+``SELECT b.objectId, COUNT(*) FROM Object a JOIN Object b ON near GROUP BY b.objectId``
+    Not: b is a neighbour of rows in several chunks.
+
+ORDER BY with TOP n keeps n rows a batch, and always has a final merge.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from qserv.catalog.tables import Column
+from qserv.plan.expressions import (
+    ColumnRef,
+    Expression,
+    Window,
+    conjuncts,
+    walk,
+)
+from qserv.plan.keys import Held, equalities
+from qserv.plan.plan import Extent
+from qserv.plan.query import (
+    JoinKind,
+    Output,
+    Relation,
+    Select,
+    StageRows,
+    clauses,
+    rebuild,
+    refs_of,
+)
+
+
+def held(body: Select, keys: Mapping[ColumnRef, Held]) -> dict[ColumnRef, Held]:
+    """Return the columns of a placed SELECT that hold director keys of own rows.
+
+    Parameters
+    ----------
+    body
+        With its relations placed.
+    keys
+        Columns of its relations that hold director keys.
+    """
+    kept = {JoinKind.FIRST, JoinKind.INNER}
+    if any(r.join is JoinKind.FULL for r in body.relations):
+        return {}
+    own = {
+        r.number for r in body.relations if r.extent is Extent.OWN and r.join in kept
+    }
+    equated = {ref for pair in equalities(conjuncts(body.where)) for ref in pair}
+    return {
+        ref: replace(found, nullable=found.nullable and ref not in equated)
+        for ref, found in keys.items()
+        if ref.relation in own
+    }
+
+
+def is_whole(values: Iterable[Expression], keys: Mapping[ColumnRef, Held]) -> bool:
+    """Whether rows that agree in these values are all in one chunk."""
+    return any(
+        isinstance(v, ColumnRef) and v in keys and not keys[v].nullable for v in values
+    )
+
+
+def windows(body: Select) -> list[Window]:
+    """Return the window functions of a SELECT."""
+    values = [*(o.expression for o in body.outputs)]
+    values += [o.expression for o in body.orderings]
+    return [n for value in values for n in walk(value) if isinstance(n, Window)]
+
+
+def grouped_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
+    """Whether a chunk has all rows of its groups, or nothing is grouped."""
+    return not body.grouped or is_whole(body.groups, keys)
+
+
+def windowed_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
+    """Whether a chunk has all rows of its windows' partitions."""
+    return all(is_whole(w.partition, keys) for w in windows(body))
+
+
+def distinct_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
+    """Whether equal rows of the result are all of one chunk."""
+    return not body.distinct or is_whole((o.expression for o in body.outputs), keys)
+
+
+def gathered(body: Select, rows: Relation) -> tuple[Select, Select]:
+    """Take the joins from all that follows: the columns, and the rest over them.
+
+    Returns
+    -------
+    joins
+        FROM and WHERE, with the columns that the rest needs.
+    rest
+        The other clauses, over `rows`.
+    """
+    after = replace(body, relations=(), where=None)
+    own = {r.number for r in body.relations}
+    refs = dict.fromkeys(
+        ref
+        for clause in clauses(after)
+        for ref in refs_of(clause)
+        if ref.relation in own
+    )
+    names = {ref: Column(f"c{i}", ref.datatype) for i, ref in enumerate(refs)}
+    joins = Select(
+        relations=body.relations,
+        outputs=tuple(Output(ref, column) for ref, column in names.items()),
+        where=body.where,
+        neighbours=body.neighbours,
+    )
+    joins = _not_empty(joins, body)
+
+    def ref(node: ColumnRef) -> Expression:
+        return ColumnRef(rows.number, names[node]) if node in names else node
+
+    source = _columns_of(rows, joins)
+    rest = rebuild(replace(after, relations=(source,), neighbours=()), ref)
+    assert isinstance(rest, Select), "rewriting keeps the shape"
+    return joins, rest
+
+
+def _not_empty(joins: Select, body: Select) -> Select:
+    """Return the SELECT with some column: COUNT(*) needs rows, and no column."""
+    if joins.outputs:
+        return joins
+    first = body.relations[0]
+    column = first.columns[0]
+    only = Output(ColumnRef(first.number, column), replace(column, name="c0"))
+    return replace(joins, outputs=(only,))
+
+
+def ordered(body: Select, rows: Relation) -> tuple[Select, Select]:
+    """Take DISTINCT, ORDER BY, TOP and OFFSET from a SELECT, whose rest chunks finish.
+
+    Returns
+    -------
+    chunks
+        The SELECT with the first rows of each batch, and the keys of ORDER BY.
+    rest
+        DISTINCT, ORDER BY, TOP and OFFSET over `rows`.
+    """
+    values: dict[Expression, Column] = {}
+    for place, output in enumerate(body.outputs):
+        values.setdefault(output.expression, replace(output.column, name=f"c{place}"))
+    for key in body.orderings:
+        fresh = Column(f"o{len(values)}", key.expression.datatype)
+        values.setdefault(key.expression, fresh)
+    chunks = replace(
+        body,
+        outputs=tuple(Output(value, column) for value, column in values.items()),
+        limit=None if body.limit is None else body.limit + body.offset,
+        offset=0,
+        orderings=() if body.limit is None else body.orderings,
+    )
+
+    def sent(value: Expression) -> ColumnRef:
+        return ColumnRef(rows.number, values[value])
+
+    rest = Select(
+        relations=(_columns_of(rows, chunks),),
+        outputs=tuple(replace(o, expression=sent(o.expression)) for o in body.outputs),
+        distinct=body.distinct,
+        orderings=tuple(
+            replace(o, expression=sent(o.expression)) for o in body.orderings
+        ),
+        limit=body.limit,
+        offset=body.offset,
+    )
+    return chunks, rest
+
+
+def _columns_of(rows: Relation, body: Select) -> Relation:
+    assert isinstance(rows.source, StageRows), "what chunks send are a stage's rows"
+    return replace(rows, source=replace(rows.source, columns=body.columns))

@@ -1,0 +1,251 @@
+"""Bring a query to fewer shapes, before anybody asks where its rows are.
+
+A subquery that only selects and renames is merged into the query around it, so that an
+area outside limits what is read inside. An outer join whose null rows WHERE drops is an
+inner join. A FULL JOIN is a LEFT JOIN and the right rows without partner:
+
+    a FULL JOIN b ON c  =  a LEFT JOIN b ON c
+                           UNION ALL
+                           b WHERE NOT EXISTS (SELECT … FROM a WHERE c), a's side NULL
+
+unless both sides hold the same director key, and so all partners share a chunk.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import count
+from typing import Final
+
+from qserv.catalog.tables import Column, DataType
+from qserv.plan.expressions import (
+    Call,
+    ColumnRef,
+    Exists,
+    Expression,
+    InPolygon,
+    Literal,
+    Near,
+    Null,
+    conjunction,
+    conjuncts,
+    has_window,
+)
+from qserv.plan.keys import shares_key
+from qserv.plan.query import (
+    Body,
+    Combined,
+    JoinKind,
+    Operator,
+    Output,
+    Relation,
+    Select,
+    Shared,
+    clauses,
+    map_clauses,
+    map_subqueries,
+    rebuild,
+    relations_of,
+    renumbered,
+    subqueries,
+    substitute,
+)
+
+_REJECTING: Final = {"=", "<>", "<", ">", "<=", ">=", "BETWEEN", "LIKE", "ILIKE"}
+
+
+def simplify(body: Body, numbers: "count[int]") -> Body:
+    """Bring a query to fewer shapes; its answer stays the same.
+
+    Parameters
+    ----------
+    body
+        As bound.
+    numbers
+        Gives relations that are copied their numbers.
+    """
+    uses: Counter[int] = Counter()
+    _count_uses(body, uses)
+    return _Simplifier(uses, numbers).body(body)
+
+
+def _count_uses(body: Body, uses: Counter[int]) -> None:
+    """Count how often each query of WITH is named in the text."""
+    if isinstance(body, Select):
+        for shared in (r.source for r in body.relations):
+            if isinstance(shared, Shared):
+                uses[shared.number] += 1
+                if uses[shared.number] == 1:
+                    _count_uses(shared.body, uses)
+        inner = [r.source for r in body.relations if isinstance(r.source, Body)]
+        inner += [s.body for c in clauses(body) for s in subqueries(c)]
+    else:
+        inner = [body.left, body.right]
+    for each in inner:
+        _count_uses(each, uses)
+
+
+class _Simplifier:
+    def __init__(self, uses: Counter[int], numbers: "count[int]") -> None:
+        self._uses = uses
+        self._numbers = numbers
+        self._shared: dict[int, Body] = {}
+
+    def body(self, body: Body) -> Body:
+        if isinstance(body, Combined):
+            left, right = self.body(body.left), self.body(body.right)
+            return replace(body, left=left, right=right)
+        body = map_clauses(body, self._subqueries)
+        body = replace(body, relations=tuple(map(self._relation, body.relations)))
+        if body.relations[-1].join is JoinKind.FULL:
+            return self._full(body)
+        while (merged := _merged(_rejecting(body))) is not None:
+            body = merged
+        return _rejecting(body)
+
+    def _subqueries(self, node: Expression) -> Expression:
+        return map_subqueries(node, self.body)
+
+    def _relation(self, relation: Relation) -> Relation:
+        match relation.source:
+            case Shared() as shared if self._uses[shared.number] > 1:
+                if shared.number not in self._shared:
+                    self._shared[shared.number] = self.body(shared.body)
+                source = replace(shared, body=self._shared[shared.number])
+                return replace(relation, source=source)
+            case Shared() as shared:
+                return replace(relation, source=self.body(shared.body))
+            case Select() | Combined() as inner:
+                return replace(relation, source=self.body(inner))
+            case _:
+                return relation
+
+    def _full(self, body: Select) -> Body:
+        """Take a FULL JOIN apart, unless every chunk can answer it as it is."""
+        left, right = (self._named(r) for r in body.relations)
+        assert right.condition is not None, "a FULL JOIN has ON or USING"
+        if shares_key(left, right, conjuncts(right.condition)):
+            return body
+        found = replace(body, relations=(left, replace(right, join=JoinKind.LEFT)))
+        one = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
+        partner = Exists(Select((left,), (one,), where=right.condition))
+        alone = Select(
+            relations=(replace(right, join=JoinKind.FIRST, condition=None),),
+            outputs=tuple(_nulled(o, left.number) for o in body.outputs),
+            where=Call("NOT", (partner,), DataType.BOOLEAN),
+        )
+        return Combined(
+            Operator.UNION,
+            duplicates=True,
+            left=self.body(found),
+            right=self.body(renumbered(alone, self._numbers)),
+            columns=body.columns,
+        )
+
+    def _named(self, relation: Relation) -> Relation:
+        """Make a query that is read twice one that is computed once."""
+        if not isinstance(relation.source, Body):
+            return relation
+        number = next(self._numbers)
+        self._uses[number] = 2
+        return replace(relation, source=Shared(number, "", relation.source))
+
+
+def _nulled(output: Output, lost: int) -> Output:
+    def ref(node: ColumnRef) -> Expression:
+        return Null(node.datatype) if node.relation == lost else node
+
+    return replace(output, expression=substitute(output.expression, ref))
+
+
+def _merged(body: Select) -> Select | None:
+    """Merge the first subquery of FROM that can be; None where none can."""
+    for place, relation in enumerate(body.relations):
+        inner = relation.source
+        if not (isinstance(inner, Select) and _is_plain(inner)):
+            continue
+        if relation.join in {JoinKind.FIRST, JoinKind.INNER}:
+            return _spliced(body, place, inner)
+        if relation.join is JoinKind.LEFT and _is_one(inner):
+            return _attached(body, place, inner)
+    return None
+
+
+def _is_plain(inner: Select) -> bool:
+    """Whether a query only filters and computes, row by row."""
+    if inner.grouped or inner.distinct or inner.offset or inner.limit is not None:
+        return False
+    if any(r.join is JoinKind.FULL for r in inner.relations):
+        return False
+    return all(
+        relations_of(o.expression)
+        and not has_window(o.expression)
+        and not any(subqueries(o.expression))
+        for o in inner.outputs
+    )
+
+
+def _is_one(inner: Select) -> bool:
+    """Whether a query only filters one relation, and so may be an outer join's side."""
+    plain = all(isinstance(o.expression, ColumnRef) for o in inner.outputs)
+    filtered = inner.where is not None and any(subqueries(inner.where))
+    return len(inner.relations) == 1 and plain and not filtered
+
+
+def _spliced(body: Select, place: int, inner: Select) -> Select:
+    relation = body.relations[place]
+    first, *rest = inner.relations
+    within = (replace(first, join=relation.join), *rest)
+    relations = (*body.relations[:place], *within, *body.relations[place + 1 :])
+    where = conjunction((*conjuncts(body.where), *conjuncts(inner.where)))
+    return _inlined(replace(body, relations=relations, where=where), relation, inner)
+
+
+def _attached(body: Select, place: int, inner: Select) -> Select:
+    relation = body.relations[place]
+    condition = conjunction((*conjuncts(relation.condition), *conjuncts(inner.where)))
+    (only,) = inner.relations
+    joined = replace(only, join=JoinKind.LEFT, condition=condition)
+    relations = (*body.relations[:place], joined, *body.relations[place + 1 :])
+    return _inlined(replace(body, relations=relations), relation, inner)
+
+
+def _inlined(body: Select, relation: Relation, inner: Select) -> Select:
+    """Let references to a merged query mean its expressions."""
+    meaning = {o.column.name: o.expression for o in inner.outputs}
+
+    def ref(node: ColumnRef) -> Expression:
+        return meaning[node.column.name] if node.relation == relation.number else node
+
+    changed = rebuild(body, ref)
+    assert isinstance(changed, Select), "rewriting keeps the shape"
+    return changed
+
+
+def _rejecting(body: Select) -> Select:
+    """Make LEFT joins inner whose null rows WHERE drops."""
+    terms = conjuncts(body.where)
+    for place, relation in enumerate(body.relations):
+        if relation.join is not JoinKind.LEFT:
+            continue
+        if any(_rejects(term, relation.number) for term in terms):
+            terms = (*terms, *conjuncts(relation.condition))
+            inner = replace(relation, join=JoinKind.INNER, condition=None)
+            before, after = body.relations[:place], body.relations[place + 1 :]
+            body = replace(body, relations=(*before, inner, *after))
+    return replace(body, where=conjunction(terms))
+
+
+def _rejects(term: Expression, relation: int) -> bool:
+    """Whether a predicate is never true of a row in which that relation is NULL."""
+    match term:
+        case Call(function, arguments) if function in _REJECTING:
+            parts = arguments
+        case Call("NOT", (Call("IS NULL", arguments),)):
+            parts = arguments
+        case Near():
+            parts = (term.first.lon, term.second.lon)
+        case InPolygon():
+            parts = (term.position.lon,)
+        case _:
+            return False
+    return any(isinstance(p, ColumnRef) and p.relation == relation for p in parts)
