@@ -13,7 +13,7 @@ import pyarrow.ipc
 
 from qserv.errors import CorruptData, TaskFailed
 
-__all__ = ["load", "messages"]
+__all__ = ["load", "messages", "stream"]
 
 _SCHEMA: Final = "schema"
 
@@ -48,6 +48,14 @@ def messages(path: str) -> Iterator[pa.Buffer]:
     """Yield the bytes of each message of a file, in order; raises as `load`."""
     for _, data in _messages(path):
         yield data
+
+
+def stream(rows: pa.Table) -> bytes:
+    """Return rows as an Arrow IPC stream, which `load` reads too."""
+    made = pa.BufferOutputStream()
+    with pa.ipc.new_stream(made, rows.schema) as writer:
+        writer.write_table(rows)
+    return bytes(made.getvalue())
 
 
 def _messages(path: str) -> Iterator[tuple[pa.ipc.Message, pa.Buffer]]:

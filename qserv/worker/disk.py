@@ -114,7 +114,9 @@ class Folder:
             self._sizes.clear()
             # Whoever still writes finds no directory, instead of one that comes back.
             gone = self._root.rename(self._root.with_suffix(".gone"))
-            await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+            removing = asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
+            # A task that is cancelled here has a thread left that does its work.
+            await asyncio.shield(removing)
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ first, and streamed after all if it turns out to give more than a few rows.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -103,11 +103,16 @@ class Around:
     ----------
     ranges
         Half-open ranges of homes: of the halo's files, only rows in them are read.
+    pixels, shift
+        Of these, only rows whose home, shifted right by so many bits, is in the
+        relation of that name.
     relation
         Name of the rows that came from peers; empty where none are needed.
     """
 
     ranges: tuple[tuple[int, int], ...]
+    pixels: str
+    shift: int
     relation: str = ""
 
 
@@ -195,7 +200,7 @@ def _relation(
         # Paths are ours (layout.check_path): they hold neither quotes nor wildcards.
         paths = "', '".join(files)
         scan = f"read_parquet(['{paths}'], hive_partitioning=false)"
-        within = f" WHERE {_within(halo.ranges)}" if halo else ""
+        within = f" WHERE {_within(halo)}" if halo else ""
         parts.append(f"SELECT {names} FROM {scan}{within}")
     if halo and halo.relation:
         parts.append(f"SELECT {names} FROM {_quoted(halo.relation)}")
@@ -207,10 +212,11 @@ def _nothing(columns: Sequence[Column]) -> str:
     return f"SELECT {', '.join(nulls) or '1'} WHERE false"
 
 
-def _within(ranges: Iterable[tuple[int, int]]) -> str:
+def _within(halo: Around) -> str:
     home = _quoted(HEALPIX)
-    tests = [f"{home} >= {low} AND {home} < {high}" for low, high in ranges]
-    return f"({' OR '.join(tests)})"
+    ranges = [f"{home} >= {low} AND {home} < {high}" for low, high in halo.ranges]
+    pixels = f"{home} >> {halo.shift} IN (FROM {_quoted(halo.pixels)})"
+    return f"({' OR '.join(ranges)}) AND {pixels}"
 
 
 def _quoted(name: str) -> str:

@@ -5,54 +5,138 @@ worker whose executors waited for another's could wait for ever.
 """
 
 import asyncio
+from types import TracebackType
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.ipc
 
 from qserv.errors import InvalidRequest
+from qserv.sky.healpix import ORDER
 from qserv.wire.codec import encode_schema
 from qserv.wire.v1 import worker_pb2
+from qserv.worker.arrowfile import stream
 from qserv.worker.disk import Folder
-from qserv.worker.engine import Relation
+from qserv.worker.engine import Around, Relation
+from qserv.worker.halos import Near
+from qserv.worker.peers import Peers
+from qserv.worker.pull import Pull
 from qserv.worker.tasks import Inputs, WorkerTask
 
 __all__ = ["Gathering"]
 
 
 class Gathering:
-    """The rows from elsewhere of one task.
+    """The rows from elsewhere of one task; all go when it is closed.
 
     Parameters
     ----------
     task
         Which.
     folder
-        Where the rows go; whoever gives it closes it.
+        Where the rows go.
+    peers
+        The other workers.
     """
 
-    def __init__(self, task: WorkerTask, folder: Folder) -> None:
+    def __init__(self, task: WorkerTask, *, folder: Folder, peers: Peers) -> None:
         self._task = task
         self._folder = folder
+        self._peers = peers
         self._tables: list[Relation] = []
         self._size = 0
+        self._pulls: dict[int, Pull] = {}
+        self._inputs: dict[int, Inputs] = {}
 
-    async def start(self) -> None:
-        """Write the task's side tables, once for all batches.
+    async def __aenter__(self) -> Self:
+        """Write the task's side tables and ask peers for the rows of its halos.
 
         Raises
         ------
         InvalidRequest
-            If one cannot be read.
+            If a side table cannot be read, or a halo contradicts itself.
         LimitExceeded
             If there is no room.
         """
-        for table in self._task.request.side_tables:
-            self._tables.append(await asyncio.to_thread(self._written, table))
-            self._size += len(table.arrow_stream)
+        try:
+            for table in self._task.request.side_tables:
+                self._tables.append(await asyncio.to_thread(self._written, table))
+                self._size += len(table.arrow_stream)
+            for halo in self._task.request.halos:
+                await self._begin(halo)
+        except BaseException:
+            await self._folder.close()
+            raise
+        return self
 
-    def inputs(self, batch: int) -> Inputs:  # noqa: ARG002
-        """Return what a batch reads, all of which is here."""
-        return Inputs(tuple(self._tables), self._size)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            for pull in self._pulls.values():
+                await pull.close()
+        finally:
+            await self._folder.close()
+
+    async def gather(self, batch: int) -> None:
+        """Wait until all that a batch reads is here.
+
+        Raises
+        ------
+        QservError
+            If it cannot be had.
+        """
+        halos = await asyncio.to_thread(self._task.near, batch)
+        relations, size, around = [*self._tables], self._size, {}
+        for source, near in halos.items():
+            await self._pulls[source].wait(near.elsewhere)
+            made, bytes_of, how = self._halo(batch, source, near)
+            relations += made
+            size += bytes_of
+            around[source] = how
+        self._inputs[batch] = Inputs(tuple(relations), size, around)
+
+    def inputs(self, batch: int) -> Inputs:
+        """Return what a batch reads; `gather` has ended for it."""
+        return self._inputs.pop(batch)
+
+    def _halo(
+        self, batch: int, source: int, near: Near
+    ) -> tuple[list[Relation], int, Around]:
+        pull, made, shift = self._pulls[source], [], 0
+        rows, pixels = f"halo_{source}", f"near_{source}"
+        if pulled := pull.rows(near.elsewhere):
+            paths = tuple(each.path for each in pulled)
+            made.append(Relation(rows, encode_schema(pull.schema), paths))
+        if near.here:
+            order, found = near.pixels(near.here)
+            table = pa.table({"pixel": found})
+            path = self._folder.write(f"near-{source}-{batch}", stream(table))
+            made.append(Relation(pixels, encode_schema(table.schema), (path,)))
+            shift = 2 * (ORDER - order)
+        around = Around(
+            ranges=near.ranges,
+            pixels=pixels,
+            shift=shift,
+            relation=rows if pulled else "",
+        )
+        return made, sum(each.size for each in pulled), around
+
+    async def _begin(self, halo: worker_pb2.Halo) -> None:
+        task = self._task
+        near = await asyncio.to_thread(
+            task.halos[halo.source].near, task.request.chunks
+        )
+        self._pulls[halo.source] = Pull(
+            task=task.request,
+            halo=halo,
+            near=near,
+            folder=self._folder,
+            peers=self._peers,
+        )
 
     def _written(self, table: worker_pb2.SideTable) -> Relation:
         path = self._folder.write(table.name, table.arrow_stream)
@@ -64,6 +148,4 @@ def _schema(table: worker_pb2.SideTable) -> pa.Schema:
         with pa.ipc.open_stream(pa.py_buffer(table.arrow_stream)) as reader:
             return reader.schema
     except (pa.ArrowException, OSError, EOFError) as error:
-        raise InvalidRequest(
-            f"side table {table.name} is unreadable: {error}"
-        ) from error
+        raise InvalidRequest(f"side table {table.name} is unreadable") from error

@@ -2,8 +2,8 @@
 
 A halo is made of the own rows of whole chunks, each chunk once: of every chunk that has
 a point within reach of a chunk of the batch. Chunks held here are read from their
-files; the rows of others come from peers, and of these only rows whose home lies within
-reach of the task's chunks. More rows than those in reach do no harm.
+files; the rows of others come from peers. Of all of them only rows are read whose home
+lies in a pixel that reaches the batch; more rows than those in reach do no harm.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,32 +16,49 @@ import numpy.typing as npt
 from qserv.errors import InvalidRequest
 from qserv.sky import regions
 from qserv.sky.chunking import pixel_ranges
+from qserv.sky.healpix import ORDER
 from qserv.sky.ranges import RangeSet
 
 __all__ = ["Halo", "Near"]
 
 _RANGES: Final = 16
 """Ranges that a condition in SQL has at most."""
+_PIXELS: Final = 262_144
+"""Pixels that tell an area's shape, at most."""
 
 Ids = npt.NDArray[np.int64]
-Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """What a batch reads of a halo.
+    """What some chunks need of a halo.
 
     Parameters
     ----------
     here, elsewhere
-        Chunks held by this worker, and the others.
-    ranges
-        Half-open ranges of homes that hold every row in reach.
+        Chunks that this worker holds, and the others.
+    area
+        Holds the home of every row in reach.
     """
 
     here: tuple[int, ...]
     elsewhere: tuple[int, ...]
-    ranges: Ranges
+    area: RangeSet
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """A few half-open ranges of homes that hold the area."""
+        bounds = self.area.simplify(_RANGES).bounds.tolist()
+        return tuple((low, high) for low, high in bounds)
+
+    def pixels(self, chunks: Iterable[int]) -> tuple[int, Ids]:
+        """Return an order, and pixels of it that hold what of the area is in chunks."""
+        inside = RangeSet.of(pixel_ranges(np.array([*chunks], dtype=np.int64)))
+        area = self.area & inside
+        order = _exact_order(area)
+        while order > 0 and area.touched(order) > _PIXELS:
+            order -= 1
+        return order, area.pixels(order)
 
 
 class Halo:
@@ -68,29 +85,38 @@ class Halo:
         if len(set(chunks)) != len(chunks):
             raise InvalidRequest("a halo names a chunk twice")
         self._chunks = np.array(chunks, dtype=np.int64)
-        self._bounds = pixel_ranges(self._chunks).reshape(-1, 2)
+        self._bounds = pixel_ranges(self._chunks)
         self._reach = reach
         self._held = held
+        self._areas: dict[int, RangeSet] = {}
 
     def near(self, chunks: Iterable[int]) -> Near:
-        """Return what lies within reach of some chunks."""
-        area = regions.dilate(
-            RangeSet.of(pixel_ranges(np.array([*chunks], dtype=np.int64))),
-            self._reach,
-        )
+        """Return what lies within reach of some chunks; 0.2 ms for each new one."""
+        # Chunk by chunk, for a larger area is dilated more roughly.
+        areas = [self._area(chunk).bounds for chunk in chunks]
+        area = RangeSet.of(np.concatenate(areas))
         found: list[int] = self._chunks[_touching(self._bounds, area)].tolist()
         return Near(
             here=tuple(chunk for chunk in found if chunk in self._held),
             elsewhere=tuple(chunk for chunk in found if chunk not in self._held),
-            ranges=tuple(
-                (low, high) for low, high in area.simplify(_RANGES).bounds.tolist()
-            ),
+            area=area,
         )
+
+    def _area(self, chunk: int) -> RangeSet:
+        if chunk not in self._areas:
+            own = RangeSet.of(pixel_ranges(np.array([chunk])))
+            self._areas[chunk] = regions.dilate(own, self._reach)
+        return self._areas[chunk]
+
+
+def _exact_order(area: RangeSet) -> int:
+    """Return the coarsest order whose whole pixels make the area."""
+    edges = int(np.bitwise_or.reduce(area.bounds, axis=None))
+    zeros = (edges & -edges).bit_length() - 1 if edges else 2 * ORDER
+    return ORDER - min(ORDER, zeros // 2)
 
 
 def _touching(bounds: Ids, area: RangeSet) -> npt.NDArray[np.bool_]:
-    if area.is_empty:
-        return np.zeros(len(bounds), dtype=np.bool_)
     first = np.searchsorted(area.bounds[:, 1], bounds[:, 0], side="right")
     start = area.bounds[np.minimum(first, len(area) - 1), 0]
     return np.asarray((first < len(area)) & (start < bounds[:, 1]))

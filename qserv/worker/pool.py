@@ -41,11 +41,15 @@ class Job:
         How they are scheduled.
     prepare
         Called with a batch's number when its turn has come.
+    gather
+        Called with each batch's number, in order, before the batch waits for an
+        executor; None where batches need nothing from elsewhere.
     """
 
     batches: int
     scan_class: ScanClass
     prepare: Callable[[int], Awaitable[Batch]]
+    gather: Callable[[int], Awaitable[None]] | None = None
 
 
 class _Running:
@@ -113,7 +117,11 @@ class Pool:
         self._count += 1
         number, running = self._count, _Running(job)
         self._jobs[number] = running
-        self._begin(self._scheduler.submit(number, job.batches, job.scan_class))
+        ready = 0 if job.gather else job.batches
+        self._begin(self._scheduler.submit(number, ready, job.scan_class))
+        gathering = (
+            asyncio.create_task(self._gather(number, running)) if job.gather else None
+        )
         left = job.batches
         try:
             while left:
@@ -122,9 +130,22 @@ class Pool:
                 yield event
         finally:
             del self._jobs[number]
+            if gathering:
+                gathering.cancel()
             for executor in self._scheduler.withdraw(number):
                 if task := self._work_of.get(executor):
                     task.cancel()
+
+    async def _gather(self, number: int, running: _Running) -> None:
+        gather = running.job.gather
+        assert gather is not None, "only jobs with something to gather come here"
+        for batch in range(running.job.batches):
+            try:
+                await gather(batch)
+            except Exception as error:  # noqa: BLE001 whoever reads the events raises it
+                await running.events.put(Event(batch, error))
+                return
+            self._begin(self._scheduler.offer(number, batch))
 
     def _begin(self, starts: Iterable[Start]) -> None:
         for start in starts:

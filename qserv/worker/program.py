@@ -24,6 +24,7 @@ from qserv.worker.engine import Settings
 from qserv.worker.executors import Executor
 from qserv.worker.lookup import KeyIndex
 from qserv.worker.membership import Membership
+from qserv.worker.peers import Peers
 from qserv.worker.pool import Pool
 from qserv.worker.service import WorkerService
 
@@ -76,6 +77,7 @@ async def _serve(
     manifests = ManifestStore(directory)
     inventory = Inventory(directory.data)
     receiver = Receiver(directory=directory, manifests=manifests)
+    peers = Peers()
     threads = config.executors * config.threads
     service = WorkerService(
         directory=directory,
@@ -85,6 +87,7 @@ async def _serve(
         receiver=receiver,
         pool=pool,
         disk=Disk(directory.spool, limit=config.spool_bytes),
+        peers=peers,
         batch_bytes=config.batch_bytes,
         batch_chunks=config.batch_chunks,
         executors=config.executors,
@@ -116,6 +119,7 @@ async def _serve(
         await _until(stop, pool, joins)
     finally:
         await server.stop(_GRACE)
+        await peers.close()
 
 
 async def _until(

@@ -110,6 +110,8 @@ class Scheduler:
     def submit(self, task: int, batches: int, scan_class: ScanClass) -> list[Start]:
         """Take in a task with batches 0, 1, …; returns what starts now.
 
+        The task is known until it is withdrawn.
+
         Parameters
         ----------
         task
@@ -122,14 +124,18 @@ class Scheduler:
         self._tasks[task] = _Task(task, scan_class, deque(range(batches)))
         return list(self._fill())
 
+    def offer(self, task: int, batch: int) -> list[Start]:
+        """Add a batch to a task that was taken in; returns what starts now."""
+        if known := self._tasks.get(task):
+            known.waiting.append(batch)
+        return list(self._fill())
+
     def finished(self, executor: int) -> list[Start]:
         """Take note that an executor is free again; returns what starts now."""
         number, batch = self._busy.pop(executor)
         self._free.append(executor)
         if task := self._tasks.get(number):
             task.running.discard(batch)
-            if not task.waiting and not task.running:
-                del self._tasks[number]
         return list(self._fill())
 
     def withdraw(self, task: int) -> list[int]:

@@ -28,6 +28,7 @@ from qserv.worker.engine import Batch
 from qserv.worker.frames import TaskStream
 from qserv.worker.gathering import Gathering
 from qserv.worker.lookup import KeyIndex
+from qserv.worker.peers import Peers
 from qserv.worker.pool import Job, Pool
 from qserv.worker.process import Done
 from qserv.worker.tasks import Inputs, WorkerTask
@@ -52,8 +53,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         What it holds, which files are good, its index shards, its loads.
     pool
         Its executors.
-    disk
-        Room for rows that move between workers.
+    disk, peers
+        Room for rows that move between workers, and these.
     batch_bytes, batch_chunks
         Limits of a batch.
     executors, threads
@@ -73,6 +74,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         receiver: Receiver,
         pool: Pool,
         disk: Disk,
+        peers: Peers,
         batch_bytes: int,
         batch_chunks: int,
         executors: int,
@@ -88,6 +90,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         self._receiver = receiver
         self._pool = pool
         self._disk = disk
+        self._peers = peers
         self._batch_bytes = batch_bytes
         self._batch_chunks = batch_chunks
         self._executors = executors
@@ -108,22 +111,16 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                 executors=self._executors,
             )
             async with AsyncExitStack() as stack:
-                gathering = await self._gathering(task, stack)
+                gathering = None
+                if task.gathers:
+                    folder = self._disk.folder()
+                    gathering = Gathering(task, folder=folder, peers=self._peers)
+                    await stack.enter_async_context(gathering)
                 run = self._run(task, gathering)
                 messages = await stack.enter_async_context(aclosing(run))
                 async for message in messages:
                     yield message
                     await self._fail_here()
-
-    async def _gathering(
-        self, task: WorkerTask, stack: AsyncExitStack
-    ) -> Gathering | None:
-        if not task.gathers:
-            return None
-        folder = await stack.enter_async_context(self._disk.folder())
-        gathering = Gathering(task, folder)
-        await gathering.start()
-        return gathering
 
     async def _run(
         self, task: WorkerTask, gathering: Gathering | None
@@ -132,7 +129,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         stream = TaskStream(task, request.attempt)
         waiting = Bundle[worker_pb2.TaskFrame]()
         prepare = self._prepare(task, stream, gathering)
-        job = Job(len(task.batches), task.scan_class, prepare)
+        gather = gathering.gather if gathering else None
+        job = Job(len(task.batches), task.scan_class, prepare, gather)
         async with aclosing(self._pool.run(job)) as events:
             async for event in events:
                 match event.content:

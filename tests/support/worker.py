@@ -31,10 +31,11 @@ COLUMNS = (
     Column("mag", DataType.DOUBLE),
     Column("name", DataType.VARCHAR),
 )
-OWN, OVERLAP, COPY = (
+OWN, OVERLAP, COPY, HALO = (
     common_pb2.EXTENT_OWN,
     common_pb2.EXTENT_OWN_AND_OVERLAP,
     common_pb2.EXTENT_COPY,
+    common_pb2.EXTENT_HALO,
 )
 
 
@@ -73,8 +74,9 @@ class Answer:
 class Worker:
     """Loads and asks one worker over gRPC."""
 
-    def __init__(self, directory, stub, ended):
+    def __init__(self, directory, stub, ended, endpoint):
         self.directory, self.stub, self.ended = directory, stub, ended
+        self.endpoint = endpoint
         self.versions = {}
 
     async def stage(self, transaction, table, path, rows, role, chunk):
@@ -236,10 +238,9 @@ async def serving(directory, **settings):
         await asyncio.wait([ready, running], return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             await running
-        async with aio_channel(await ready) as channel:
-            yield Worker(
-                directory, WorkerStub(channel), partial(asyncio.shield, running)
-            )
+        async with aio_channel(endpoint := await ready) as channel:
+            ended = partial(asyncio.shield, running)
+            yield Worker(directory, WorkerStub(channel), ended, endpoint)
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
