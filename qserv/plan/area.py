@@ -29,6 +29,7 @@ from qserv.plan.expressions import (
     InPolygon,
     Literal,
     Near,
+    Null,
     Position,
     Separation,
 )
@@ -147,6 +148,8 @@ class _Finder:
         match node:
             case Literal(value=bool() as value):
                 return _EVERYWHERE if value is truth else _NOWHERE
+            case Null():
+                return _NOWHERE
             case InList():
                 return self._in_list(node, truth)
             case Near():

@@ -26,9 +26,9 @@ _Step = tuple[Expression, Intervals] | None
 def constant(node: Expression) -> int | float | None:
     """Return the number that an expression is for every row; None if it is none."""
     match node:
-        case Literal(value=bool() | str()):
+        case Literal(value=bool()):
             return None
-        case Literal(value=value):
+        case Literal(value=int() | float() as value):
             return value if math.isfinite(value) else None
         case Cast(argument=inner, datatype=DataType.DOUBLE):
             return None if (found := constant(inner)) is None else float(found)

@@ -34,6 +34,7 @@ from qserv.plan.expressions import (
     ColumnRef,
     InList,
     Near,
+    Null,
     Position,
     Separation,
     conjunction,
@@ -174,6 +175,8 @@ def test_what_says_nothing_about_the_position_has_no_area():
 def test_what_no_row_can_fulfil_has_an_empty_area():
     for node in (
         literal(False),
+        Null(DataType.BOOLEAN),
+        negated(Null(DataType.BOOLEAN)),
         operator("=", literal(1), literal(0)),
         operator("<", RA, literal(-5)),
         operator(">", DEC, literal(91)),
