@@ -30,7 +30,7 @@ _SAME: Final = {
 _SPACE: Final = re.compile(r"(\s|--[^\n]*(\n|$))*")
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """What a name without quotes looks like."""
-_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LETTER: Final = re.compile(r"\w")
 
 
@@ -112,6 +112,8 @@ def list_word(number: str) -> str:
 
 def number(text: str) -> str:
     """Return how a number is heard: ``.50`` as ``0.5``."""
+    if not _NUMBER.fullmatch(text):
+        raise ParseError(f"{text} is no number")
     return text if text.isdigit() else repr(float(text))
 
 
@@ -143,9 +145,9 @@ def _word(token: Token) -> str:
             raise ParseError(f"{place(token)}a name in quotes is empty")
         case TokenType.IDENTIFIER:
             return name(token.text, in_quotes=True)
+        case TokenType.NUMBER if not _NUMBER.fullmatch(token.text):
+            raise ParseError(f"{place(token)}{token.text} is no number")
         case TokenType.NUMBER:
-            if not _NUMBER.fullmatch(token.text):
-                raise ParseError(f"{place(token)}{token.text} is no number")
             return number(token.text)
         case TokenType.VAR if not NAME.fullmatch(token.text):
             raise ParseError(
