@@ -69,7 +69,8 @@ class Collected:
         LimitExceeded
             If they are too large to go to every worker.
         """
-        wanted = list(numbers)
+        if not (wanted := list(numbers)):
+            return []
         self._check_broadcast(sum(self._sizes[k] for k in wanted))
         fresh = set(wanted) - self._side_tables.keys()
         for number, table in self.tables(fresh).items():

@@ -113,33 +113,29 @@ class Fragments:
             inputs=tuple(shared(sent, Sharing.BUCKET)),
         )
         self._routes[number] = route
-        while True:
-            (action,) = self._exchange.handle(event)
-            match action:
-                case Run():
-                    async with aclosing(self._once(action)) as batches:
-                        async for rows in batches:
-                            # Those of an earlier stage were spooled again.
-                            if action.stage == number:
-                                yield rows
-                    event = Ended()
-                case Fail():
-                    raise action.error
-                case _:
-                    return
-
-    async def _once(self, run: Run) -> AsyncGenerator[Rows, None]:
-        runs = self._executive.run(
-            self._job(run), self._start(run), self._running.tally
-        )
-        async with aclosing(runs) as parts:
-            async for part in parts:
-                match part:
-                    case SetAside():
+        while (run := self._next(event)) is not None:
+            job, start = self._job(run), self._start(run)
+            parts = self._executive.run(job, start, self._running.tally)
+            async with aclosing(parts):
+                async for part in parts:
+                    if isinstance(part, SetAside):
                         self._lost(part.error.worker_id, part.error)
-                    case Rows():
-                        self._done(run.stage, part)
+                        continue
+                    self._done(run.stage, part)
+                    # Rows of an earlier stage were spooled again, for this one.
+                    if run.stage == number:
                         yield part
+            event = Ended()
+
+    def _next(self, event: Event) -> Run | None:
+        """Return what must run now; None when the fragment is whole."""
+        match self._exchange.handle(event):
+            case [Run() as run]:
+                return run
+            case [Fail() as failed]:
+                raise failed.error
+            case _:
+                return None
 
     def _done(self, stage: int, rows: Rows) -> None:
         self._spooled[stage] += rows.size
