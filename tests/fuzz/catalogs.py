@@ -19,7 +19,7 @@ from support.skies import base_borders, leaf_borders, mixed_tree, positions
 from support.survey import Survey
 
 from qserv import sqltext
-from qserv.sky.chunking import MAX_ORDER_FOR
+from qserv.sky.chunking import deepest_order
 
 TREES = (12, 60, 400)
 _WORDS = ["o'Brien", 'quo"te', "", "100%", "a_b", "Δ Cep", None, "star", "STAR"]
@@ -43,7 +43,7 @@ def catalog(seed: int) -> Catalog:
     """Make a catalog from a seed."""
     rng = np.random.default_rng(seed)
     overlap = float(rng.choice([30 / 3600, 60 / 3600, 0.05, 0.3]))
-    deepest = min(MAX_ORDER_FOR(overlap), 8)
+    deepest = min(deepest_order(overlap), 8)
     trees = {n: mixed_tree(n, seed + n, deepest) for n in TREES}
     surveys = _surveys(rng, overlap, trees)
     worlds = {}

@@ -7,14 +7,12 @@ from fuzz.expressions import literal, numeric, predicate, value
 from fuzz.froms import Froms
 from fuzz.nodes import Body, Named, Node, Select, SetOp
 from fuzz.places import distance
-from fuzz.scopes import Scope, any_column, column
+from fuzz.rows import Rows, reads
+from fuzz.scopes import Scope, any_column
 from fuzz.subqueries import Subqueries
 
-_MOMENTS = ("STDDEV", "STDDEV_POP", "VARIANCE", "VAR_POP", "STDDEV_SAMP", "VAR_SAMP")
-_IN_DUCK = {"STDDEV": "stddev_samp", "VARIANCE": "var_samp"}
 
-
-class Grammar(Froms, Subqueries):
+class Grammar(Froms, Subqueries, Rows):
     """Makes queries for one catalog.
 
     Parameters
@@ -111,9 +109,9 @@ class Grammar(Froms, Subqueries):
         made = Select([], sources, where)
         roll = rng.random()
         if roll < 0.32 and not plain:
-            self._grouped(made, scope, depth, exact)
+            self._grouped(made, scope, exact)
         elif roll < 0.42 and not plain:
-            self._windowed(made, scope, exact)
+            self._windowed(made, scope)
         else:
             made.distinct = rng.random() < 0.2
             self._plain(made, scope, depth, exact=exact or made.distinct)
@@ -167,177 +165,6 @@ class Grammar(Froms, Subqueries):
                 node = literal(scope, "int")
             made.outputs.append((node, f"c{number}"))
 
-    def _grouped(self, made: Select, scope: Scope, depth: int, exact: bool) -> None:
-        rng = self.rng
-        made.groups = [
-            self._group_key(scope) for _ in range(rng.choice([0, 1, 1, 1, 2]))
-        ]
-        made.groups = [g for g in made.groups if g is not None]
-        shown = [g for g in made.groups if rng.random() < 0.9]
-        nodes = [
-            *shown,
-            *(self.aggregate(scope, exact) for _ in range(rng.choice([1, 1, 2, 3]))),
-        ]
-        made.outputs = [(node, f"c{i}") for i, node in enumerate(nodes)]
-        if rng.random() < 0.35:
-            made.having = [self._having(scope)]
-        del depth
-
-    def _group_key(self, scope: Scope) -> Node | None:
-        keys = ("objectId", "galId", "starId")
-        if self.rng.random() < 0.35:
-            found = [any_column(scope, domain=k, exact=True) for k in keys]
-            found = [f for f in found if f is not None]
-            if found:
-                return self.rng.choice(found)
-        if self.rng.random() < 0.6:
-            return any_column(scope, exact=True)
-        node = numeric(scope, 1, exact=True)
-        return node if _reads(node) else None
-
-    def _having(self, scope: Scope) -> Node:
-        rng = self.rng
-        node = self.aggregate(scope, exact=True)
-        if node.kind not in {"int", "float"}:
-            return Node("({0} IS NOT NULL)", "({0} IS NOT NULL)", [node], "bool")
-        number = rng.choice(["1", "2", "3"]) if node.kind == "int" else "3.371"
-        op = rng.choice([">", "<", ">=", "<>"])
-        return Node(f"({{0}} {op} {number})", f"({{0}} {op} {number})", [node], "bool")
-
-    def aggregate(self, scope: Scope, exact: bool = False) -> Node:
-        """Return an aggregate of what is in scope."""
-        rng = self.rng
-        roll = rng.random()
-        if roll < 0.25:
-            return _aggregate("COUNT(*)", "COUNT(*)", [], "int", "COUNT(*)")
-        it = value(scope, exact=True)
-        if roll < 0.4:
-            return _aggregate("COUNT({0})", "COUNT({0})", [it], "int", "COUNT")
-        if roll < 0.5:
-            text = "COUNT(DISTINCT {0})"
-            return _aggregate(text, text, [it], "int", "COUNT DISTINCT")
-        if roll < 0.65:
-            name = rng.choice(["MIN", "MAX"])
-            made = _aggregate(f"{name}({{0}})", f"{name}({{0}})", [it], it.kind, name)
-            made.domain, made.rough = it.domain, it.rough
-            return made
-        it = numeric(scope, 1, exact=True)
-        if roll > 0.9 and not exact:
-            return self._moment(scope)
-        if roll > 0.8 and not exact:
-            made = _aggregate("AVG({0})", "avg({0})", [it], "float", "AVG")
-            made.tolerance, made.rough = 1e-9 if it.rough else 1e-12, True
-            return made
-        distinct = "DISTINCT " * (rng.random() < 0.15)
-        text = f"SUM({distinct}{{0}})"
-        made = _aggregate(
-            text,
-            f"qserv_finite({text})" if it.kind == "float" else text,
-            [it],
-            it.kind,
-            f"SUM {distinct}".strip(),
-        )
-        made.tolerance, made.rough = (1e-9 if it.rough else None), it.rough
-        if exact and it.rough:
-            return _aggregate("COUNT(*)", "COUNT(*)", [], "int", "COUNT(*)")
-        return made
-
-    def _moment(self, scope: Scope) -> Node:
-        it = any_column(
-            scope, ("float",), self.rng.choice(["jd", "flux", "mag"]), exact=True
-        )
-        it = it or numeric(scope, 0, exact=True)
-        name = self.rng.choice(_MOMENTS)
-        duck = f"{_IN_DUCK.get(name, name.lower())}(CAST({{0}} AS DOUBLE))"
-        made = _aggregate(f"{name}({{0}})", duck, [it], "float", name)
-        made.tolerance, made.rough = (1e-6 if "STD" in name else 1e-9), True
-        return made
-
-    def _windowed(self, made: Select, scope: Scope, exact: bool) -> None:
-        rng = self.rng
-        keys = [column(s, c) for s, c in scope.columns(exact=True)]
-        base = rng.sample(keys, min(len(keys), 2))
-        made.outputs = [(node, f"c{i}") for i, node in enumerate(base)]
-        over = "PARTITION BY {0}" if rng.random() < 0.75 else ""
-        parts = [self._group_key(scope) or keys[0]]
-        unique = self._unique(scope)
-        name, needs_order = rng.choice(
-            [
-                ("ROW_NUMBER()", 2),
-                ("RANK()", 1),
-                ("DENSE_RANK()", 1),
-                ("COUNT(*)", 0),
-                ("SUM({1})", 0),
-                ("MAX({1})", 0),
-                ("LAG({1})", 2),
-                ("LEAD({1})", 2),
-                ("FIRST_VALUE({1})", 2),
-            ]
-        )
-        it = any_column(scope, ("int",), exact=True) or literal(scope, "int")
-        parts.append(it)
-        ordered = (
-            list(unique)
-            if needs_order == 2
-            else unique[:1] * (needs_order or rng.random() < 0.3)
-        )
-        if needs_order == 2 and unique is self._none:
-            name, ordered = "COUNT(*)", []
-        listed = []
-        for node in ordered:
-            parts.append(node)
-            listed.append(f"{{{len(parts) - 1}}}")
-        adql = " ".join(
-            filter(None, [over, f"ORDER BY {', '.join(listed)}" if listed else ""])
-        )
-        duck = " ".join(
-            filter(
-                None,
-                [
-                    over,
-                    f"ORDER BY {', '.join(f'{x} NULLS LAST' for x in listed)}"
-                    if listed
-                    else "",
-                ],
-            )
-        )
-        kind = it.kind
-        node = Node(
-            f"{name} OVER ({adql})",
-            f"{name} OVER ({duck})",
-            parts,
-            kind,
-            tags=(f"window {name.partition('(')[0]}",),
-        )
-        made.outputs.append((node, f"c{len(made.outputs)}"))
-        del exact
-
-    _none: tuple = ()
-
-    def _unique(self, scope: Scope):
-        """Return columns that tell all rows in scope apart, if there are such."""
-        found = []
-        for source in scope.sources:
-            key = {
-                "Object": "objectId",
-                "Source": "sourceId",
-                "Galaxy": "galId",
-                "Star": "starId",
-            }
-            name = key.get(getattr(source.relation, "name", ""))
-            if name is None or (
-                any(
-                    "FULL" in s.join or "RIGHT" in s.join or "LEFT" in s.join
-                    for s in scope.sources
-                )
-                and False
-            ):
-                return self._none
-            found.append(
-                column(source, next(c for c in source.columns if c.name == name))
-            )
-        return tuple(found)
-
     def _ordered(self, made: Select, *, inner: bool) -> None:
         """Order and cut; a subquery only so that what it gives is decided."""
         rng = self.rng
@@ -361,7 +188,7 @@ class Grammar(Froms, Subqueries):
             if not made.grouped and not made.distinct and rng.random() < 0.3:
                 scope = Scope(rng, self.catalog, made.sources)
                 node = numeric(scope, 1, exact=True)
-                if _reads(node):
+                if reads(node):
                     node.tags = (*node.tags, "order by expression")
                     made.orders.insert(0, (node, rng.random() < 0.5))
             if rng.random() < 0.3:
@@ -390,14 +217,3 @@ class Grammar(Froms, Subqueries):
         made.limit = rng.choice([None, 1, 3, 10, 50])
         if made.limit is not None and rng.random() < 0.4:
             made.offset = rng.choice([1, 2, 7])
-
-
-def _reads(node: Node) -> bool:
-    """Whether an expression reads a column at all."""
-    if not node.parts:
-        return "." in node.adql and node.adql[0].isalpha()
-    return any(isinstance(p, Node) and _reads(p) for p in node.parts)
-
-
-def _aggregate(adql: str, duck: str, parts: list, kind: str, name: str) -> Node:
-    return Node(adql, duck, parts, kind, aggregate=True, tags=(f"aggregate {name}",))

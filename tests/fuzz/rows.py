@@ -1,0 +1,186 @@
+"""What a random SELECT makes of its rows: groups, aggregates, windows."""
+
+import random
+
+from fuzz.catalogs import Catalog
+from fuzz.expressions import literal, numeric, value
+from fuzz.nodes import Node, Select
+from fuzz.scopes import Scope, any_column, column, named
+
+_MOMENTS = ("STDDEV", "STDDEV_POP", "VARIANCE", "VAR_POP", "STDDEV_SAMP", "VAR_SAMP")
+_IN_DUCK = {"STDDEV": "stddev_samp", "VARIANCE": "var_samp"}
+_PARTITION = ("COUNT(*)", "SUM({0})", "MAX({0})", "MIN({0})", "COUNT({0})")
+"""Window functions that any partition decides."""
+_SEQUENCE = (
+    *("ROW_NUMBER()", "LAG({0})", "LEAD({0})"),
+    *("FIRST_VALUE({0})", "LAST_VALUE({0})"),
+)
+"""Those that need rows in one order."""
+_FRAMES = (
+    "1 PRECEDING AND CURRENT ROW",
+    "UNBOUNDED PRECEDING AND CURRENT ROW",
+    "2 PRECEDING AND 1 FOLLOWING",
+    "CURRENT ROW AND UNBOUNDED FOLLOWING",
+)
+_IDS = {
+    "Object": "objectId",
+    "Source": "sourceId",
+    "Galaxy": "galId",
+    "Star": "starId",
+}
+
+
+class Rows:
+    """The part of the grammar that groups rows and looks over them."""
+
+    rng: random.Random
+    catalog: Catalog
+
+    def _grouped(self, made: Select, scope: Scope, exact: bool) -> None:
+        rng = self.rng
+        made.groups = [
+            self._group_key(scope) for _ in range(rng.choice([0, 1, 1, 1, 2]))
+        ]
+        made.groups = [g for g in made.groups if g is not None]
+        shown = [g for g in made.groups if rng.random() < 0.9]
+        nodes = [
+            *shown,
+            *(self.aggregate(scope, exact) for _ in range(rng.choice([1, 1, 2, 3]))),
+        ]
+        made.outputs = [(node, f"c{i}") for i, node in enumerate(nodes)]
+        if rng.random() < 0.35:
+            made.having = [self._having(scope)]
+
+    def _group_key(self, scope: Scope) -> Node | None:
+        keys = ("objectId", "galId", "starId")
+        if self.rng.random() < 0.35:
+            found = [any_column(scope, domain=k, exact=True) for k in keys]
+            found = [f for f in found if f is not None]
+            if found:
+                return self.rng.choice(found)
+        if self.rng.random() < 0.6:
+            return any_column(scope, exact=True)
+        node = numeric(scope, 1, exact=True)
+        return node if reads(node) else None
+
+    def _having(self, scope: Scope) -> Node:
+        rng = self.rng
+        node = self.aggregate(scope, exact=True)
+        if node.kind not in {"int", "float"}:
+            return Node("({0} IS NOT NULL)", "({0} IS NOT NULL)", [node], "bool")
+        number = rng.choice(["1", "2", "3"]) if node.kind == "int" else "3.371"
+        op = rng.choice([">", "<", ">=", "<>"])
+        return Node(f"({{0}} {op} {number})", f"({{0}} {op} {number})", [node], "bool")
+
+    def aggregate(self, scope: Scope, exact: bool = False) -> Node:
+        """Return an aggregate of what is in scope."""
+        rng = self.rng
+        roll = rng.random()
+        if roll < 0.25:
+            return _aggregate("COUNT(*)", "COUNT(*)", [], "int", "COUNT(*)")
+        it = value(scope, exact=True)
+        if roll < 0.4:
+            return _aggregate("COUNT({0})", "COUNT({0})", [it], "int", "COUNT")
+        if roll < 0.5:
+            text = "COUNT(DISTINCT {0})"
+            return _aggregate(text, text, [it], "int", "COUNT DISTINCT")
+        if roll < 0.65:
+            name = rng.choice(["MIN", "MAX"])
+            made = _aggregate(f"{name}({{0}})", f"{name}({{0}})", [it], it.kind, name)
+            made.domain, made.rough = it.domain, it.rough
+            return made
+        it = numeric(scope, 1, exact=True)
+        if roll > 0.9 and not exact:
+            return self._moment(scope)
+        if roll > 0.8 and not exact:
+            made = _aggregate("AVG({0})", "avg({0})", [it], "float", "AVG")
+            made.tolerance, made.rough = 1e-9 if it.rough else 1e-12, True
+            return made
+        distinct = "DISTINCT " * (rng.random() < 0.15)
+        text = f"SUM({distinct}{{0}})"
+        made = _aggregate(
+            text,
+            f"qserv_finite({text})" if it.kind == "float" else text,
+            [it],
+            it.kind,
+            f"SUM {distinct}".strip(),
+        )
+        made.tolerance, made.rough = (1e-9 if it.rough else None), it.rough
+        if exact and it.rough:
+            return _aggregate("COUNT(*)", "COUNT(*)", [], "int", "COUNT(*)")
+        return made
+
+    def _moment(self, scope: Scope) -> Node:
+        it = any_column(
+            scope, ("float",), self.rng.choice(["jd", "flux", "mag"]), exact=True
+        )
+        it = it or numeric(scope, 0, exact=True)
+        name = self.rng.choice(_MOMENTS)
+        duck = f"{_IN_DUCK.get(name, name.lower())}(CAST({{0}} AS DOUBLE))"
+        made = _aggregate(f"{name}({{0}})", duck, [it], "float", name)
+        made.tolerance, made.rough = (1e-6 if "STD" in name else 1e-9), True
+        return made
+
+    def _windowed(self, made: Select, scope: Scope) -> None:
+        """Select columns and a window function of them."""
+        rng = self.rng
+        keys = [column(s, c) for s, c in scope.columns(exact=True)]
+        base = rng.sample(keys, min(len(keys), 2))
+        made.outputs = [(node, f"c{i}") for i, node in enumerate(base)]
+        for _ in range(rng.choice([1, 1, 2])):
+            made.outputs.append((self._window(scope), f"c{len(made.outputs)}"))
+
+    def _window(self, scope: Scope) -> Node:
+        rng = self.rng
+        it = any_column(scope, ("int",), exact=True) or literal(scope, "int")
+        parts, over = [it], ""
+        if rng.random() < 0.75:
+            parts.append(self._group_key(scope) or any_column(scope, exact=True) or it)
+            over = "PARTITION BY {1}"
+        unique = self._unique(scope)
+        names = ["RANK()", "DENSE_RANK()", *_PARTITION]
+        name = rng.choice([*names, *_SEQUENCE] if unique else names)
+        keys = unique if name in _SEQUENCE else unique[:1]
+        if name in _PARTITION and rng.random() < 0.6:
+            keys = []
+        if "RANK" in name and not keys:
+            name = "COUNT(*)"
+        frame = ""
+        if name in _PARTITION and unique and keys == unique and rng.random() < 0.5:
+            frame = f" ROWS BETWEEN {rng.choice(_FRAMES)}"
+        terms = []
+        for key in keys:
+            parts.append(key)
+            terms.append(f"{{{len(parts) - 1}}}{rng.choice(['', ' DESC'])}")
+        adql, duck = (
+            f"{name} OVER ({over}{_order(terms, last)}{frame})"
+            for last in ("", " NULLS LAST")
+        )
+        tags = (f"window {name.partition('(')[0]}",) + ("window frame",) * bool(frame)
+        return Node(adql, duck, parts, "int", tags=tags)
+
+    def _unique(self, scope: Scope) -> list[Node]:
+        """Return columns that tell all rows in scope apart, if there are such."""
+        found = []
+        for source in scope.sources:
+            name = _IDS.get(getattr(source.relation, "name", ""))
+            if name is None:
+                return []
+            found.append(named(source, name))
+        return found
+
+
+def _order(terms: list[str], nulls: str) -> str:
+    listed = ", ".join(f"{term}{nulls}" for term in terms)
+    return f" ORDER BY {listed}" if terms else ""
+
+
+def reads(node: Node) -> bool:
+    """Whether an expression reads a column at all."""
+    if not node.parts:
+        return "." in node.adql and node.adql[0].isalpha()
+    return any(isinstance(p, Node) and reads(p) for p in node.parts)
+
+
+def _aggregate(adql: str, duck: str, parts: list, kind: str, name: str) -> Node:
+    return Node(adql, duck, parts, kind, aggregate=True, tags=(f"aggregate {name}",))
