@@ -44,9 +44,13 @@ def check(tree: exp.Expr, text: str, tokens: Sequence[Token]) -> None:
     said = _said(tree)
     # ``x NOT IN …`` and ``NOT x IN …`` are one tree, so NOT is only counted.
     left = iter([word for word in said if word != "NOT"])
+    before = ""
     for word, token in heard:
+        if (before, word) == ("NOT", "IS"):
+            _misplaced(token)
         if word != "NOT" and not _follows(word, left):
             _misplaced(token)
+        before = word
     nots = [word for word, _ in heard].count("NOT")
     if not _follows(None, left) or said.count("NOT") != nots:
         _misplaced(tokens[-1])

@@ -26,7 +26,11 @@ class Reader:
         self.connection = duckdb.connect()
 
     def read(self, text):
-        """Return the syntax tree of a text, None if DuckDB cannot read it."""
+        """Return the syntax tree of a text, None if DuckDB cannot read it.
+
+        DuckDB has no TOP: it is left out here, and by `written`.
+        """
+        text = re.sub(r"(SELECT\s+(?:(?:DISTINCT|ALL)\s+)?)TOP\s+\d+\b", r"\1", text)
         sql = (
             "SELECT json_serialize_sql(?::VARCHAR, "
             "skip_null := true, skip_empty := true)"
@@ -104,7 +108,9 @@ def query(node):
         parts += [clause("WHERE", node, "where"), clause("GROUP BY", node, "group")]
         parts += [clause("HAVING", node, "having")]
     parts += [clause("ORDER BY", node, "order")]
-    parts += [f"LIMIT {written(x.expression)}" if (x := node.args.get("limit")) else ""]
+    limit = node.args.get("limit")
+    if limit is not None and not limit.meta.get("top"):
+        parts += [f"LIMIT {written(limit.expression)}"]
     parts += [
         f"OFFSET {written(x.expression)}" if (x := node.args.get("offset")) else ""
     ]

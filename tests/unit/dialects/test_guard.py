@@ -2,8 +2,8 @@
 
 Accepted texts are mutated: words of all of sqlglot's languages are put in, doubled,
 dropped and exchanged. What `adql.parse` still accepts is written again with brackets
-round everything, and DuckDB must read the same from both; it cannot read TOP, and some
-names that are its own words.
+round everything, and DuckDB must read the same from both, or not read the text at all,
+as where a name is a word that it reserves.
 """
 
 import random
