@@ -4,18 +4,21 @@ The part takes the terms with it that concern it alone, and gives the columns th
 rest needs; in the rest a relation stands for its rows.
 """
 
-from collections.abc import Collection, Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Final
 
 from qserv.catalog.tables import Column, DataType
 from qserv.plan.expressions import (
+    Call,
     ColumnRef,
     Expression,
     Literal,
     conjunction,
     conjuncts,
 )
+from qserv.plan.functions import cast
 from qserv.plan.query import (
     JoinKind,
     Output,
@@ -136,3 +139,121 @@ def _some(relation: Relation) -> tuple[Output, ...]:
 def _joined(relation: Relation, place: int) -> Relation:
     join = JoinKind.INNER if place else JoinKind.FIRST
     return replace(relation, join=join, condition=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """A SELECT in two sides that an equality joins.
+
+    Parameters
+    ----------
+    left, right
+        The sides, each with the values that are equated among its columns.
+    left_keys, right_keys
+        These columns, in the same order.
+    rest
+        The SELECT over the rows of both.
+    numbers
+        Of the relations that stand for left and right in it.
+    """
+
+    left: Select
+    right: Select
+    left_keys: tuple[Column, ...]
+    right_keys: tuple[Column, ...]
+    rest: Select
+    numbers: tuple[int, int]
+
+    def joined(self, rows: Sequence[StageRows]) -> Select:
+        """Return the rest over the rows of the stages of left and right."""
+        sources = dict(zip(self.numbers, rows, strict=True))
+        relations = tuple(
+            replace(r, source=sources[r.number]) for r in self.rest.relations
+        )
+        return replace(self.rest, relations=relations)
+
+
+def halves(
+    body: Select, taken: tuple[Relation, ...], numbers: "count[int]"
+) -> Halves | None:
+    """Part a SELECT at the equalities between some relations and all others.
+
+    Returns
+    -------
+    Halves or None
+        None where no value of one side is equated to one of the other.
+    """
+    names = {r.number for r in taken}
+    others = tuple(r for r in body.relations if r.number not in names)
+    if not others or others[0].join not in _KEPT:
+        return None
+    conditions = (r.condition for r in others if r.condition is not None)
+    if any(relations_of(c) & names for c in conditions):
+        return None
+    outer = taken[0].join not in _KEPT
+    terms = conjuncts(taken[0].condition if outer else body.where)
+    pairs = list(_equated(terms, {r.number for r in others}, names))
+    if not pairs:
+        return None
+    right, rest = cut(body, taken, number := next(numbers))
+    left, rest, first = _rest_cut(rest, number, numbers)
+    ours = [_key(values, place) for place, values in enumerate(pairs)]
+    theirs = [_key((b, a), place) for place, (a, b) in enumerate(pairs)]
+    return Halves(
+        left=replace(left, outputs=(*left.outputs, *ours)),
+        right=replace(right, outputs=(*right.outputs, *theirs)),
+        left_keys=tuple(o.column for o in ours),
+        right_keys=tuple(o.column for o in theirs),
+        rest=rest,
+        numbers=(first, number),
+    )
+
+
+def _equated(
+    terms: Iterable[Expression], ours: set[int], theirs: set[int]
+) -> Iterator[tuple[Expression, Expression]]:
+    for term in terms:
+        match term:
+            case Call("=", (one, other)):
+                for a, b in ((one, other), (other, one)):
+                    left, right = relations_of(a), relations_of(b)
+                    if left and right and left <= ours and right <= theirs:
+                        yield a, b
+            case _:
+                pass
+
+
+def _key(values: tuple[Expression, Expression], place: int) -> Output:
+    """Return a value in the type in which it is compared: equal values hash equal."""
+    mine, other = values
+    kinds = {mine.datatype, other.datatype}
+    wide = DataType.BIGINT if all(k.is_integer for k in kinds) else DataType.DOUBLE
+    kind = wide if len(kinds) > 1 else mine.datatype
+    return Output(cast(mine, kind), Column(f"h{place}", kind))
+
+
+def _rest_cut(
+    body: Select, number: int, numbers: "count[int]"
+) -> tuple[Select, Select, int]:
+    """Cut all relations but one, with the joins between them."""
+    only = next(r for r in body.relations if r.number == number)
+    others = tuple(r for r in body.relations if r.number != number)
+    names = {r.number for r in others}
+    mine, other = _parted(conjuncts(body.where), names)
+    first = next(numbers)
+    stand_in = Relation(first, others[0].alias, _rows(()))
+    joined = only if only.join not in _KEPT else replace(only, join=JoinKind.INNER)
+    rest = replace(body, relations=(stand_in, joined), where=conjunction(other))
+    columns = _columns(rest, names)
+    part = Select(
+        relations=(replace(others[0], join=JoinKind.FIRST), *others[1:]),
+        outputs=tuple(Output(ref, c) for ref, c in columns.items()),
+        where=conjunction(mine),
+    )
+
+    def ref(node: ColumnRef) -> Expression:
+        return ColumnRef(first, columns[node]) if node in columns else node
+
+    changed = rebuild(rest, ref)
+    assert isinstance(changed, Select), "rewriting keeps the shape"
+    return part, changed, first

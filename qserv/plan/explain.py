@@ -29,9 +29,7 @@ def explain(plan: Plan, routes: Mapping[int, Route] | None = None) -> str:
     return "\n".join([*lines, f"result     {columns}"])
 
 
-def _stage(
-    plan: Plan, number: int, stage: Stage, route: Route | None
-) -> Iterator[str]:
+def _stage(plan: Plan, number: int, stage: Stage, route: Route | None) -> Iterator[str]:
     last = number == len(plan.stages) - 1
     yield f"stage {number}    {_kind(plan, stage)} -> {_goal(stage, last=last)}"
     yield from stage.why
@@ -99,4 +97,5 @@ def _readable(stage: Stage) -> str:
 
 def _parameters(values: Sequence[object]) -> Iterator[str]:
     for place, value in enumerate(values, 1):
-        yield f"{_MARGIN}${place} = {value!r}"
+        shown = f"{len(value):,} values" if isinstance(value, tuple) else repr(value)
+        yield f"{_MARGIN}${place} = {shown}"

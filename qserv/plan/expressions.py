@@ -90,6 +90,16 @@ class InList:
 
 
 @dataclass(frozen=True, slots=True)
+class InValues:
+    """Whether the argument equals one of very many constants, all of one type."""
+
+    argument: "Expression"
+    values: tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+    kind: DataType
+    datatype: DataType = DataType.BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """A place on the sky in degrees, ICRS."""
 
@@ -204,6 +214,7 @@ Expression = (
     | Cast
     | Case
     | InList
+    | InValues
     | Separation
     | Near
     | InPolygon
@@ -221,7 +232,7 @@ def children(node: Expression) -> tuple[Expression, ...]:
     match node:
         case ColumnRef() | Literal() | Null() | Exists() | Scalar():
             return ()
-        case InQuery():
+        case InQuery() | InValues():
             return (node.argument,)
         case Window():
             keys = (o.expression for o in node.orderings)
@@ -259,7 +270,7 @@ def map_children(node: Expression, mapper: Mapper) -> Expression:
     match node:
         case ColumnRef() | Literal() | Null() | Exists() | Scalar():
             return node
-        case InQuery():
+        case InQuery() | InValues():
             return replace(node, argument=mapper(node.argument))
         case Window():
             return replace(

@@ -181,3 +181,30 @@ def ordered(body: Select, rows: Relation) -> tuple[Select, Select]:
 def _columns_of(rows: Relation, body: Select) -> Relation:
     assert isinstance(rows.source, StageRows), "what chunks send are a stage's rows"
     return replace(rows, source=replace(rows.source, columns=body.columns))
+
+
+def bucketed_by(body: Select) -> tuple[Column, ...]:
+    """Return the columns by which rows may be brought together for a merge.
+
+    Rows that a SELECT over the rows of a stage puts into one group, one partition of
+    every window, or takes for duplicates, agree in these columns; none where there is
+    no such column.
+    """
+    over = windows(body)
+    if body.groups:
+        values = body.groups
+    elif over:
+        values = over[0].partition
+    else:
+        values = tuple(o.expression for o in body.outputs if body.distinct)
+    shared = (v for v in values if all(v in w.partition for w in over))
+    return tuple(dict.fromkeys(v.column for v in shared if isinstance(v, ColumnRef)))
+
+
+def ends_in_buckets(body: Select, keys: tuple[Column, ...], *, top: bool) -> bool:
+    """Whether the rows of the buckets are the answer, as they come."""
+    if body.orderings or body.offset or not (top or body.limit is None):
+        return False
+    values = (o.expression for o in body.outputs)
+    shown = {v.column for v in values if isinstance(v, ColumnRef)}
+    return not body.distinct or (bool(keys) and set(keys) <= shown)

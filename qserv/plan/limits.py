@@ -4,6 +4,7 @@ DuckDB puts a macro's argument into its body as often as it stands there, so fun
 inside functions grow by powers of two: twenty square roots keep it busy for minutes.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from qserv.errors import LimitExceeded
@@ -11,6 +12,26 @@ from qserv.plan import functions
 from qserv.plan.expressions import Call, Expression, children
 
 MOST_LEVELS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """From which size on rows stay among the workers.
+
+    Parameters
+    ----------
+    broadcast
+        Bytes that are sent to every worker; of two sides that are larger, both are
+        spooled by hash.
+    merge
+        Bytes that the czar merges; more is merged by the workers, bucket by bucket.
+    bucket
+        Bytes that one bucket shall have.
+    """
+
+    broadcast: float = 64 * 2**20
+    merge: float = 512 * 2**20
+    bucket: float = 32 * 2**20
 
 
 def check_levels(node: Expression) -> None:

@@ -28,6 +28,10 @@ def stage_name(number: int) -> str:
     return f"stage_{number}"
 
 
+Bound = str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+"""What a parameter of SQL stands for: a text, or the list of a long IN."""
+
+
 class Extent(StrEnum):
     """Which rows of a chunk a scan source reads."""
 
@@ -276,7 +280,7 @@ class Residual:
     """
 
     sql: str
-    parameters: tuple[str, ...]
+    parameters: tuple[Bound, ...]
     columns: tuple[Column, ...]
     inputs: tuple[int, ...] = ()
     expected: float = 0.0

@@ -13,6 +13,7 @@ from qserv.dialects import adql
 from qserv.errors import InvalidRequest, LimitExceeded
 from qserv.plan.bind import bind
 from qserv.plan.expressions import Aggregate, Expression, Literal
+from qserv.plan.limits import Sizes
 from qserv.plan.plan import Fragment, Plan, Residual, ScanClass, Stage
 from qserv.plan.prepare import Preparer
 from qserv.plan.query import Body, Query, Select, references, selects
@@ -31,6 +32,7 @@ def plan(
     *,
     language: str = "ADQL-2.1",
     default_release: str | None = None,
+    sizes: Sizes = Sizes(),
 ) -> Plan:
     """Plan one query.
 
@@ -44,6 +46,8 @@ def plan(
         The language of the text.
     default_release
         Where unqualified tables are; None to look in all releases.
+    sizes
+        From which size on rows stay among the workers.
 
     Returns
     -------
@@ -61,16 +65,16 @@ def plan(
         )
     try:
         query = bind(parse(text), text, snapshot, default_release)
-        return _assembled(query, _stages(query))
+        return _assembled(query, _stages(query, sizes))
     except RecursionError as error:
         raise LimitExceeded("the query is nested too deeply: take it apart") from error
 
 
-def _stages(query: Query) -> tuple[Stage, ...]:
+def _stages(query: Query, sizes: Sizes) -> tuple[Stage, ...]:
     if (counted := _counted(query.body)) is not None:
         return (counted,)
     numbers = count(_next_number(query.body))
-    preparer = Preparer(query.snapshot, numbers)
+    preparer = Preparer(query.snapshot, numbers, sizes)
     preparer.answer(simplify(query.body, numbers))
     return tuple(preparer.stages)
 

@@ -25,13 +25,14 @@ from qserv.catalog.snapshot import Family, Snapshot
 from qserv.catalog.tables import Column, DataType
 from qserv.plan import finish
 from qserv.plan.aggregate import split
-from qserv.plan.cut import component, cut
+from qserv.plan.cut import component, cut, halves
 from qserv.plan.estimate import rows_of, width
 from qserv.plan.expressions import (
     ColumnRef,
     Exists,
     Expression,
     InQuery,
+    InValues,
     Literal,
     Scalar,
     Subquery,
@@ -41,7 +42,8 @@ from qserv.plan.expressions import (
     walk,
 )
 from qserv.plan.keys import Held, director_of
-from qserv.plan.plan import Extent, Fragment, Input, Residual, Sharing, Stage
+from qserv.plan.limits import Sizes
+from qserv.plan.plan import Extent, Fragment, Input, Residual, Spool, Stage
 from qserv.plan.query import (
     Body,
     Combined,
@@ -62,8 +64,16 @@ from qserv.plan.query import (
     selects,
 )
 from qserv.plan.relations import Placement, Sky, anchors, place, place_inside
+from qserv.plan.render import listed
 from qserv.plan.restrict import describe, restrict
 from qserv.plan.statement import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Rows that were brought together by hash: so many buckets, as chunks are."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +84,8 @@ class Local:
     ----------
     body
         With its relations placed.
-    family
-        Whose chunks; None where it reads copies alone.
+    domain
+        The family whose chunks it runs on, or buckets; None where it reads copies alone.
     held
         By output name: the columns that hold director keys of own rows.
     why
@@ -83,7 +93,7 @@ class Local:
     """
 
     body: Body
-    family: Family | None
+    domain: "Family | Buckets | None"
     held: Mapping[str, Held] = field(default_factory=dict)
     why: str = ""
 
@@ -104,28 +114,33 @@ class Around:
 
     Parameters
     ----------
-    family
-        Whose chunks the fragment runs on.
+    domain
+        Whose chunks, or which buckets, the fragment runs on.
     relations
         The placed relations of all queries around it, by number.
     sky
         What is known of them.
     """
 
-    family: Family
+    domain: Family | Buckets
     relations: Mapping[int, Relation]
     sky: Sky
 
     def joined(self, body: Select, sky: Sky) -> "Around":
         """Return what a subquery of that placed subquery sees."""
         relations = {**self.relations, **{r.number: r for r in body.relations}}
-        return Around(self.family, relations, _both(self.sky, sky))
+        return Around(self.domain, relations, _both(self.sky, sky))
 
 
 def _both(one: Sky, other: Sky) -> Sky:
     families = {**one.families, **other.families}
     return Sky(families, {**one.keys, **other.keys})
 
+
+_NESTED = Exists | InQuery | Scalar | InValues
+
+_BUCKETS: Final = (8, 256)
+"""The least buckets that keep some workers busy, and the most files of a batch."""
 
 _UNKNOWN = -1
 """The stage of rows that are yet to be made."""
@@ -140,10 +155,13 @@ class Preparer:
         What it is planned against.
     numbers
         Gives new relations their numbers.
+    sizes
+        From which size on rows stay among the workers.
     """
 
-    def __init__(self, snapshot: Snapshot, numbers: "count[int]") -> None:
+    def __init__(self, snapshot: Snapshot, numbers: "count[int]", sizes: Sizes) -> None:
         self._snapshot = snapshot
+        self._sizes = sizes
         self._numbers = numbers
         self._computed: dict[int, StageRows] = {}
         self.stages: list[Stage] = []
@@ -177,25 +195,40 @@ class Preparer:
                 self.stages.append(_residual(body))
         return len(self.stages) - 1
 
-    def _fragment(self, local: Local) -> Fragment:
+    def _spooled(self, local: Local, keys: tuple[Column, ...], count: int) -> StageRows:
+        """Keep the rows of a query on the workers, in buckets by hash."""
+        spool = Spool(tuple(c.name for c in keys), count)
+        self.stages.append(self._fragment(local, spool))
+        number, expected = len(self.stages) - 1, rows_of(local.body)
+        return StageRows(number, local.body.columns, expected, count)
+
+    def _buckets(self, size: float) -> int:
+        """Return in how many buckets so many bytes are spooled."""
+        least, most = _BUCKETS
+        return int(min(most, max(least, size / self._sizes.bucket)))
+
+    def _fragment(self, local: Local, spool: Spool | None = None) -> Fragment:
         body, restrictors = restrict(local.body, self._snapshot)
         writer = Statement()
         sql = writer.body(body)
-        family = local.family
+        domain = local.domain
+        family = domain if isinstance(domain, Family) else None
         why = [f"relations  {local.why}"] if local.why else []
         why += [f"restrict   {describe(restrictors)}"] if restrictors else []
         places = {r.number: i for i, r in enumerate(writer.scanned)}
         return Fragment(
             sql=sql,
-            parameters=tuple(writer.parameters),
+            parameters=tuple(p for p in writer.parameters if isinstance(p, str)),
             sources=writer.sources(),
             columns=body.columns,
             family=None if family is None else family.name,
             tree_version=None if family is None else family.tree_version,
-            inputs=tuple(Input(s, Sharing.BROADCAST) for s in writer.stages),
+            inputs=tuple(Input(s, how) for s, how in writer.stages.items()),
             restrictors=restrictors if family else (),
             needed=_needed(body, places),
             limit=_enough(body),
+            buckets=domain.count if isinstance(domain, Buckets) else 0,
+            spool=spool,
             expected=rows_of(body),
             why=tuple(why),
         )
@@ -207,12 +240,49 @@ class Preparer:
             body = replace(body, orderings=())
         body, sky = self._sources(body)
         while sky.families and (candidates := anchors(body, sky)):
-            tried = [place(body, sky, anchor) for anchor in candidates]
-            best = min(tried, key=lambda p: self._cost(body, p))
+            tried = [(place(body, sky, anchor), anchor) for anchor in candidates]
+            best, anchor = min(tried, key=lambda t: self._cost(body, t[0]))
             if not best.missing:
-                return self._finished(best.placed(body), sky, best, top=top)
+                family = sky.families[anchor.number]
+                return self._finished(body, sky, best, family, top=top)
+            if (hashed := self._hashed(body, best, top=top)) is not None:
+                return hashed
             body, sky = self._fetched(body, sky, best.missing)
         return self._without_chunks(self._reduced(body, sky))
+
+    def _hashed(
+        self, body: Select, placement: Placement, *, top: bool
+    ) -> Prepared | None:
+        """Join two large sides bucket by bucket; None where one of them is small."""
+        found = halves(body, component(body, placement.missing), self._numbers)
+        if found is None:
+            return None
+        sizes = [rows_of(s) * width(s.columns) for s in (found.left, found.right)]
+        if min(sizes) <= self._sizes.broadcast:
+            return None
+        left, right = (self.prepare(s) for s in (found.left, found.right))
+        if not isinstance(left, Local) or not isinstance(right, Local):
+            sides = (left, right)
+            return self._select(found.joined([self.rows(s) for s in sides]), top=top)
+        count = self._buckets(max(sizes))
+        ours = self._spooled(left, found.left_keys, count)
+        theirs = self._spooled(right, found.right_keys, count)
+        body = found.joined([ours, theirs])
+        if body.grouped or finish.windows(body) or body.distinct:
+            rows = Relation(next(self._numbers), "", StageRows(_UNKNOWN, (), 0.0))
+            chunks, rest = self._parted(body, rows)
+            around = Around(Buckets(count), {}, Sky({}, {}))
+            local = Local(self._settled(chunks, around), Buckets(count))
+            return self._merged(local, rest, top=top)
+        return self._in_buckets(body, count, (), top=top)
+
+    def _parted(self, body: Select, rows: Relation) -> tuple[Select, Select]:
+        if body.grouped:
+            parts = split(body, rows)
+            return parts.partial, parts.whole
+        if finish.windows(body):
+            return finish.gathered(body, rows)
+        return finish.ordered(body, rows)
 
     def _cost(self, body: Select, placement: Placement) -> tuple[float, float]:
         """Return the bytes to broadcast, and those to read around the chunks."""
@@ -242,8 +312,8 @@ class Preparer:
             relations.append(replace(relation, source=prepared.body))
             if isinstance(prepared, Central):
                 central.add(relation.number)
-            elif prepared.family is not None:
-                families[relation.number] = prepared.family
+            elif isinstance(prepared.domain, Family):
+                families[relation.number] = prepared.domain
                 keys |= _exported(relation.number, prepared)
         if families or inside:
             relations = [self._row_source(r, central) for r in relations]
@@ -265,10 +335,11 @@ class Preparer:
                 prepared = self.prepare(body)
             case _:
                 return None
-        if isinstance(prepared, Local) and prepared.family is None:
-            if not _is_repeatable(prepared.body):
-                return Central(all_of(self.rows(prepared), next(self._numbers)))
-        return prepared
+        if not isinstance(prepared, Local) or isinstance(prepared.domain, Family):
+            return prepared
+        if prepared.domain is None and _is_repeatable(prepared.body):
+            return prepared
+        return Central(all_of(self.rows(prepared), next(self._numbers)))
 
     def _shared(self, shared: Shared) -> Prepared:
         """Compute a query of WITH once, unless each chunk can do so where it is read."""
@@ -386,8 +457,8 @@ class Preparer:
             held = _held_by_both(body, left, right)
             union = body.operator is Operator.UNION and body.duplicates
             whole = any(not h.nullable for h in held.values())
-            if left.family is right.family and (union or whole or left.family is None):
-                return Local(both, left.family, held, f"{left.why} | {right.why}")
+            if left.domain is right.domain and (union or whole or left.domain is None):
+                return Local(both, left.domain, held, f"{left.why} | {right.why}")
         sides = (self._side(p, distinct=not body.duplicates) for p in (left, right))
         ours, theirs = sides
         return Central(replace(body, left=ours, right=theirs))
@@ -402,26 +473,51 @@ class Preparer:
     # -- what follows the joins ------------------------------------------------
 
     def _finished(
-        self, body: Select, sky: Sky, placement: Placement, *, top: bool
+        self,
+        body: Select,
+        sky: Sky,
+        placement: Placement,
+        family: Family,
+        *,
+        top: bool,
     ) -> Prepared:
         """Let the chunks finish as much as they can, and merge the rest."""
-        family, why = placement.family, placement.note(body)
+        body, why = placement.placed(body), placement.note(body)
         around = Around(family, {r.number: r for r in body.relations}, sky)
         held = finish.held(body, sky.keys)
         rows = Relation(next(self._numbers), "", StageRows(_UNKNOWN, (), 0.0))
-        in_chunk = finish.windowed_in_chunk(body, held)
-        if not finish.grouped_in_chunk(body, held) or (not in_chunk and body.grouped):
-            parts = split(body, rows)
-            chunks, rest = parts.partial, parts.whole
-        elif not in_chunk:
-            chunks, rest = finish.gathered(body, rows)
-        elif _streams(body, held, top=top):
+        grouped = finish.grouped_in_chunk(body, held)
+        windowed = finish.windowed_in_chunk(body, held)
+        if grouped and windowed and _streams(body, held, top=top):
             settled = self._settled(body, around)
             return Local(settled, family, _exports(settled, held), why)
-        else:
+        if grouped and windowed:
             chunks, rest = finish.ordered(body, rows)
+        else:
+            chunks, rest = self._parted(body, rows)
         local = Local(self._settled(chunks, around), family, {}, why)
-        made = self.rows(local)
+        return self._merged(local, rest, top=top)
+
+    def _merged(self, local: Local, rest: Select, *, top: bool) -> Prepared:
+        """Merge the rows of chunks: in the czar, or in buckets if they are many."""
+        size = rows_of(local.body) * width(local.body.columns)
+        keys = finish.bucketed_by(rest)
+        if size <= self._sizes.merge or not keys:
+            return self._select(_with_rows(rest, self.rows(local)), top=top)
+        made = self._spooled(local, keys, self._buckets(size))
+        return self._in_buckets(_with_rows(rest, made), made.buckets, keys, top=top)
+
+    def _in_buckets(
+        self, body: Select, count: int, keys: tuple[Column, ...], *, top: bool
+    ) -> Prepared:
+        """Answer a SELECT over rows that were brought together by hash of keys."""
+        domain = Buckets(count)
+        around = Around(domain, {}, Sky({}, {}))
+        if finish.ends_in_buckets(body, keys, top=top):
+            return Local(self._settled(body, around), domain)
+        rows = Relation(next(self._numbers), "", StageRows(_UNKNOWN, (), 0.0))
+        chunks, rest = finish.ordered(body, rows)
+        made = self.rows(Local(self._settled(chunks, around), domain))
         return self._select(_with_rows(rest, made), top=top)
 
     # -- subqueries in expressions ---------------------------------------------
@@ -441,12 +537,28 @@ class Preparer:
     def _node(
         self, node: Expression, around: Around | None, *, positive: bool
     ) -> Expression:
-        if not any(isinstance(n, Exists | InQuery | Scalar) for n in walk(node)):
+        if not any(isinstance(n, _NESTED) for n in walk(node)):
             return node
         changed = map_children(node, lambda n: self._node(n, around, positive=False))
-        if isinstance(changed, Exists | InQuery | Scalar):
-            return self._subquery(changed, around, positive=positive)
-        return changed
+        match changed:
+            case Exists() | InQuery() | Scalar():
+                return self._subquery(changed, around, positive=positive)
+            case InValues():
+                rows = all_of(self._listed(changed), next(self._numbers))
+                return InQuery(changed.argument, rows)
+            case _:
+                return changed
+
+    def _listed(self, node: InValues) -> StageRows:
+        """Make a long list the rows of a stage."""
+        column = Column("value", node.kind)
+        expected = float(len(node.values))
+        sql = listed("$1", node.kind)
+        why = (f"list       {len(node.values):,} values",)
+        self.stages.append(
+            Residual(sql, (node.values,), (column,), expected=expected, why=why)
+        )
+        return StageRows(len(self.stages) - 1, (column,), expected)
 
     def _subquery(
         self, node: Subquery, around: Around | None, *, positive: bool
@@ -457,7 +569,7 @@ class Preparer:
         if isinstance(prepared, Local):
             if around is not None and _is_semijoin(node, prepared, around, positive):
                 return replace(node, body=prepared.body)
-            if prepared.family is None and _is_repeatable(prepared.body):
+            if prepared.domain is None and _is_repeatable(prepared.body):
                 return replace(node, body=prepared.body)
             prepared = _enough_for(node, prepared)
         rows = self.rows(prepared)
@@ -474,7 +586,7 @@ class Preparer:
                 missing: Iterable[int] = sky.families
             else:
                 known = _both(around.sky, sky)
-                found = place_inside(body, known, around.family, around.relations)
+                found = place_inside(body, known, _family(around), around.relations)
                 missing = found.missing
             if not missing:
                 break
@@ -630,7 +742,7 @@ def _is_semijoin(node: Subquery, local: Local, around: Around, positive: bool) -
     With NULLs about, IN over fewer rows is FALSE for NULL: the same only where it must
     be true.
     """
-    if not isinstance(node, InQuery) or local.family is not around.family:
+    if not isinstance(node, InQuery) or local.domain is not around.domain:
         return False
     argument, (column,) = node.argument, local.body.columns
     theirs = local.held.get(column.name)
@@ -645,3 +757,7 @@ def _is_semijoin(node: Subquery, local: Local, around: Around, positive: bool) -
     known = relation.join in {JoinKind.FIRST, JoinKind.INNER} and not ours.nullable
     same = ours.director == theirs.director
     return same and (positive or (known and not theirs.nullable))
+
+
+def _family(around: Around) -> Family | None:
+    return around.domain if isinstance(around.domain, Family) else None

@@ -40,12 +40,22 @@ class JoinKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageRows:
-    """The rows of an earlier stage of the plan."""
+    """The rows of an earlier stage of the plan.
+
+    Parameters
+    ----------
+    stage, columns
+        Its number, and the columns of its rows.
+    rows
+        How many are expected.
+    buckets
+        In how many buckets they are; 0 where all are read at once.
+    """
 
     stage: int
     columns: tuple[Column, ...]
     rows: float
-    """How many are expected."""
+    buckets: int = 0
 
 
 @dataclass(frozen=True, slots=True)

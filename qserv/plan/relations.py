@@ -82,8 +82,6 @@ class Placement:
     ----------
     relations
         Number -> the relation with its extent, for all that are placed.
-    family
-        The family whose chunks the anchor's rows are in.
     edges
         The near-neighbour edges that join them.
     missing
@@ -91,7 +89,6 @@ class Placement:
     """
 
     relations: Mapping[int, Relation]
-    family: Family
     edges: tuple[Neighbours, ...]
     missing: Mapping[int, str]
 
@@ -128,7 +125,7 @@ def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
 
 
 def place_inside(
-    body: Select, sky: Sky, family: Family, around: Mapping[int, Relation]
+    body: Select, sky: Sky, family: Family | None, around: Mapping[int, Relation]
 ) -> Placement:
     """Place the relations of a correlated subquery around those of its outer query."""
     return _Attempt(body, sky, family, dict(around)).run()
@@ -140,7 +137,7 @@ class _Attempt:
 
     body: Select
     sky: Sky
-    family: Family
+    family: Family | None
     placed: dict[int, Relation]
     edges: list[Neighbours] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -157,7 +154,7 @@ class _Attempt:
                 break
             self.placed[far.number] = far
         missing = {r.number: self._reason(r) for r in self._waiting()}
-        return Placement(self.placed, self.family, tuple(self.edges), missing)
+        return Placement(self.placed, tuple(self.edges), missing)
 
     def _waiting(self) -> list[Relation]:
         return [r for r in self.body.relations if r.number not in self.placed]
@@ -242,17 +239,18 @@ class _Attempt:
         self, relation: Relation, other: Relation, near: Near, reach: float
     ) -> bool:
         table = None if relation.stored is None else relation.stored.table
-        if table is None or self.sky.families[relation.number] != self.family:
+        family, families = self.family, self.sky.families
+        if table is None or family is None or families[relation.number] is not family:
             why = f"{relation.alias} is of another family than {other.alias}"
         elif table.kind is not TableKind.DIRECTOR:
             why = f"{table.name} is a {table.kind} table, which has no overlap"
         elif _offset(relation) > 0:
             why = f"positions of {table.name} were refined after its first load"
-        elif reach > self.family.overlap:
+        elif reach > family.overlap:
             why = (
                 f"{relation.alias} is within {near.radius * _ARCSEC:.6g} arcsec of "
                 f"{other.alias}, which reaches {reach * _ARCSEC:.6g} arcsec outside a "
-                f"chunk; the overlap is {self.family.overlap * _ARCSEC:.6g} arcsec"
+                f"chunk; the overlap is {family.overlap * _ARCSEC:.6g} arcsec"
             )
         else:
             return True

@@ -22,6 +22,7 @@ from qserv.plan.expressions import (
     InList,
     InPolygon,
     InQuery,
+    InValues,
     Literal,
     Near,
     Null,
@@ -31,6 +32,7 @@ from qserv.plan.expressions import (
     Separation,
     Window,
 )
+from qserv.plan.plan import Bound
 from qserv.plan.query import Body, Relation
 from qserv.sky import healpix
 from qserv.sky.regions import chord2
@@ -62,6 +64,11 @@ def quoted(name: str) -> str:
     return f'"{doubled}"'
 
 
+def listed(parameter: str, kind: DataType) -> str:
+    """Write the query of the values of a list that is bound."""
+    return f"SELECT unnest(CAST({parameter} AS {kind}[])) AS value"
+
+
 def number(value: float) -> str:
     """Return a double so that DuckDB reads the same bits, and no DECIMAL."""
     text = repr(float(value))
@@ -79,14 +86,14 @@ class Writer:
     relations
         The relations that were met, by number.
     parameters
-        The texts that were bound, in order, each with its number in ``$1``, ``$2`` …
+        The texts and lists that were bound, in order, each with its number in ``$1``, ``$2`` …
     used
         Relation number -> names of the stored columns that were written.
     """
 
     vectors: bool = True
     relations: dict[int, Relation] = field(default_factory=dict)
-    parameters: dict[str, int] = field(default_factory=dict)
+    parameters: dict[Bound, int] = field(default_factory=dict)
     used: dict[int, dict[str, None]] = field(default_factory=dict)
 
     def body(self, body: Body) -> str:
@@ -122,8 +129,18 @@ class Writer:
                 return self._window(node)
             case Separation() | Near() | InPolygon():
                 return self._geometry(node)
+            case InValues():
+                values = listed(self._bound(node.values), node.kind)
+                return f"({self.sql(node.argument)} IN ({values}))"
             case Exists() | InQuery() | Scalar():
                 return self._subquery(node)
+
+    def _bound(self, value: Bound) -> str:
+        """Bind a value to a parameter; one value is one parameter.
+
+        DuckDB takes two of them for different values, and groups by each alone.
+        """
+        return f"${self.parameters.setdefault(value, len(self.parameters) + 1)}"
 
     def _subquery(self, node: Exists | InQuery | Scalar) -> str:
         match node:
@@ -167,9 +184,7 @@ class Writer:
             case bool():
                 return "TRUE" if node.value else "FALSE"
             case str():
-                # One text is one parameter: DuckDB takes two for different values.
-                place = self.parameters.setdefault(node.value, len(self.parameters) + 1)
-                return f"CAST(${place} AS VARCHAR)"
+                return f"CAST({self._bound(node.value)} AS VARCHAR)"
             case int():
                 return (
                     f"{node.value}::BIGINT"

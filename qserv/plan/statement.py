@@ -21,7 +21,7 @@ from qserv.plan.expressions import (
     Ordering,
 )
 from qserv.plan.neighbours import Cells, cells
-from qserv.plan.plan import MARK, Extent, ScanSource, stage_name
+from qserv.plan.plan import MARK, Extent, ScanSource, Sharing, stage_name
 from qserv.plan.query import (
     Body,
     Combined,
@@ -46,11 +46,11 @@ class Statement(Writer):
     scanned
         The stored relations in the order in which they were met: scan sources.
     stages
-        The earlier stages that are read.
+        The earlier stages that are read, and how.
     """
 
     scanned: list[Relation] = field(default_factory=list)
-    stages: dict[int, None] = field(default_factory=dict)
+    stages: dict[int, Sharing] = field(default_factory=dict)
 
     @override
     def body(self, body: Body) -> str:
@@ -140,8 +140,9 @@ class Statement(Writer):
         match relation.source:
             case TableVersion() as version:
                 table = self.table(relation, version)
-            case StageRows(stage):
-                self.stages[stage] = None
+            case StageRows(stage) as rows:
+                shared = Sharing.BUCKET if rows.buckets else Sharing.BROADCAST
+                self.stages[stage] = shared
                 table = stage_name(stage)
             case Shared(body=body) | (Select() | Combined() as body):
                 table = f"({self.body(body)})"

@@ -15,6 +15,7 @@ from qserv.catalog.tables import DataType
 from qserv.dialects import geometry
 from qserv.dialects.grammar import Plus
 from qserv.dialects.lexis import where_is
+from qserv.dialects.nodes import LongList
 from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuery
 from qserv.plan import functions
 from qserv.plan.expressions import (
@@ -27,6 +28,7 @@ from qserv.plan.expressions import (
     InList,
     InPolygon,
     InQuery,
+    InValues,
     Literal,
     Near,
     Ordering,
@@ -240,11 +242,30 @@ def _in(node: Any, scope: Scope) -> Expression:
     argument = bind_expression(node.this, scope)
     if (query := node.args.get("query")) is not None:
         return _in_query(argument, query, scope)
+    if isinstance(node.expressions[0], LongList):
+        return _in_values(argument, node.expressions[0].values)
     items = (bind_expression(item, scope) for item in node.expressions)
     compared = [functions.operator("=", argument, item) for item in items]
     # The operator has typed each item against the argument: keep what it made.
     sides = [c.arguments for c in compared if isinstance(c, Call)]
     return InList(sides[0][0], tuple(right for _, right in sides))
+
+
+def _in_values(argument: Expression, values: Any) -> Expression:
+    """Bind a long list: its first item tells the type of all."""
+    kinds = {int: DataType.BIGINT, float: DataType.DOUBLE, str: DataType.VARCHAR}
+    sample = Literal(values[0], kinds[type(values[0])])
+    compared = functions.operator("=", argument, sample)
+    assert isinstance(compared, Call)
+    left, right = compared.arguments
+    if right.datatype is DataType.DOUBLE:
+        values = tuple(map(float, values))
+    elif right.datatype is not sample.datatype:
+        raise UnsupportedQuery(
+            f"a list of {len(values):,} values of type {right.datatype} is not "
+            "answered yet"
+        )
+    return InValues(left, values, right.datatype)
 
 
 def _in_query(argument: Expression, query: Any, scope: Scope) -> Expression:
