@@ -28,6 +28,7 @@ from qserv.plan.expressions import (
     conjunction,
     has_aggregate,
     has_window,
+    walk,
 )
 from qserv.plan.expressions import Separation as Angle
 from qserv.plan.limits import check_levels
@@ -370,7 +371,15 @@ def _orderings(
     order = tree.args.get("order")
     if order is None:
         return ()
-    return tuple(_ordering(node, scope, outputs) for node in order.expressions)
+    keys = (_ordering(node, scope, outputs) for node in order.expressions)
+    return tuple(k for k in keys if not _is_constant(k.expression))
+
+
+def _is_constant(key: Expression) -> bool:
+    """Whether a key orders nothing; DuckDB refuses it, or takes it for a place."""
+    return not relations_of(key) and not any(
+        isinstance(n, Aggregate | Window | Exists | InQuery | Scalar) for n in walk(key)
+    )
 
 
 def _ordering(node: Any, scope: Scope, outputs: tuple[Output, ...]) -> Ordering:

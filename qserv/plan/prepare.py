@@ -524,25 +524,36 @@ class Preparer:
 
     def _settled(self, body: Select, around: Around | None) -> Select:
         """Give every subquery in a SELECT's clauses a place, too."""
+        # One subquery in two clauses is one value: ORDER BY names what is selected.
+        known: dict[Subquery, Subquery] = {}
         terms = tuple(
-            self._node(t, around, positive=True) for t in conjuncts(body.where)
+            self._node(t, around, {}, positive=True) for t in conjuncts(body.where)
         )
 
         def node(clause: Expression) -> Expression:
-            return self._node(clause, around, positive=False)
+            return self._node(clause, around, known, positive=False)
 
         rest = map_clauses(replace(body, where=None), node)
         return replace(rest, where=conjunction(terms))
 
     def _node(
-        self, node: Expression, around: Around | None, *, positive: bool
+        self,
+        node: Expression,
+        around: Around | None,
+        known: dict[Subquery, Subquery],
+        *,
+        positive: bool,
     ) -> Expression:
         if not any(isinstance(n, _NESTED) for n in walk(node)):
             return node
-        changed = map_children(node, lambda n: self._node(n, around, positive=False))
+        changed = map_children(
+            node, lambda n: self._node(n, around, known, positive=False)
+        )
         match changed:
             case Exists() | InQuery() | Scalar():
-                return self._subquery(changed, around, positive=positive)
+                if changed not in known:
+                    known[changed] = self._subquery(changed, around, positive=positive)
+                return known[changed]
             case InValues():
                 rows = all_of(self._listed(changed), next(self._numbers))
                 return InQuery(changed.argument, rows)
