@@ -101,6 +101,10 @@ class Folder:
         self._disk.take(size)
         self._sizes[name] = self._sizes.get(name, 0) + size
 
+    def holds(self, path: str) -> bool:
+        """Whether a file lies here."""
+        return Path(path).parent == self._root
+
     def remove(self, name: str) -> None:
         """Remove a file; one that is gone is fine."""
         self._disk.give(self._sizes.pop(name, 0))

@@ -1,7 +1,4 @@
-"""One batch as one DuckDB query: SQL from its template, files in, Arrow rows out.
-
-A source's marker in the template becomes a selection from the batch's files, or an
-empty relation of the same columns where there is no file.
+"""One batch as one DuckDB query: files in, Arrow rows out.
 
 There are two ways to read a result, and the rows are the same. `DuckDBPyConnection.sql`
 streams Arrow batches: memory stays flat however many rows come, but it binds the query
@@ -12,16 +9,14 @@ first, and streamed after all if it turns out to give more than a few rows.
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 import duckdb
 import pyarrow as pa
 
 from qserv import sqltext
-from qserv.catalog.tables import HEALPIX, Column
 from qserv.errors import (
     Cancelled,
     CorruptData,
@@ -31,11 +26,11 @@ from qserv.errors import (
     QservError,
     TaskFailed,
 )
-from qserv.plan.plan import MARK
 from qserv.wire.codec import decode_schema
 from qserv.worker import arrowfile
 
 _MESSAGE_BYTES: Final = 512 * 1024
+_KEPT_BYTES: Final = 8 * 2**20
 _ROWS: Final = (2048, 65536)
 _FEW: Final = 512
 _EXECUTED: Final = {
@@ -96,24 +91,19 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """How the template reads a halo.
+class Keep:
+    """That a batch's rows stay here, in buckets; see `qserv.worker.buckets`.
 
     Parameters
     ----------
-    ranges
-        Half-open ranges of homes: of the halo's files, only rows in them are read.
-    pixels, shift
-        Of these, only rows whose home, shifted right by so many bits, is in the
-        relation of that name.
-    relation
-        Name of the rows that came from peers; empty where none are needed.
+    prefix
+        How the paths of the files begin.
+    room
+        Bytes that they may take.
     """
 
-    ranges: tuple[tuple[int, int], ...]
-    pixels: str
-    shift: int
-    relation: str = ""
+    prefix: str
+    room: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +124,8 @@ class Batch:
         Whether it reads so little that running it twice costs nothing.
     relations
         Rows from elsewhere.
+    keep
+        Where its rows go, whose last column is the bucket; None: to the parent.
     """
 
     sql: str
@@ -142,85 +134,7 @@ class Batch:
     limit: int | None = None
     small: bool = False
     relations: tuple[Relation, ...] = ()
-
-
-class Template:
-    """A task's SQL, cut once at its markers.
-
-    Parameters
-    ----------
-    sql
-        With source i written as ``MARK i MARK``.
-    columns
-        The columns that each source reads, by its number.
-
-    Raises
-    ------
-    InternalError
-        If a marker names no source.
-    """
-
-    def __init__(self, sql: str, columns: Sequence[Sequence[Column]]) -> None:
-        self._texts = sql.split(MARK)[::2]
-        numbers = sql.split(MARK)[1::2]
-        if len(self._texts) != len(numbers) + 1 or not all(
-            number.isdecimal() and int(number) < len(columns) for number in numbers
-        ):
-            raise InternalError("a task's SQL has a marker without source")
-        self._numbers = [int(number) for number in numbers]
-        self._columns = columns
-
-    def fill(
-        self,
-        files: Sequence[Sequence[str]],
-        halos: Mapping[int, Around] = MappingProxyType({}),
-    ) -> str:
-        """Return the SQL of a batch.
-
-        Parameters
-        ----------
-        files
-            For each source the paths of its files, below the data directory.
-        halos
-            Of sources that are one, by their number.
-        """
-        made = [self._texts[0]]
-        for number, text in zip(self._numbers, self._texts[1:], strict=True):
-            columns = self._columns[number]
-            made += (_relation(columns, files[number], halos.get(number)), text)
-        return "".join(made)
-
-
-def _relation(
-    columns: Sequence[Column], files: Sequence[str], halo: Around | None
-) -> str:
-    names = ", ".join(_quoted(column.name) for column in columns) or "1"
-    parts = []
-    if files:
-        # Paths are ours (layout.check_path): they hold neither quotes nor wildcards.
-        paths = "', '".join(files)
-        scan = f"read_parquet(['{paths}'], hive_partitioning=false)"
-        within = f" WHERE {_within(halo)}" if halo else ""
-        parts.append(f"SELECT {names} FROM {scan}{within}")
-    if halo and halo.relation:
-        parts.append(f"SELECT {names} FROM {_quoted(halo.relation)}")
-    return f"({' UNION ALL '.join(parts) or _nothing(columns)})"
-
-
-def _nothing(columns: Sequence[Column]) -> str:
-    nulls = [f"NULL::{c.datatype} AS {_quoted(c.name)}" for c in columns]
-    return f"SELECT {', '.join(nulls) or '1'} WHERE false"
-
-
-def _within(halo: Around) -> str:
-    home = _quoted(HEALPIX)
-    ranges = [f"{home} >= {low} AND {home} < {high}" for low, high in halo.ranges]
-    pixels = f"{home} >> {halo.shift} IN (FROM {_quoted(halo.pixels)})"
-    return f"({' OR '.join(ranges)}) AND {pixels}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    keep: Keep | None = None
 
 
 def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
@@ -274,7 +188,7 @@ def run(
     Yields
     ------
     pyarrow.RecordBatch
-        Rows in the batch's schema, 512 KiB or so at a time.
+        Rows in the batch's schema, 512 KiB or so at a time; more of those kept here.
 
     Raises
     ------
@@ -326,17 +240,18 @@ def _stream(
 ) -> Iterator[pa.RecordBatch]:
     relation = connection.sql(batch.sql, params=list(batch.parameters) or None)
     left = batch.limit
-    for rows in relation.to_arrow_reader(_rows_at_once(schema)):
+    at_once = _rows_at_once(schema, _KEPT_BYTES if batch.keep else _MESSAGE_BYTES)
+    for rows in relation.to_arrow_reader(at_once):
         kept = rows if left is None else rows.slice(0, left)
         yield _cast(kept, schema)
         if left is not None and (left := left - kept.num_rows) <= 0:
             return
 
 
-def _rows_at_once(schema: pa.Schema) -> int:
+def _rows_at_once(schema: pa.Schema, size: int) -> int:
     bits = sum(_TEXT if pa.types.is_string(t) else t.bit_width for t in schema.types)
     least, most = _ROWS
-    return int(min(most, max(least, 8 * _MESSAGE_BYTES // max(1, bits))))
+    return int(min(most, max(least, 8 * size // max(1, bits))))
 
 
 def _cast(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -1,10 +1,16 @@
 """What a task's stream says, frame by frame."""
 
+from collections.abc import Iterator
+
+from qserv.errors import ClusterError, SpoolLost
+from qserv.wire.bundle import Bundle
 from qserv.wire.v1 import worker_pb2
+from qserv.worker.arrowfile import messages
 from qserv.worker.process import Done
+from qserv.worker.spools import Spools, Stored
 from qserv.worker.tasks import WorkerTask
 
-__all__ = ["TaskStream"]
+__all__ = ["TaskStream", "spooled"]
 
 
 class TaskStream:
@@ -92,3 +98,45 @@ class TaskStream:
             chunks_done=self._chunks_done, chunks=sum(map(len, self._task.batches))
         )
         return worker_pb2.TaskFrame(attempt=self._attempt, progress=progress)
+
+
+def spooled(
+    spools: Spools, request: worker_pb2.SpoolRequest
+) -> Iterator[worker_pb2.TaskFrames]:
+    """Yield the frames of one bucket, of each batch with the digest it was written by.
+
+    Raises
+    ------
+    SpoolLost
+        If rows are not here, or cannot be read any more.
+    """
+    stage, attempt = request.stage, request.attempt
+    waiting = Bundle[worker_pb2.TaskFrame]()
+    found = spools.find(
+        request.query_id, stage, attempt, request.batches, request.bucket
+    )
+    for stored in found:
+        for frame in _frames_of(stored, request):
+            waiting.add(frame)
+            if waiting.full:
+                yield worker_pb2.TaskFrames(frames=waiting.take())
+    end = worker_pb2.TaskEnd(batches=len(found))
+    waiting.add(worker_pb2.TaskFrame(attempt=attempt, task_end=end))
+    yield worker_pb2.TaskFrames(frames=waiting.take())
+
+
+def _frames_of(
+    stored: Stored, request: worker_pb2.SpoolRequest
+) -> Iterator[worker_pb2.TaskFrame]:
+    kept, attempt = stored.kept, request.attempt
+    try:
+        for message in messages(stored.path) if stored.path else ():
+            data = worker_pb2.Data(batch=stored.batch, record_batch=bytes(message))
+            yield worker_pb2.TaskFrame(attempt=attempt, data=data)
+    except ClusterError as error:
+        text = f"rows of stage {request.stage} cannot be read again: {error.text}"
+        raise SpoolLost(text) from error
+    end = worker_pb2.BatchEnd(
+        batch=stored.batch, chunks=[request.bucket], rows=kept.rows, digest=kept.digest
+    )
+    yield worker_pb2.TaskFrame(attempt=attempt, batch_end=end)

@@ -17,11 +17,14 @@ from qserv.wire.codec import encode_schema
 from qserv.wire.v1 import worker_pb2
 from qserv.worker.arrowfile import stream
 from qserv.worker.disk import Folder
-from qserv.worker.engine import Around, Relation
+from qserv.worker.engine import Relation
 from qserv.worker.halos import Near
 from qserv.worker.peers import Peers
 from qserv.worker.pull import Pull
+from qserv.worker.shares import Shares
+from qserv.worker.spools import Spools
 from qserv.worker.tasks import Inputs, WorkerTask
+from qserv.worker.template import Around
 
 __all__ = ["Gathering"]
 
@@ -37,12 +40,29 @@ class Gathering:
         Where the rows go.
     peers
         The other workers.
+    spools
+        What earlier stages left here.
+    ahead
+        For how many batches rows may lie here before these have run.
     """
 
-    def __init__(self, task: WorkerTask, *, folder: Folder, peers: Peers) -> None:
+    def __init__(
+        self,
+        task: WorkerTask,
+        *,
+        folder: Folder,
+        peers: Peers,
+        spools: Spools,
+        ahead: int,
+    ) -> None:
         self._task = task
         self._folder = folder
         self._peers = peers
+        self._shares = Shares(
+            task.request.query_id, folder=folder, peers=peers, spools=spools
+        )
+        self._room = asyncio.Semaphore(ahead)
+        self._brought: dict[int, list[tuple[str, int]]] = {}
         self._tables: list[Relation] = []
         self._size = 0
         self._pulls: dict[int, Pull] = {}
@@ -89,6 +109,7 @@ class Gathering:
         QservError
             If it cannot be had.
         """
+        await self._room.acquire()
         halos = await asyncio.to_thread(self._task.near, batch)
         relations, size, around = [*self._tables], self._size, {}
         for source, near in halos.items():
@@ -97,11 +118,23 @@ class Gathering:
             relations += made
             size += bytes_of
             around[source] = how
+        self._brought[batch] = []
+        for given in self._task.request.bucket_inputs:
+            files = await self._shares.bring(given, self._task.chunks(batch))
+            self._brought[batch] += files
+            paths = tuple(path for path, _ in files)
+            relations.append(Relation(given.name, given.schema, paths))
+            size += sum(bytes_of for _, bytes_of in files)
         self._inputs[batch] = Inputs(tuple(relations), size, around)
 
     def inputs(self, batch: int) -> Inputs:
         """Return what a batch reads; `gather` has ended for it."""
         return self._inputs.pop(batch)
+
+    def release(self, batch: int) -> None:
+        """Remove what only this batch has read."""
+        self._shares.drop(self._brought.pop(batch))
+        self._room.release()
 
     def _halo(
         self, batch: int, source: int, near: Near

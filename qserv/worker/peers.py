@@ -1,7 +1,8 @@
 """Rows that other workers send: checked, counted and written down as they come."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from qserv.wire.frames_in import checked_frames
 from qserv.wire.v1 import worker_pb2, worker_pb2_grpc
 from qserv.worker.disk import Folder
 
-__all__ = ["Peers", "Received", "received"]
+__all__ = ["Peers", "Received", "received", "received_together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,70 @@ async def received(
             left.discard()
 
 
+async def received_together(
+    call: "grpc.aio.UnaryStreamCall[Any, worker_pb2.TaskFrames]",
+    *,
+    attempt: int,
+    peer: worker_pb2.Peer,
+    schema: pa.Schema,
+    folder: Folder,
+    name: str,
+    batches: Collection[int],
+) -> tuple[str, int]:
+    """Write down what a peer sends, all of it in one file.
+
+    Parameters
+    ----------
+    call, attempt, peer, schema, folder
+        As for `received`.
+    name
+        Of the file.
+    batches
+        That must come.
+
+    Returns
+    -------
+    tuple
+        Path and bytes of the file.
+
+    Raises
+    ------
+    CorruptData
+        As `received`, and if other batches came.
+    QservError
+        As `received`.
+    """
+    where = f"worker {peer.worker_id} at {peer.endpoint}"
+    file = _File(folder, name, schema)
+    frames = checked_frames(call, attempt=attempt, endpoint=peer.endpoint, where=where)
+    try:
+        async with aclosing(frames):
+            await _into(file, frames, where, set(batches))
+    except BaseException:
+        file.discard()
+        raise
+    _, path, size = file.end()
+    return path, size
+
+
+async def _into(
+    file: "_File",
+    frames: AsyncGenerator[worker_pb2.Data | worker_pb2.BatchEnd],
+    where: str,
+    wanted: set[int],
+) -> None:
+    rows: Counter[int] = Counter()
+    async for frame in frames:
+        if isinstance(frame, worker_pb2.Data):
+            rows[frame.batch] += file.add(frame.record_batch)
+        elif frame.batch not in wanted or rows[frame.batch] != frame.rows:
+            raise CorruptData(f"{where}: batch {frame.batch} is not as it was asked")
+        else:
+            wanted.remove(frame.batch)
+    if wanted:
+        raise CorruptData(f"{where} sent too few batches")
+
+
 class _File:
     """The rows of a batch that is still open."""
 
@@ -125,11 +190,13 @@ class _File:
         self._file = Path(folder.path(name)).open("wb")  # noqa: SIM115 open for long
         self._rows = self._size = 0
 
-    def add(self, message: bytes) -> None:
-        self._rows += decode_batch(message, self._schema).num_rows
+    def add(self, message: bytes) -> int:
+        rows = int(decode_batch(message, self._schema).num_rows)
+        self._rows += rows
         self._size += len(message)
         self._folder.took(self._name, len(message))
         self._file.write(message)
+        return rows
 
     def end(self) -> tuple[int, str, int]:
         self._file.close()

@@ -26,6 +26,7 @@ from qserv import serving
 from qserv.errors import Cancelled, InternalError, QservError
 from qserv.wire.codec import Digest, encode_batches
 from qserv.worker import engine
+from qserv.worker.buckets import Kept, Writer
 
 _TOGETHER: Final = 64 * 1024
 
@@ -34,6 +35,7 @@ HEAD: Final = struct.Struct("!BI")
 NUMBER: Final = struct.Struct("!q")
 """Of a batch, to stop it; unique within an executor."""
 _DONE: Final = struct.Struct("!qqq32s")
+_KEPT: Final = struct.Struct("!qqq32s")
 _AGAIN: Final = 0.02
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -74,22 +76,29 @@ class Done:
     microseconds
         That DuckDB and the encoding took, without waiting for who reads.
     digest
-        `qserv.wire.codec.Digest` of the messages.
+        `qserv.wire.codec.Digest` of the messages; of none, where rows are kept.
+    kept
+        The buckets of rows that are.
     """
 
     rows: int
     size: int
     microseconds: int
     digest: bytes
+    kept: tuple[Kept, ...] = ()
 
     def pack(self) -> bytes:
         """Return the bytes of a DONE frame."""
-        return _DONE.pack(self.rows, self.size, self.microseconds, self.digest)
+        head = _DONE.pack(self.rows, self.size, self.microseconds, self.digest)
+        each = (_KEPT.pack(k.bucket, k.rows, k.size, k.digest) for k in self.kept)
+        return head + b"".join(each)
 
     @staticmethod
     def unpack(data: bytes) -> "Done":
         """Read the bytes of a DONE frame."""
-        return Done(*_DONE.unpack(data))
+        kept = (Kept(*each) for each in _KEPT.iter_unpack(data[_DONE.size :]))
+        rows, size, microseconds, digest = _DONE.unpack_from(data)
+        return Done(rows, size, microseconds, digest, tuple(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,10 @@ def _answer(
     try:
         running.begin(order.number, cursor)
         outbox = _Outbox(frames)
-        done = _run(cursor, order.batch, running.check, outbox)
+        if keep := order.batch.keep:
+            done = _keep(cursor, order.batch, keep, running.check)
+        else:
+            done = _run(cursor, order.batch, running.check, outbox)
         running.check()
         outbox.add(Kind.DONE, done.pack())
         outbox.flush()
@@ -178,6 +190,29 @@ def _run(
             outbox.add(Kind.ROWS, message)
     busy = time.perf_counter() - began - outbox.waited
     return Done(count, size, int(busy * 1e6), digest.value())
+
+
+def _keep(
+    cursor: duckdb.DuckDBPyConnection,
+    batch: engine.Batch,
+    keep: engine.Keep,
+    check: Callable[[], None],
+) -> Done:
+    began = time.perf_counter()
+    with Writer(keep.prefix, keep.room) as writer:
+        for rows in engine.run(cursor, batch):
+            check()
+            writer.add(rows)
+        kept = writer.end()
+        check()
+    busy = time.perf_counter() - began
+    return Done(
+        rows=sum(each.rows for each in kept),
+        size=sum(each.size for each in kept),
+        microseconds=int(busy * 1e6),
+        digest=Digest().value(),
+        kept=kept,
+    )
 
 
 class _Running:

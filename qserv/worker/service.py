@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 from typing_extensions import override
 
-from qserv.errors import ChunkMissing, InvalidValue, UnsupportedQuery
+from qserv.errors import ChunkMissing, InvalidValue, SpoolLost
 from qserv.ingest.receiver import Receiver
 from qserv.sky.healpix import ORDER
 from qserv.storage.inventory import Inventory
@@ -25,12 +25,13 @@ from qserv.wire.messages import keys_from_proto
 from qserv.wire.v1 import worker_pb2, worker_pb2_grpc
 from qserv.worker.disk import Disk
 from qserv.worker.engine import Batch
-from qserv.worker.frames import TaskStream
+from qserv.worker.frames import TaskStream, spooled
 from qserv.worker.gathering import Gathering
 from qserv.worker.lookup import KeyIndex
 from qserv.worker.peers import Peers
 from qserv.worker.pool import Job, Pool
 from qserv.worker.process import Done
+from qserv.worker.spools import Spools
 from qserv.worker.tasks import Inputs, WorkerTask
 
 __all__ = ["WorkerService"]
@@ -91,6 +92,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         self._pool = pool
         self._disk = disk
         self._peers = peers
+        self._spools = Spools(disk)
         self._batch_bytes = batch_bytes
         self._batch_chunks = batch_chunks
         self._executors = executors
@@ -103,6 +105,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
     ) -> AsyncIterator[worker_pb2.TaskFrames]:
         """Run a task batch by batch and stream its frames."""
         with query_context(request.query_id):
+            self._spools.touch(request.query_id)
             task = WorkerTask(
                 request,
                 manifests=self._manifests,
@@ -114,7 +117,13 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                 gathering = None
                 if task.gathers:
                     folder = self._disk.folder()
-                    gathering = Gathering(task, folder=folder, peers=self._peers)
+                    gathering = Gathering(
+                        task,
+                        folder=folder,
+                        peers=self._peers,
+                        spools=self._spools,
+                        ahead=self._executors + 1,
+                    )
                     await stack.enter_async_context(gathering)
                 run = self._run(task, gathering)
                 messages = await stack.enter_async_context(aclosing(run))
@@ -137,6 +146,11 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                     case bytes():
                         waiting.add(stream.data(event.batch, event.content))
                     case Done():
+                        if gathering:
+                            gathering.release(event.batch)
+                        if request.HasField("spool"):
+                            kept = event.content.kept
+                            self._spools.keep(request, event.batch, kept)
                         waiting.add(*stream.ended(event.batch, event.content))
                         if stream.is_full or stream.is_last:
                             break
@@ -166,7 +180,9 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
             inputs = gathering.inputs(number) if gathering else Inputs()
             size = sum(entry.size for entry in files) + inputs.size
             stream.reads(number, len(files), size)
-            return task.batch(entries, inputs, stream.rows)
+            spools = task.request.HasField("spool")
+            keep = self._spools.place(task.request, number) if spools else None
+            return task.batch(entries, inputs, stream.rows, keep)
 
         return prepare
 
@@ -268,15 +284,21 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
     async def Exchange(
         self, request: worker_pb2.SpoolRequest, context: Context
     ) -> AsyncIterator[worker_pb2.TaskFrames]:
-        """Refuse: rows do not move between workers yet."""
-        raise UnsupportedQuery("workers do not exchange rows yet")
-        yield  # what makes this a stream
+        """Stream one bucket of what a query keeps here."""
+        with query_context(request.query_id):
+            try:
+                for message in spooled(self._spools, request):
+                    yield message
+            except SpoolLost as error:
+                error.worker_id = self.worker_id
+                raise
 
     @override
     async def EndQuery(
         self, request: worker_pb2.EndQueryRequest, context: Context
     ) -> worker_pb2.EndQueryReply:
         """Forget what a query keeps here."""
+        await self._spools.end(request.query_id)
         return worker_pb2.EndQueryReply()
 
 

@@ -13,11 +13,14 @@ from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry
 from qserv.errors import ChunkMissing, InvalidRequest, UnsupportedQuery
 from qserv.plan.plan import Extent, ScanClass
 from qserv.storage.manifest import Holding, ManifestStore
+from qserv.wire.codec import decode_schema, encode_schema
 from qserv.wire.messages import RemoteSource, source_from_proto, value_from_proto
 from qserv.wire.v1 import worker_pb2
-from qserv.worker.engine import Around, Batch, Relation, Template
+from qserv.worker.buckets import bucketed
+from qserv.worker.engine import Batch, Keep, Relation
 from qserv.worker.halos import Halo, Near
 from qserv.worker.scheduler import WorkItem, batches
+from qserv.worker.template import Around, Template
 
 __all__ = ["Inputs", "WorkerTask"]
 
@@ -106,7 +109,13 @@ class WorkerTask:
         self._scans = _scans(request, manifests)
         self._check_placed()
         _check_names(request)
-        self._template = Template(request.sql, [s.source.columns for s in self._scans])
+        sql, self._schema = request.sql, request.schema
+        if request.HasField("spool"):
+            schema = decode_schema(request.schema)
+            spool = request.spool
+            sql, told = bucketed(sql, schema, spool.keys, spool.buckets)
+            self._schema = encode_schema(told)
+        self._template = Template(sql, [s.source.columns for s in self._scans])
         self._parameters = tuple(map(value_from_proto, request.parameters))
         items = self._items()
         share = sum(item.work for item in items) // executors
@@ -139,9 +148,13 @@ class WorkerTask:
         """The sources that are one, by their number."""
         return {n: s.halo for n, s in enumerate(self._scans) if s.halo is not None}
 
+    def chunks(self, number: int) -> list[int]:
+        """Return the chunks, or buckets, of a batch."""
+        return [item.chunk for item in self.batches[number]]
+
     def near(self, number: int) -> dict[int, Near]:
         """Return what a batch reads of each halo, by the source's number."""
-        chunks = [item.chunk for item in self.batches[number]]
+        chunks = self.chunks(number)
         return {source: halo.near(chunks) for source, halo in self.halos.items()}
 
     @property
@@ -158,6 +171,7 @@ class WorkerTask:
         entries: Sequence[Sequence[ManifestEntry]],
         inputs: Inputs,
         rows: int,
+        keep: Keep | None,
     ) -> Batch:
         """Return what an executor runs.
 
@@ -169,6 +183,8 @@ class WorkerTask:
             Rows from elsewhere.
         rows
             That the task has sent already.
+        keep
+            Where its rows go, if they stay here.
         """
         files = [[entry.path for entry in of_source] for of_source in entries]
         size = sum(entry.size for of_source in entries for entry in of_source)
@@ -177,15 +193,16 @@ class WorkerTask:
         return Batch(
             sql=self._template.fill(files, inputs.halos),
             parameters=self._parameters,
-            schema=self._request.schema,
+            schema=self._schema,
             limit=None if self.limit is None else max(0, self.limit - rows),
-            small=interactive and size <= _SMALL_BYTES,
+            small=interactive and size <= _SMALL_BYTES and keep is None,
             relations=inputs.relations,
+            keep=keep,
         )
 
     def place(self, number: int) -> str:
         """Return where a batch reads, for people."""
-        chunks = [item.chunk for item in self.batches[number]]
+        chunks = self.chunks(number)
         tables = sorted({f"{s.source.release}.{s.source.table}" for s in self._scans})
         return f"{_named(chunks)} of {', '.join(tables)}"
 
@@ -217,6 +234,8 @@ class WorkerTask:
         ]
 
     def _size(self, chunk: int) -> int:
+        if self._request.bucket_inputs:
+            return _SHARE_BYTES
         item = (WorkItem(chunk, _WHOLE, 0),)
         unlike = {Extent.COPY, Extent.HALO}
         partitioned = [s for s in self._scans if s.source.extent not in unlike]

@@ -150,7 +150,7 @@ class Worker:
                 "query_id": "q-1",
                 "attempt": 3,
                 "sql": sql,
-                "sources": sources or [self.source()],
+                "sources": [self.source()] if sources is None else sources,
                 "chunks": chunks,
                 "schema": encode_schema(arrow_schema(columns)),
                 "scan_class": worker_pb2.SCAN_CLASS_SCAN,
@@ -172,7 +172,8 @@ class Worker:
                     messages.append(frame.data.record_batch)
                 case "batch_end":
                     messages = open_batches.pop(frame.batch_end.batch, [])
-                    answer.rows += _checked(messages, frame.batch_end, schema)
+                    if not task.HasField("spool"):
+                        answer.rows += _checked(messages, frame.batch_end, schema)
                     answer.ends.append(frame.batch_end)
                 case "progress":
                     told = frame.progress

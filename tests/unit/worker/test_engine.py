@@ -18,7 +18,8 @@ from qserv.plan.plan import MARK
 from qserv.plan.planner import plan
 from qserv.wire.codec import arrow_schema, encode_schema
 from qserv.worker import engine
-from qserv.worker.engine import Batch, Settings, Template
+from qserv.worker.engine import Batch, Settings
+from qserv.worker.template import Template
 
 T = DataType
 EVERY_TYPE = {

@@ -1,0 +1,115 @@
+"""SQL of a batch from the SQL of its task.
+
+A source's marker in the template becomes a selection from the batch's files, or an
+empty relation of the same columns where there is no file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from qserv.catalog.tables import HEALPIX, Column
+from qserv.errors import InternalError
+from qserv.plan.plan import MARK
+
+__all__ = ["Around", "Template"]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """How the template reads a halo.
+
+    Parameters
+    ----------
+    ranges
+        Half-open ranges of homes: of the halo's files, only rows in them are read.
+    pixels, shift
+        Of these, only rows whose home, shifted right by so many bits, is in the
+        relation of that name.
+    relation
+        Name of the rows that came from peers; empty where none are needed.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    pixels: str
+    shift: int
+    relation: str = ""
+
+
+class Template:
+    """A task's SQL, cut once at its markers.
+
+    Parameters
+    ----------
+    sql
+        With source i written as ``MARK i MARK``.
+    columns
+        The columns that each source reads, by its number.
+
+    Raises
+    ------
+    InternalError
+        If a marker names no source.
+    """
+
+    def __init__(self, sql: str, columns: Sequence[Sequence[Column]]) -> None:
+        self._texts = sql.split(MARK)[::2]
+        numbers = sql.split(MARK)[1::2]
+        if len(self._texts) != len(numbers) + 1 or not all(
+            number.isdecimal() and int(number) < len(columns) for number in numbers
+        ):
+            raise InternalError("a task's SQL has a marker without source")
+        self._numbers = [int(number) for number in numbers]
+        self._columns = columns
+
+    def fill(
+        self,
+        files: Sequence[Sequence[str]],
+        halos: Mapping[int, Around] = MappingProxyType({}),
+    ) -> str:
+        """Return the SQL of a batch.
+
+        Parameters
+        ----------
+        files
+            For each source the paths of its files, below the data directory.
+        halos
+            Of sources that are one, by their number.
+        """
+        made = [self._texts[0]]
+        for number, text in zip(self._numbers, self._texts[1:], strict=True):
+            columns = self._columns[number]
+            made += (_relation(columns, files[number], halos.get(number)), text)
+        return "".join(made)
+
+
+def _relation(
+    columns: Sequence[Column], files: Sequence[str], halo: Around | None
+) -> str:
+    names = ", ".join(_quoted(column.name) for column in columns) or "1"
+    parts = []
+    if files:
+        # Paths are ours (layout.check_path): they hold neither quotes nor wildcards.
+        paths = "', '".join(files)
+        scan = f"read_parquet(['{paths}'], hive_partitioning=false)"
+        within = f" WHERE {_within(halo)}" if halo else ""
+        parts.append(f"SELECT {names} FROM {scan}{within}")
+    if halo and halo.relation:
+        parts.append(f"SELECT {names} FROM {_quoted(halo.relation)}")
+    return f"({' UNION ALL '.join(parts) or _nothing(columns)})"
+
+
+def _nothing(columns: Sequence[Column]) -> str:
+    nulls = [f"NULL::{c.datatype} AS {_quoted(c.name)}" for c in columns]
+    return f"SELECT {', '.join(nulls) or '1'} WHERE false"
+
+
+def _within(halo: Around) -> str:
+    home = _quoted(HEALPIX)
+    ranges = [f"{home} >= {low} AND {home} < {high}" for low, high in halo.ranges]
+    pixels = f"{home} >> {halo.shift} IN (FROM {_quoted(halo.pixels)})"
+    return f"({' OR '.join(ranges)}) AND {pixels}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
