@@ -10,24 +10,14 @@ from typing import ClassVar, Final
 import sqlglot.errors
 from sqlglot import parser, tokens
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.tokenizer_core import Token, TokenType
+from sqlglot.tokenizer_core import TokenType
 
-from qserv.dialects import grammar, lexis, longlist
+from qserv.dialects import grammar, limits, longlist
 from qserv.dialects.chains import balance
 from qserv.dialects.geometry import canonical
 from qserv.dialects.nodes import LongList, Plus
 from qserv.dialects.queries import Query, QueryParser, plain
 from qserv.errors import LimitExceeded, ParseError
-
-MOST_CHARACTERS: Final = 4_194_304
-"""Of a text: a hundred thousand ids in a list, and more."""
-MOST_OTHERS: Final = 262_144
-"""Of a text without its long lists."""
-MOST_DEEP: Final = 32
-"""Brackets and CASEs in each other: sqlglot calls itself twenty times for each."""
-
-MOST_OPERATIONS: Final = 250
-"""UNIONs and the like in a query."""
 
 _WORDS: Final = """
     SELECT TOP DISTINCT ALL AS FROM WHERE HAVING LIMIT OFFSET FETCH ASC DESC
@@ -102,11 +92,11 @@ def parse(text: str) -> Query:
     ParseError
         If it is not one query; says line and column.
     LimitExceeded
-        If the text is too long.
+        If the text is too long or too deep.
     UnsupportedQuery
         If it is a query of a kind that is not answered yet.
     """
-    _check_text(text)
+    limits.check_text(text)
     try:
         return _tree(text)
     except sqlglot.errors.ParseError as error:
@@ -117,27 +107,13 @@ def parse(text: str) -> Query:
         raise LimitExceeded("the query is nested too deeply: take it apart") from error
 
 
-def _check_text(text: str) -> None:
-    if len(text) > MOST_CHARACTERS:
-        raise LimitExceeded(
-            f"the query has {len(text)} characters, {MOST_CHARACTERS} are allowed: "
-            "put long lists into a table"
-        )
-    if "\x00" in text:
-        raise ParseError("the query holds a NUL character: remove it")
-
-
 def _tree(text: str) -> Query:
     dialect = Adql()
     rest, cuts = longlist.cut(text)
-    if len(rest) > MOST_OTHERS:
-        raise LimitExceeded(
-            f"the query has {len(rest)} characters, {MOST_OTHERS} are allowed besides "
-            "lists of numbers or texts after IN: put them into a table"
-        )
+    limits.check_rest(rest)
     heard = dialect.tokenize(rest)
     longlist.heard_whole(text, cuts, heard)
-    _check_depth(heard)
+    limits.check_words(heard)
     if not heard or heard[0].token_type not in _BEGINNINGS:
         first = heard[0].text.upper() if heard else "empty"
         raise ParseError(f"a query starts with SELECT, this is {first}")
@@ -153,27 +129,6 @@ def _tree(text: str) -> Query:
 
 
 _BEGINNINGS: Final = {TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN}
-
-
-def _check_depth(heard: list[Token]) -> None:
-    operations = sum(token.token_type in _OPERATIONS for token in heard)
-    if operations > MOST_OPERATIONS:
-        raise LimitExceeded(
-            f"{operations} set operations are too many, {MOST_OPERATIONS} are allowed"
-        )
-    depth = 0
-    for token in heard:
-        depth += (token.token_type in _OPENING) - (token.token_type in _CLOSING)
-        if depth > MOST_DEEP:
-            raise LimitExceeded(
-                f"{lexis.place(token)}more than {MOST_DEEP} brackets and CASEs in each "
-                "other: take the query apart by WITH"
-            )
-
-
-_OPERATIONS: Final = parser.Parser.SET_OPERATIONS
-_OPENING: Final = {TokenType.L_PAREN, TokenType.CASE}
-_CLOSING: Final = {TokenType.R_PAREN, TokenType.END}
 
 
 def _explain(error: sqlglot.errors.ParseError) -> str:

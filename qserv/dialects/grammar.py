@@ -68,7 +68,7 @@ def _follows(word: str | None, said: Iterator[str]) -> bool:
 
 def _misplaced(token: Token) -> NoReturn:
     place = lexis.place(token)
-    raise ParseError(f"{place}this does not belong here, near «{token.text}»")
+    raise ParseError(f"{place}this does not belong here, near «{token.text[:40]}»")
 
 
 def _said(tree: exp.Expr) -> list[str]:

@@ -34,14 +34,14 @@ _NUMBER: Final = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LETTER: Final = re.compile(r"\w")
 
 
-_NONAMES: Final = """
+_NO_NAMES: Final = """
     ALL AND ANTI ANY AS ASC ASOF BETWEEN BY CASE CROSS DESC DISTINCT ELSE END EXCEPT
     EXISTS FETCH FINAL FROM FULL GLOBAL GROUP HAVING IN INNER INTERSECT INTO IS JOIN
     LATERAL LEFT LIKE ILIKE LIMIT NATURAL NOT NULL OFFSET ON OR ORDER OUTER OVER
     PERCENT POSITIONAL RIGHT SELECT SEMI SOME THEN TOP UNION USING WHEN WHERE WITH
 """
 """Words that are names only in quotes; some would be joins in other languages."""
-RESERVED: Final = frozenset(_NONAMES.split())
+RESERVED: Final = frozenset(_NO_NAMES.split())
 
 
 def place(token: Token) -> str:
@@ -127,7 +127,7 @@ def _check_gap(text: str, before: Token | None, token: Token) -> bool:
     """Return whether a token touches the one before it."""
     start = 0 if before is None else before.end + 1
     if not _SPACE.fullmatch(text, start, token.start):
-        skipped = text[start : token.start].strip()
+        skipped = text[start : token.start].strip()[:40]
         raise ParseError(f"{place(token)}«{skipped}» before this is no comment: use --")
     touching = before is not None and start == token.start
     if touching and _LETTER.match(text, start - 1) and _LETTER.match(text, start):

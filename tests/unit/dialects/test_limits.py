@@ -9,8 +9,8 @@ from contextlib import suppress
 import pytest
 from sqlglot import exp
 
-from qserv.dialects import adql
-from qserv.errors import LimitExceeded, QservError
+from qserv.dialects import adql, limits
+from qserv.errors import LimitExceeded, ParseError, QservError
 
 SELECT = "SELECT a FROM t"
 NESTS = {
@@ -48,12 +48,12 @@ FREE = {
 @pytest.mark.parametrize("nest", NESTS.values(), ids=NESTS)
 def test_a_nest_of_the_depth_allowed_is_read(nest):
     head, opened, core, closed, tail = nest
-    allowed = adql.MOST_DEEP - head.count("(")
+    allowed = limits.MOST_DEEP - head.count("(")
     text = head + opened * allowed + core + closed * allowed + tail
     assert isinstance(adql.parse(text), exp.Query)
 
 
-@pytest.mark.parametrize("times", [adql.MOST_DEEP + 1, 300, 5_000])
+@pytest.mark.parametrize("times", [limits.MOST_DEEP + 1, 300, 5_000])
 @pytest.mark.parametrize("nest", NESTS.values(), ids=NESTS)
 def test_a_deeper_one_is_refused(nest, times):
     head, opened, core, closed, tail = nest
@@ -75,7 +75,7 @@ def test_joins_without_conditions_are_read_once():
 
 
 def test_set_operations_have_a_limit():
-    most = adql.MOST_OPERATIONS
+    most = limits.MOST_OPERATIONS
     tree = adql.parse(SELECT + f" UNION {SELECT}" * most)
     assert sum(1 for _ in tree.find_all(exp.Union)) == most
     with pytest.raises(LimitExceeded, match="2000 set operations"):
@@ -103,3 +103,32 @@ def test_no_text_makes_the_parser_guess(caplog):
     with pytest.raises(QservError):
         adql.parse("WITH x AS (SHOW TABLES a) SELECT a FROM x")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"SELECT {'a,' * 30_000} a FROM t", "60004 words and signs, 50000 are"),
+        (f"SELECT {'a' * 1_001} FROM t", "a name or number of 1001 characters, 1000"),
+        (f'SELECT "{"é" * 1_001}" FROM t', "a name or number of 1001 characters, 1000"),
+        (f"SELECT {'1' * 5_000} FROM t", "line 1, column 8: a name or number of 5000"),
+    ],
+    ids=["words", "name", "name in quotes", "number"],
+)
+def test_words_have_limits(text, said):
+    with pytest.raises(LimitExceeded, match=said):
+        adql.parse(text)
+
+
+@pytest.mark.parametrize("text", ["'" + "x" * 200_000 + "'", "1", "a" * 1_000])
+def test_long_texts_are_no_words(text):
+    assert adql.parse(f"SELECT {text} FROM t").expressions[0].name == text.strip("'")
+
+
+@pytest.mark.parametrize(
+    "junk", ["{# " + "x" * 9_999 + " #}", "FROM t 'x" + "x" * 9_999 + "'"]
+)
+def test_errors_are_short(junk):
+    with pytest.raises(ParseError) as refused:
+        adql.parse(f"SELECT a {junk}")
+    assert len(str(refused.value)) < 200

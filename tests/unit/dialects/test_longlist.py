@@ -98,7 +98,6 @@ def test_only_lists_of_in_are_cut(text):
     items = ",".join(map(str, range(MANY)))
     whole = text.format(items if "ain" in text else f" IN ({items})")
     assert longlist.cut(whole) == (whole, ())
-    assert adql.parse(whole).find(LongList) is None
 
 
 @pytest.mark.parametrize("glue", [",", ", ", ",\n", ",\r\n  ", "\n,"])
