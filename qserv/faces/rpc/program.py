@@ -1,6 +1,7 @@
 """The program of a czar: everything assembled, served until it is told to stop."""
 
 import asyncio
+import functools
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +19,7 @@ from qserv.czar.queries import Queries
 from qserv.czar.session import Session
 from qserv.faces.rpc.service import CzarService
 from qserv.plan import explain, planner, route
+from qserv.plan.limits import Sizes
 from qserv.sky.regions import Circle
 from qserv.telemetry import logger
 from qserv.wire.channel import start_server
@@ -75,9 +77,19 @@ async def serving(config: CzarConfig) -> AsyncIterator[str]:
 
 
 class _Planner:
-    """`qserv.plan` as the session sees it."""
+    """`qserv.plan` as the session sees it.
 
-    plan = staticmethod(planner.plan)
+    Parameters
+    ----------
+    config
+        What it says of memory decides which rows stay among the workers.
+    """
+
+    def __init__(self, config: CzarConfig) -> None:
+        # DuckDB needs room beside the rows that it merges.
+        sizes = Sizes(config.broadcast_memory, config.merge_memory / 2)
+        self.plan = functools.partial(planner.plan, sizes=sizes)
+
     route = staticmethod(route.route)
     explain = staticmethod(explain.explain)
 
@@ -114,7 +126,10 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
     stack.push_async_callback(loads.close)
     session = Session(
         preparation=Preparation(
-            store=store, members=members, planning=_Planner(), max_rows=config.max_rows
+            store=store,
+            members=members,
+            planning=_Planner(config),
+            max_rows=config.max_rows,
         ),
         members=members,
         executive=executive,
