@@ -78,13 +78,15 @@ def hear(text: str, tokens: Sequence[Token]) -> Heard:
     heard: Heard = []
     before: Token | None = None
     for token in tokens:
-        touching = _check_gap(text, before, token)
+        touching = _touches(text, before, token)
         word = _word(token)
         if touching and heard and heard[-1][0] == "." and word[0].isdigit():
             heard[-1] = (number(f".{token.text}"), token)
         else:
             heard.append((word, token))
         before = token
+    if before is not None:
+        _check_gap(text, before.end + 1, len(text), before)
     while heard and heard[-1][0] == ";":
         heard.pop()
     return heard
@@ -123,12 +125,19 @@ def spelled(word: str) -> str:
     return _SAME.get(upper, upper)
 
 
-def _check_gap(text: str, before: Token | None, token: Token) -> bool:
-    """Return whether a token touches the one before it."""
+def _check_gap(text: str, start: int, end: int, beside: Token) -> None:
+    if not _SPACE.fullmatch(text, start, end):
+        skipped = text[start:end].strip()[:40]
+        where = "after" if beside.end < start else "before"
+        raise ParseError(
+            f"{place(beside)}«{skipped}» {where} this is no comment: use --"
+        )
+
+
+def _touches(text: str, before: Token | None, token: Token) -> bool:
+    """Return whether a token touches the one before it; between them is no word."""
     start = 0 if before is None else before.end + 1
-    if not _SPACE.fullmatch(text, start, token.start):
-        skipped = text[start : token.start].strip()[:40]
-        raise ParseError(f"{place(token)}«{skipped}» before this is no comment: use --")
+    _check_gap(text, start, token.start, token)
     touching = before is not None and start == token.start
     if touching and _LETTER.match(text, start - 1) and _LETTER.match(text, start):
         raise ParseError(f"{place(token)}a space is missing before «{token.text}»")
