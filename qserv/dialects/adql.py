@@ -8,9 +8,9 @@ reads and ADQL does not have is refused (`qserv.dialects.grammar`).
 from typing import ClassVar, Final
 
 import sqlglot.errors
-from sqlglot import parser, tokens
+from sqlglot import exp, parser, tokens
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.tokenizer_core import TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from qserv.dialects import grammar, limits, longlist
 from qserv.dialects.chains import balance
@@ -108,24 +108,34 @@ def parse(text: str) -> Query:
 
 
 def _tree(text: str) -> Query:
-    dialect = Adql()
     rest, cuts = longlist.cut(text)
     limits.check_rest(rest)
-    heard = dialect.tokenize(rest)
+    heard = Adql().tokenize(rest)
     longlist.heard_whole(text, cuts, heard)
     limits.check_words(heard)
-    if not heard or heard[0].token_type not in _BEGINNINGS:
-        first = heard[0].text.upper() if heard else "empty"
-        raise ParseError(f"a query starts with SELECT, this is {first}")
-    trees = [tree for tree in dialect.parser().parse(heard, text) if tree is not None]
-    if len(trees) != 1:
-        raise ParseError(f"one query is expected, not {len(trees)}")
-    grammar.check(trees[0], text, heard)
-    longlist.restore(trees[0], cuts)
-    query = plain(trees[0])
+    tree = _parsed(text, heard)
+    grammar.check(tree, text, heard)
+    longlist.restore(tree, cuts)
+    query = plain(tree)
     balance(query)
     canonical(query)
     return query
+
+
+def _parsed(text: str, heard: list[Token]) -> exp.Expr:
+    if not heard or heard[0].token_type not in _BEGINNINGS:
+        first = heard[0].text.upper() if heard else "empty"
+        raise ParseError(f"a query starts with SELECT, this is {first}")
+    last = len(heard)
+    while heard[last - 1].token_type == TokenType.SEMICOLON:
+        last -= 1
+    for token in heard:
+        # In a comment, ``sqlglot.meta line=x`` would say where a node stands.
+        token.comments = []
+    trees = [tree for tree in Adql().parser().parse(heard[:last], text) if tree]
+    if len(trees) != 1:
+        raise ParseError(f"one query is expected, not {len(trees)}")
+    return trees[0]
 
 
 _BEGINNINGS: Final = {TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN}

@@ -110,3 +110,16 @@ def test_the_second_reader_sees_what_the_guard_sees(reader, monkeypatch):
     monkeypatch.setattr(adql.grammar, "check", lambda *_: None)
     text = "SELECT DISTINCT ON (a) b FROM t"
     assert reader.read(written(adql.parse(text))) != reader.read(text)
+
+
+@pytest.mark.parametrize("node", ["zz", "zz + 1", "f(zz)", "zz LIKE 'x'"])
+def test_a_comment_is_nothing_but_a_comment(node):
+    """``sqlglot.meta`` in a comment makes sqlglot write into its nodes."""
+    said = "-- sqlglot.meta line=x,col=y,start=1,end=2,top,join,nulls_last\n"
+    tree = adql.parse(
+        f"SELECT {node} {said}, a {said} FROM {said} t {said}, u {said} ORDER BY"
+        f" {said} b {said} LIMIT 5 {said}"
+    )
+    assert all(str(n.meta.get("line", 1)).isdigit() for n in tree.walk())
+    assert not any(n.meta.keys() & {"top", "join"} for n in tree.walk())
+    assert not any(n.comments for n in tree.walk())
