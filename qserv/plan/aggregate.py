@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 
 from qserv.catalog.tables import Column, DataType
 from qserv.plan import functions
+from qserv.plan.depth import rebuild
 from qserv.plan.expressions import (
     Aggregate,
     Call,
@@ -39,7 +40,7 @@ from qserv.plan.expressions import (
     Window,
     map_children,
 )
-from qserv.plan.query import Output, Relation, Select, Source, StageRows, rebuild
+from qserv.plan.query import Output, Relation, Select, Source, StageRows
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 snapshot and whose outputs are typed columns in the catalog's spelling.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from qserv.catalog.tables import Column
 from qserv.dialects.lexis import where_is
 from qserv.errors import LimitExceeded, ParseError, UnsupportedQuery
 from qserv.plan import functions
+from qserv.plan.depth import refs_of, relations_of
 from qserv.plan.expressions import (
     Aggregate,
     Call,
@@ -42,8 +44,6 @@ from qserv.plan.query import (
     Select,
     Shared,
     clauses,
-    refs_of,
-    relations_of,
     with_columns,
 )
 from qserv.plan.scope import Names, Scope, same_name
@@ -192,28 +192,29 @@ def _check_grouped(body: Select) -> None:
     """Check that what is selected of groups is the same for all rows of a group."""
     if not body.grouped:
         return
-    own = {r.number for r in body.relations}
-
-    def check(node: Expression) -> None:
-        if node in body.groups or isinstance(node, Aggregate):
-            return
-        if isinstance(node, ColumnRef) and node.relation in own:
+    having = () if body.having is None else (body.having,)
+    keys = (o.expression for o in body.orderings)
+    for value in (*(o.expression for o in body.outputs), *keys, *having):
+        for ref in _ungrouped(value, body):
             raise ParseError(
-                f"column {node.column.name} must stand in GROUP BY "
+                f"column {ref.column.name} must stand in GROUP BY "
                 "or inside an aggregate"
             )
-        for part in children(node):
-            check(part)
-        if isinstance(node, Exists | InQuery | Scalar):
-            for ref in refs_of(node):
-                check(ref)
 
-    for output in body.outputs:
-        check(output.expression)
-    for key in body.orderings:
-        check(key.expression)
-    if body.having is not None:
-        check(body.having)
+
+def _ungrouped(node: Expression, body: Select) -> Iterator[ColumnRef]:
+    """Yield the columns of FROM that stand outside of keys and aggregates."""
+    if node in body.groups or isinstance(node, Aggregate):
+        return
+    if isinstance(node, ColumnRef) and any(
+        r.number == node.relation for r in body.relations
+    ):
+        yield node
+    for part in children(node):
+        yield from _ungrouped(part, body)
+    if isinstance(node, Exists | InQuery | Scalar):
+        for ref in refs_of(node):
+            yield from _ungrouped(ref, body)
 
 
 def _check_distinct(body: Select) -> None:

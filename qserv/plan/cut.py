@@ -10,6 +10,7 @@ from itertools import count
 from typing import Final
 
 from qserv.catalog.tables import Column, DataType
+from qserv.plan.depth import rebuild, refs_of, relations_of
 from qserv.plan.expressions import (
     Call,
     ColumnRef,
@@ -19,17 +20,7 @@ from qserv.plan.expressions import (
     conjuncts,
 )
 from qserv.plan.functions import cast
-from qserv.plan.query import (
-    JoinKind,
-    Output,
-    Relation,
-    Select,
-    StageRows,
-    clauses,
-    rebuild,
-    refs_of,
-    relations_of,
-)
+from qserv.plan.query import JoinKind, Output, Relation, Select, StageRows, clauses
 
 _KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
 _TRUE: Final = Literal(True, DataType.BOOLEAN)

@@ -9,6 +9,7 @@ from typing import Final
 from qserv.catalog.snapshot import TableVersion
 from qserv.catalog.tables import Column, DataType
 from qserv.plan.area import area
+from qserv.plan.depth import relations_of
 from qserv.plan.expressions import Call, ColumnRef, Expression, InList, conjuncts
 from qserv.plan.query import (
     Body,
@@ -18,7 +19,6 @@ from qserv.plan.query import (
     Select,
     Shared,
     StageRows,
-    relations_of,
 )
 from qserv.sky.ranges import RangeSet
 

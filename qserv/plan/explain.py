@@ -1,16 +1,51 @@
 """Print a plan: what EXPLAIN shows and what the golden tests hold."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import indent
+from typing import Final
 
 from qserv.catalog.tables import Column
 from qserv.plan.estimate import width
 from qserv.plan.plan import MARK, Fragment, Plan, Residual, Route, Sharing, Stage
 
-_MARGIN = " " * 11
+MARGIN: Final = " " * 11
+"""Of what stands below a label."""
 
 
-def explain(plan: Plan, routes: Mapping[int, Route] | None = None) -> str:
+@dataclass(slots=True)
+class Happened:
+    """What a stage has done, for EXPLAIN ANALYZE.
+
+    Parameters
+    ----------
+    routed, chunks
+        Chunks, or buckets, that it runs on; how many were done, again ones too.
+    tasks
+        Sent to workers, again ones too.
+    rows, size
+        Of its result, in bytes.
+    scanned, sent
+        Bytes that workers read; bytes of earlier stages that went to them with tasks.
+    seconds
+        From its start to its end.
+    """
+
+    routed: int = 0
+    chunks: int = 0
+    tasks: int = 0
+    rows: int = 0
+    size: int = 0
+    scanned: int = 0
+    sent: int = 0
+    seconds: float = 0.0
+
+
+def explain(
+    plan: Plan,
+    routes: Mapping[int, Route] | None = None,
+    happened: Mapping[int, Happened] | None = None,
+) -> str:
     """Return a plan as text.
 
     Parameters
@@ -20,11 +55,16 @@ def explain(plan: Plan, routes: Mapping[int, Route] | None = None) -> str:
     routes
         Stage number -> where it runs, for the stages whose keys are known before the
         plan runs.
+    happened
+        Stage number -> what it did, once the plan has run.
     """
     lines = [f"snapshot   {plan.snapshot}", *plan.notes]
     for number, stage in enumerate(plan.stages):
         route = None if routes is None else routes.get(number)
         lines += _stage(plan, number, stage, route)
+        if happened is not None:
+            lines += _done(plan, number, stage, happened.get(number, Happened()))
+        lines += [indent(_readable(stage), MARGIN), *_parameters(stage.parameters)]
     columns = ", ".join(f"{c.name} {c.datatype}" for c in plan.columns)
     return "\n".join([*lines, f"result     {columns}"])
 
@@ -39,10 +79,30 @@ def _stage(plan: Plan, number: int, stage: Stage, route: Route | None) -> Iterat
             yield f"route      {_routed(stage, route)}"
         if stage.limit is not None:
             yield f"until      {stage.limit} rows are there"
-    if not last:
-        yield f"expect     {_expected(stage.expected, stage.columns)}"
-    yield indent(_readable(stage), _MARGIN)
-    yield from _parameters(stage.parameters)
+    yield f"expect     {_expected(stage.expected, stage.columns)}"
+
+
+def _done(plan: Plan, number: int, stage: Stage, did: Happened) -> Iterator[str]:
+    """Say what a stage did; as rows count, so many of them are in its chunks."""
+    last = number == len(plan.stages) - 1
+    yield f"gave       {did.rows:,} rows, {did.size:,} bytes{_where(stage, last=last)}"
+    yield f"took       {did.seconds:.3f} s{_worked(stage, did)}"
+
+
+def _where(stage: Stage, *, last: bool) -> str:
+    if isinstance(stage, Residual) or last:
+        return ""
+    return " to the czar" if stage.spool is None else " that workers keep"
+
+
+def _worked(stage: Stage, did: Happened) -> str:
+    if isinstance(stage, Residual):
+        return ""
+    what = "buckets" if stage.buckets else "chunks"
+    done = "" if stage.once else f"{did.chunks:,} of {did.routed:,} {what} in "
+    tasks = f"{did.tasks:,} {'task' if did.tasks == 1 else 'tasks'}"
+    sent = f", {did.sent:,} broadcast" if did.sent else ""
+    return f", {done}{tasks}, {did.scanned:,} bytes read{sent}"
 
 
 def _kind(plan: Plan, stage: Stage) -> str:
@@ -98,4 +158,4 @@ def _readable(stage: Stage) -> str:
 def _parameters(values: Sequence[object]) -> Iterator[str]:
     for place, value in enumerate(values, 1):
         shown = f"{len(value):,} values" if isinstance(value, tuple) else repr(value)
-        yield f"{_MARGIN}${place} = {shown}"
+        yield f"{MARGIN}${place} = {shown}"

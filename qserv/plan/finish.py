@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from qserv.catalog.tables import Column
+from qserv.plan.depth import rebuild, refs_of
 from qserv.plan.expressions import (
     ColumnRef,
     Expression,
@@ -27,16 +28,7 @@ from qserv.plan.expressions import (
 )
 from qserv.plan.keys import Held, equalities
 from qserv.plan.plan import Extent
-from qserv.plan.query import (
-    JoinKind,
-    Output,
-    Relation,
-    Select,
-    StageRows,
-    clauses,
-    rebuild,
-    refs_of,
-)
+from qserv.plan.query import JoinKind, Output, Relation, Select, StageRows, clauses
 
 
 def held(body: Select, keys: Mapping[ColumnRef, Held]) -> dict[ColumnRef, Held]:
@@ -208,3 +200,10 @@ def ends_in_buckets(body: Select, keys: tuple[Column, ...], *, top: bool) -> boo
     values = (o.expression for o in body.outputs)
     shown = {v.column for v in values if isinstance(v, ColumnRef)}
     return not body.distinct or (bool(keys) and set(keys) <= shown)
+
+
+def ends_in_chunks(body: Select, keys: Mapping[ColumnRef, Held], *, top: bool) -> bool:
+    """Whether the rows of the chunks are the answer, as they come."""
+    if body.orderings or body.offset or not distinct_in_chunk(body, keys):
+        return False
+    return top or body.limit is None

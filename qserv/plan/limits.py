@@ -34,6 +34,9 @@ class Sizes:
     bucket: float = 32 * 2**20
 
 
+DEFAULT_SIZES: Final = Sizes()
+
+
 def check_levels(node: Expression) -> None:
     """Check that an expression is not too many functions deep.
 

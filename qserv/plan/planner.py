@@ -12,11 +12,12 @@ from qserv.catalog.tables import DataType
 from qserv.dialects import adql
 from qserv.errors import InvalidRequest, LimitExceeded
 from qserv.plan.bind import bind
+from qserv.plan.depth import references
 from qserv.plan.expressions import Aggregate, Expression, Literal
-from qserv.plan.limits import Sizes
+from qserv.plan.limits import DEFAULT_SIZES, Sizes
 from qserv.plan.plan import Fragment, Plan, Residual, ScanClass, Stage
 from qserv.plan.prepare import Preparer
-from qserv.plan.query import Body, Query, Select, references, selects
+from qserv.plan.query import Body, Query, Select, selects
 from qserv.plan.simplify import simplify
 from qserv.plan.statement import Statement
 
@@ -32,7 +33,7 @@ def plan(
     *,
     language: str = "ADQL-2.1",
     default_release: str | None = None,
-    sizes: Sizes = Sizes(),
+    sizes: Sizes = DEFAULT_SIZES,
 ) -> Plan:
     """Plan one query.
 
@@ -74,9 +75,8 @@ def _stages(query: Query, sizes: Sizes) -> tuple[Stage, ...]:
     if (counted := _counted(query.body)) is not None:
         return (counted,)
     numbers = count(_next_number(query.body))
-    preparer = Preparer(query.snapshot, numbers, sizes)
-    preparer.answer(simplify(query.body, numbers))
-    return tuple(preparer.stages)
+    body = simplify(query.body, numbers)
+    return Preparer(query.snapshot, numbers, sizes).answer(body)
 
 
 def _next_number(body: Body) -> int:

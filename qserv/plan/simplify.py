@@ -17,6 +17,7 @@ from itertools import count
 from typing import Final
 
 from qserv.catalog.tables import Column, DataType
+from qserv.plan.depth import rebuild, relations_of, renumbered, substitute
 from qserv.plan.expressions import (
     Call,
     ColumnRef,
@@ -43,11 +44,7 @@ from qserv.plan.query import (
     clauses,
     map_clauses,
     map_subqueries,
-    rebuild,
-    relations_of,
-    renumbered,
     subqueries,
-    substitute,
 )
 
 _REJECTING: Final = {"=", "<>", "<", ">", "<=", ">=", "BETWEEN", "LIKE", "ILIKE"}

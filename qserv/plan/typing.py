@@ -18,6 +18,7 @@ from qserv.dialects.lexis import where_is
 from qserv.dialects.nodes import LongList
 from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuery
 from qserv.plan import functions
+from qserv.plan.depth import relations_of
 from qserv.plan.expressions import (
     Aggregate,
     Call,
@@ -38,7 +39,7 @@ from qserv.plan.expressions import (
     has_aggregate,
     has_window,
 )
-from qserv.plan.query import Body, Output, Relation, Select, relations_of
+from qserv.plan.query import Body, Output, Relation, Select
 from qserv.plan.scope import Scope
 from qserv.sky.regions import Polygon, box
 

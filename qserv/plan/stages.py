@@ -1,0 +1,137 @@
+"""Write the parts of a query as the stages of its plan."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from qserv.catalog.snapshot import Family, Snapshot
+from qserv.catalog.tables import Column
+from qserv.plan.estimate import rows_of
+from qserv.plan.expressions import InValues
+from qserv.plan.limits import Sizes
+from qserv.plan.plan import Extent, Fragment, Input, Residual, Spool, Stage
+from qserv.plan.prepared import Buckets, Central, Local, Prepared, all_rows
+from qserv.plan.query import Body, Combined, JoinKind, Operator, Select, StageRows
+from qserv.plan.render import listed
+from qserv.plan.restrict import describe, restrict
+from qserv.plan.statement import Statement
+
+_BUCKETS: Final = (8, 256)
+"""The least buckets that keep some workers busy, and the most files of a batch."""
+
+
+class Stages:
+    """The stages of a plan, as they are added.
+
+    Parameters
+    ----------
+    snapshot
+        What the query is planned against.
+    sizes
+        From which size on rows stay among the workers.
+    """
+
+    def __init__(self, snapshot: Snapshot, sizes: Sizes) -> None:
+        self._snapshot = snapshot
+        self._sizes = sizes
+        self.made: list[Stage] = []
+        """In the order in which they run."""
+
+    def rows(self, prepared: Prepared) -> StageRows:
+        """Make the rows of a query those of a stage."""
+        if isinstance(prepared, Central) and (known := all_rows(prepared.body)):
+            return known
+        expected = rows_of(prepared.body)
+        return StageRows(self.add(prepared), prepared.body.columns, expected)
+
+    def add(self, prepared: Prepared) -> int:
+        """Add the stage that answers a query; returns its number."""
+        match prepared:
+            case Local():
+                self.made.append(self._fragment(prepared))
+            case Central(body):
+                self.made.append(_residual(body))
+        return len(self.made) - 1
+
+    def spooled(self, local: Local, keys: tuple[Column, ...], count: int) -> StageRows:
+        """Keep the rows of a query on the workers, in buckets by hash."""
+        spool = Spool(tuple(c.name for c in keys), count)
+        self.made.append(self._fragment(local, spool))
+        number, expected = len(self.made) - 1, rows_of(local.body)
+        return StageRows(number, local.body.columns, expected, count)
+
+    def listed(self, node: InValues) -> StageRows:
+        """Make a long list the rows of a stage."""
+        column = Column("value", node.kind)
+        expected = float(len(node.values))
+        sql = listed("$1", node.kind)
+        why = (f"list       {len(node.values):,} values",)
+        self.made.append(
+            Residual(sql, (node.values,), (column,), expected=expected, why=why)
+        )
+        return StageRows(len(self.made) - 1, (column,), expected)
+
+    def buckets(self, size: float) -> int:
+        """Return in how many buckets so many bytes are spooled."""
+        least, most = _BUCKETS
+        return int(min(most, max(least, size / self._sizes.bucket)))
+
+    def _fragment(self, local: Local, spool: Spool | None = None) -> Fragment:
+        body, restrictors = restrict(local.body, self._snapshot)
+        writer = Statement()
+        sql = writer.body(body)
+        domain = local.domain
+        family = domain if isinstance(domain, Family) else None
+        why = [f"relations  {local.why}"] if local.why else []
+        why += [f"restrict   {describe(restrictors)}"] if restrictors else []
+        places = {r.number: i for i, r in enumerate(writer.scanned)}
+        return Fragment(
+            sql=sql,
+            parameters=tuple(p for p in writer.parameters if isinstance(p, str)),
+            sources=writer.sources(),
+            columns=body.columns,
+            family=None if family is None else family.name,
+            tree_version=None if family is None else family.tree_version,
+            inputs=tuple(Input(s, how) for s, how in writer.stages.items()),
+            restrictors=restrictors if family else (),
+            needed=_needed(body, places),
+            limit=_enough(body),
+            buckets=domain.count if isinstance(domain, Buckets) else 0,
+            spool=spool,
+            expected=rows_of(body),
+            why=tuple(why),
+        )
+
+
+def _residual(body: Body) -> Residual:
+    writer = Statement(vectors=False)
+    sql = writer.body(body)
+    inputs = tuple(writer.stages)
+    parameters = tuple(writer.parameters)
+    return Residual(sql, parameters, body.columns, inputs, expected=rows_of(body))
+
+
+def _needed(body: Body, places: Mapping[int, int]) -> tuple[tuple[int, ...], ...]:
+    """Return groups of sources, of each of which a chunk must have own rows."""
+    if isinstance(body, Combined):
+        left, right = (_needed(b, places) for b in (body.left, body.right))
+        if body.operator is not Operator.UNION:
+            return left
+        return tuple((*ours, *theirs) for ours in left for theirs in right)
+    if any(r.join is JoinKind.FULL for r in body.relations):
+        return (tuple(places[r.number] for r in body.relations),)
+    groups: list[tuple[int, ...]] = []
+    for relation in body.relations:
+        if relation.join not in {JoinKind.FIRST, JoinKind.INNER}:
+            continue
+        if isinstance(relation.source, Body):
+            groups += _needed(relation.source, places)
+        elif relation.number in places and relation.extent is Extent.OWN:
+            groups.append((places[relation.number],))
+    return tuple(groups)
+
+
+def _enough(body: Body) -> int | None:
+    """Return how many rows of a fragment are enough, whichever they are."""
+    if not isinstance(body, Select) or body.orderings or body.distinct:
+        return None
+    return body.limit
