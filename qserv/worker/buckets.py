@@ -7,7 +7,6 @@ and groups the rows of a bucket by the first one. Each bucket of a batch is one 
 (see `qserv.worker.arrowfile`), written by the executor.
 """
 
-import errno
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,9 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
-from qserv.errors import InvalidRequest, LimitExceeded, TaskFailed
+from qserv.errors import InvalidRequest, LimitExceeded
 from qserv.wire.codec import Digest, encode_batches
+from qserv.worker.disk import unwritten
 
 __all__ = ["BUCKET", "MOST", "Kept", "Writer", "bucketed"]
 
@@ -150,9 +150,7 @@ class Writer:
                 if bucket.waiting:
                     self._write(number, bucket)
         except OSError as error:
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-            kind = LimitExceeded if full else TaskFailed
-            raise kind(f"rows cannot be kept on a worker: {error.strerror}") from error
+            raise unwritten(error) from error
         self._waiting = 0
 
     def _write(self, number: int, bucket: _Bucket) -> None:

@@ -5,18 +5,26 @@ taken before bytes are written, and given back when their files are removed.
 """
 
 import asyncio
+import errno
 import itertools
 import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from qserv.errors import LimitExceeded
+from qserv.errors import LimitExceeded, QservError, TaskFailed
 
-__all__ = ["Disk", "Folder"]
+__all__ = ["Disk", "Folder", "unwritten"]
 
 _RESERVE: Final = 512 * 2**20
 """Bytes of the file system that are left to everything else."""
+
+
+def unwritten(error: OSError) -> QservError:
+    """Return our error for rows that could not be written."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    kind = LimitExceeded if full else TaskFailed
+    return kind(f"a worker cannot write rows to its disk: {error.strerror}")
 
 
 class Disk:
@@ -91,9 +99,20 @@ class Folder:
         return str(self._root / name)
 
     def write(self, name: str, data: bytes) -> str:
-        """Make a file; returns its path, raises as `Disk.take`."""
+        """Make a file; returns its path.
+
+        Raises
+        ------
+        LimitExceeded
+            If there is no room.
+        TaskFailed
+            If the disk takes no file.
+        """
         self.took(name, len(data))
-        Path(path := self.path(name)).write_bytes(data)
+        try:
+            Path(path := self.path(name)).write_bytes(data)
+        except OSError as error:
+            raise unwritten(error) from error
         return path
 
     def took(self, name: str, size: int) -> None:

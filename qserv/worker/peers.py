@@ -16,7 +16,7 @@ from qserv.wire.channel import aio_channel
 from qserv.wire.codec import decode_batch
 from qserv.wire.frames_in import checked_frames
 from qserv.wire.v1 import worker_pb2, worker_pb2_grpc
-from qserv.worker.disk import Folder
+from qserv.worker.disk import Folder, unwritten
 
 __all__ = ["Peers", "Received", "received", "received_together"]
 
@@ -92,6 +92,8 @@ async def received(
         If rows, their digest or their number is wrong.
     LimitExceeded
         If there is no room.
+    TaskFailed
+        If the disk takes no rows.
     QservError
         As `checked_frames`.
     """
@@ -195,7 +197,10 @@ class _File:
         self._rows += rows
         self._size += len(message)
         self._folder.took(self._name, len(message))
-        self._file.write(message)
+        try:
+            self._file.write(message)
+        except OSError as error:
+            raise unwritten(error) from error
         return rows
 
     def end(self) -> tuple[int, str, int]:

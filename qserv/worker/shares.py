@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from qserv.errors import ClusterError, SpoolLost
+from qserv.errors import ClusterError, CorruptData, SpoolLost
 from qserv.wire.codec import Digest, decode_schema
 from qserv.wire.v1 import worker_pb2
+from qserv.worker.arrowfile import messages
 from qserv.worker.disk import Folder
 from qserv.worker.peers import Peers, received_together
 from qserv.worker.spools import Spools, Stored
@@ -83,24 +84,29 @@ class Shares:
         share: worker_pb2.SpoolShare,
         bucket: int,
     ) -> list[tuple[str, int]]:
+        worker = share.peer.worker_id
         # An attempt runs on one worker: if it spooled here, this is the share's worker.
-        if self._spools.has(self._query_id, stage, share.attempt):
-            stored = self._spools.find(
-                self._query_id, stage, share.attempt, share.batches, bucket
-            )
-            files = [each for each in stored if each.path]
-            await asyncio.to_thread(_check, files, share.peer.worker_id)
-            return [(each.path, each.kept.size) for each in files]
+        here = self._spools.has(self._query_id, stage, share.attempt)
         try:
+            if here:
+                return await self._kept(stage, share, bucket)
             return [await self._pulled(stage, schema, share, bucket)]
-        except SpoolLost:
-            raise
         except ClusterError as error:
             raise SpoolLost(
-                f"worker {share.peer.worker_id} does not give its rows of stage "
-                f"{stage}: {error.text}",
-                share.peer.worker_id,
+                f"worker {worker} does not give its rows of stage {stage}: "
+                f"{error.text}",
+                worker,
             ) from error
+
+    async def _kept(
+        self, stage: int, share: worker_pb2.SpoolShare, bucket: int
+    ) -> list[tuple[str, int]]:
+        stored = self._spools.find(
+            self._query_id, stage, share.attempt, share.batches, bucket
+        )
+        files = [each for each in stored if each.path]
+        await asyncio.to_thread(_check, files)
+        return [(each.path, each.kept.size) for each in files]
 
     async def _pulled(
         self,
@@ -138,12 +144,10 @@ async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _check(files: Iterable[Stored], worker_id: str) -> None:
+def _check(files: Iterable[Stored]) -> None:
     for stored in files:
         digest = Digest()
-        try:
-            digest.update(pa.memory_map(stored.path).read_buffer())
-        except OSError as error:
-            raise SpoolLost(f"rows kept here are gone: {error}", worker_id) from error
+        for message in messages(stored.path):
+            digest.update(message)
         if digest.value() != stored.kept.digest:
-            raise SpoolLost("rows kept here differ from their digest", worker_id)
+            raise CorruptData("rows kept on a worker differ from their digest")

@@ -81,7 +81,7 @@ class Spools:
         """Return where a batch of a task that spools puts its rows."""
         if task.query_id not in self._queries:
             self._queries[task.query_id] = _Query(self._disk.folder())
-            self.touch(task.query_id)
+        self.touch(task.query_id)
         folder = self._queries[task.query_id].folder
         prefix = folder.path(_name(task.stage, task.attempt, batch))
         return Keep(prefix, max(0, self._disk.left))

@@ -203,6 +203,8 @@ class WorkerTask:
     def place(self, number: int) -> str:
         """Return where a batch reads, for people."""
         chunks = self.chunks(number)
+        if stages := [given.stage for given in self._request.bucket_inputs]:
+            return f"{_named(chunks, 'bucket')} of stages {', '.join(map(str, stages))}"
         tables = sorted({f"{s.source.release}.{s.source.table}" for s in self._scans})
         return f"{_named(chunks)} of {', '.join(tables)}"
 
@@ -295,8 +297,8 @@ def _refuse_what_comes_later(request: worker_pb2.Task) -> None:
             raise UnsupportedQuery(f"a task that {what} cannot be run yet")
 
 
-def _named(chunks: Sequence[int]) -> str:
+def _named(chunks: Sequence[int], what: str = "chunk") -> str:
     shown = ", ".join(map(str, chunks[:_NAMED]))
     more = len(chunks) - _NAMED
     which = f"{shown} and {more} more" if more > 0 else shown
-    return f"chunk{'s' if len(chunks) > 1 else ''} {which}"
+    return f"{what}{'s' if len(chunks) > 1 else ''} {which}"
