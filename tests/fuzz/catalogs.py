@@ -25,6 +25,10 @@ TREES = (12, 60, 400)
 _WORDS = ["o'Brien", 'quo"te', "", "100%", "a_b", "Δ Cep", None, "star", "STAR"]
 
 
+_VECTOR = ", qserv_x(ra, dec) AS _x, qserv_y(ra, dec) AS _y, qserv_z(dec) AS _z"
+"""Worked out once: the oracle does not see what the product stores."""
+
+
 @dataclass
 class Catalog:
     """The rows in their worlds, and what a generator must know of them."""
@@ -63,8 +67,9 @@ def _oracle(surveys: dict[str, Survey]) -> duckdb.DuckDBPyConnection:
         connection.execute(f'CREATE SCHEMA "{release}"')
         for name, rows in survey.rows.items():
             connection.register("arriving", _without_nan(rows))
+            more = _VECTOR if "ra" in rows.column_names else ""
             connection.execute(
-                f'CREATE TABLE "{release}"."{name}" AS SELECT * FROM arriving'
+                f'CREATE TABLE "{release}"."{name}" AS SELECT *{more} FROM arriving'
             )
             connection.unregister("arriving")
     return connection

@@ -21,16 +21,20 @@ from qserv.plan.planner import plan
 SAME, REFUSED, DIFFERENT = "same", "refused", "different"
 
 
+_BATCHES = {1: "all", 3: "some"}
+
+
 class Difference(AssertionError):
     """The answer over chunks is not the oracle's."""
 
 
 @dataclass
 class Way:
-    """How a plan is run: in which world, how many chunks a batch, pruned or not."""
+    """How a plan is run: in which world, in how many batches, pruned or not."""
 
     leaves: int
-    batch: int
+    parts: int
+    """Batches of a fragment at most."""
     pruned: bool = True
 
 
@@ -82,7 +86,7 @@ def check(body: Body, catalog: Catalog, ways: list[Way]) -> Outcome:
 
 def _try(body: Body, catalog: Catalog, way: Way, outcome: Outcome, whole) -> None:
     made = outcome.plan if way.pruned else without_pruning(outcome.plan)
-    run = catalog.worlds[way.leaves].start(made, way.batch)
+    run = catalog.worlds[way.leaves].start(made, parts=way.parts)
     outcome.found = []
     try:
         outcome.found = rows_of(run.answer())
@@ -114,13 +118,7 @@ def _hits(made: Plan, run, way: Way) -> set[str]:
     }
     found |= {f"extent {x.extent}" for s in fragments for x in s.sources}
     found.add(f"leaves {way.leaves}")
-    found.add(
-        "batches of one"
-        if way.batch == 1
-        else "batches of some"
-        if way.batch < 400
-        else "batches of all"
-    )
+    found.add(f"batches of {_BATCHES.get(way.parts, 'one')}")
     if not way.pruned:
         found.add("pruning off")
     if 0 in run.routed.values():
@@ -218,6 +216,11 @@ def _agree_nearly(found: list, expected: list, tolerances: list) -> None:
                 raise Difference(f"{ours} is not {theirs}")
 
 
+def _run(body: Body, world: Chunks, way: Way) -> list[tuple]:
+    run = world.start(planned(body.text(ADQL), world), parts=way.parts)
+    return rows_of(run.answer())
+
+
 def partitioned(body: Select, by: Node, catalog: Catalog, way: Way) -> Outcome:
     """Compare all rows with those of ``p``, ``NOT p`` and ``p IS NULL`` together."""
     world = catalog.worlds[way.leaves]
@@ -227,7 +230,7 @@ def partitioned(body: Select, by: Node, catalog: Catalog, way: Way) -> Outcome:
             one = replace(body, where=list(body.where))
             if template:
                 one.where.append(Node(template, template, [by], "bool"))
-            parts.append(rows_of(world.run(planned(one.text(ADQL), world), way.batch)))
+            parts.append(_run(one, world, way))
     except UserError as error:
         return Outcome(REFUSED, f"{type(error).__name__} {error}")
     whole, *pieces = parts

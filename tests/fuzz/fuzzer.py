@@ -68,10 +68,12 @@ def queries(
 def ways(rng: random.Random) -> list[Way]:
     """Choose how a query is run: all chunks at once, few at a time, pruned or not."""
     leaves = rng.choices(TREES, [4, 4, 2])[0]
-    few = {12: [1, 1, 5], 60: [1, 7, 20, 20], 400: [40, 90, 150]}[leaves]
-    found = [Way(leaves, 10**9), Way(leaves, rng.choice(few))]
-    if rng.random() < 0.2:
-        found.append(Way(leaves, 10**9, pruned=False))
+    few = [1, 3, 400] if leaves == 12 else [1, 3]
+    found = [Way(leaves, rng.choice(few))]
+    if rng.random() < 0.25:
+        found.append(Way(leaves, 3 if found[0].parts == 1 else 1))
+    if rng.random() < 0.12:
+        found.append(Way(leaves, 1, pruned=False))
     return found
 
 
@@ -81,7 +83,7 @@ def one(body: Body, known: Catalog, rng: random.Random) -> tuple[Outcome, list[W
     outcome = check(body, known, chosen)
     if outcome.kind == "same" and rng.random() < 0.08 and _can_be_cut(body):
         by = predicate(Scope(rng, known, body.sources))
-        more = partitioned(body, by, known, chosen[1])
+        more = partitioned(body, by, known, chosen[0])
         if more.kind == DIFFERENT:
             more.plan = outcome.plan
             return more, chosen

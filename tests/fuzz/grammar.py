@@ -9,10 +9,11 @@ from fuzz.nodes import Body, Named, Node, Select, SetOp
 from fuzz.places import distance
 from fuzz.rows import Rows, reads
 from fuzz.scopes import Scope, any_column
+from fuzz.shapes import Shapes
 from fuzz.subqueries import Subqueries
 
 
-class Grammar(Froms, Subqueries, Rows):
+class Grammar(Froms, Subqueries, Rows, Shapes):
     """Makes queries for one catalog.
 
     Parameters
@@ -34,8 +35,14 @@ class Grammar(Froms, Subqueries, Rows):
         roll = self.rng.random()
         if roll < 0.08:
             return self._with()
-        if roll < 0.18:
+        if roll < 0.17:
             return self.set_operation(2)
+        if roll < 0.19:
+            return self.nearest()
+        if roll < 0.21:
+            return self.twice()
+        if roll < 0.24:
+            return self.star()
         return self.select(2)
 
     def alias(self) -> str:
@@ -105,7 +112,7 @@ class Grammar(Froms, Subqueries, Rows):
         rng = self.rng
         sources, conditions = self.sources(depth)
         scope = Scope(rng, self.catalog, sources, outer)
-        where = [*conditions, *self._where(scope, depth)]
+        where = [*conditions, *self.where(scope, depth)]
         made = Select([], sources, where)
         roll = rng.random()
         if roll < 0.32 and not plain:
@@ -114,11 +121,12 @@ class Grammar(Froms, Subqueries, Rows):
             self._windowed(made, scope)
         else:
             made.distinct = rng.random() < 0.2
-            self._plain(made, scope, depth, exact=exact or made.distinct)
-        self._ordered(made, inner=exact)
+            self.plain(made, scope, depth, exact=exact or made.distinct)
+        if not made.orders or exact:
+            self._ordered(made, inner=exact)
         return made
 
-    def _where(self, scope: Scope, depth: int) -> list[Node]:
+    def where(self, scope: Scope, depth: int) -> list[Node]:
         rng = self.rng
         found = []
         for _ in range(rng.choice([0, 1, 1, 2])):
@@ -150,7 +158,7 @@ class Grammar(Froms, Subqueries, Rows):
         }[form]
         return Node(text, text, parts, "bool", tags=(f"key {form}",))
 
-    def _plain(self, made: Select, scope: Scope, depth: int, *, exact: bool) -> None:
+    def plain(self, made: Select, scope: Scope, depth: int, *, exact: bool) -> None:
         rng = self.rng
         for number in range(rng.choice([1, 2, 3, 4])):
             roll = rng.random()
@@ -163,7 +171,15 @@ class Grammar(Froms, Subqueries, Rows):
                 node = value(scope, exact=exact)
             if exact and not node.exact:
                 node = literal(scope, "int")
-            made.outputs.append((node, f"c{number}"))
+            made.outputs.append((node, self._named(node, number, made)))
+
+    def _named(self, node: Node, number: int, made: Select) -> str:
+        """Sometimes keep a position's names, so that a derived table has one."""
+        name = node.domain if node.domain in {"ra", "dec"} else ""
+        taken = [alias for _, alias in made.outputs]
+        if name and name not in taken and self.rng.random() < 0.7:
+            return name
+        return f"c{number}"
 
     def _ordered(self, made: Select, *, inner: bool) -> None:
         """Order and cut; a subquery only so that what it gives is decided."""

@@ -91,6 +91,8 @@ class Source:
     using: list[str] = field(default_factory=list)
     natural: bool = False
     tags: tuple[str, ...] = ()
+    bare: bool = False
+    """Whether it has no alias but its name."""
 
     @property
     def columns(self) -> list[Column]:
@@ -101,6 +103,8 @@ class Source:
         if isinstance(self.relation, (Select, SetOp)):
             inner = f"({inner})"
         name = f"{inner} AS {self.alias}"
+        if self.bare and dialect == ADQL:
+            name = inner
         if not self.join:
             return name
         if self.join == ",":
@@ -130,6 +134,7 @@ class Select:
     tags: tuple[str, ...] = ()
     decided: bool = True
     """Whether ORDER BY leaves only equal rows undecided."""
+    star: bool = False
 
     @property
     def columns(self) -> list[Column]:
@@ -146,6 +151,7 @@ class Select:
     def text(self, dialect: int) -> str:
         top = f" TOP {self.limit}" if self.limit is not None and not dialect else ""
         listed = ", ".join(f"{n.text(dialect)} AS {a}" for n, a in self.outputs)
+        listed = "*" if self.star and dialect == ADQL else listed
         text = (
             f"{_with(self, dialect)}SELECT{' DISTINCT' * self.distinct}{top} {listed}"
         )
@@ -286,7 +292,7 @@ def _clauses(body: Body) -> Iterator[str]:
     if isinstance(body, SetOp):
         yield f"clause {body.op}"
         return
-    for name in ("distinct", "groups", "having", "where"):
+    for name in ("distinct", "groups", "having", "where", "star"):
         if getattr(body, name):
             yield f"clause {name.upper()}"
     if body.grouped and not body.groups:
@@ -323,7 +329,7 @@ def _cuts_of_select(body: Select, *, outermost: bool) -> Iterator[Callable[[], N
     for name in ("where", "having", "groups"):
         items = getattr(body, name)
         yield from (_dropped(items, i) for i in range(len(items)))
-    if outermost and len(body.outputs) > 1:
+    if outermost and len(body.outputs) > 1 and not body.star:
         yield from (_dropped(body.outputs, i) for i in range(len(body.outputs)))
     if len(body.sources) > 1:
         yield from (_dropped(body.sources, i) for i in range(1, len(body.sources)))

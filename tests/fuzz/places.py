@@ -3,15 +3,27 @@
 import math
 
 import numpy as np
-from fuzz.nodes import Node, Source
+from fuzz.nodes import Node, Source, Table
 from fuzz.scopes import Scope
 
 from qserv.sky import healpix
 from qserv.sky.regions import Polygon, box, chord2
 
 
-def vector(lon: str, lat: str) -> str:
-    return f"qserv_x({lon}, {lat}), qserv_y({lon}, {lat}), qserv_z({lat})"
+def vector(source: Source) -> list[str]:
+    """Return the unit vector of a source's position in the oracle's SQL."""
+    a = source.alias
+    if isinstance(source.relation, Table):
+        return [f"{a}._x", f"{a}._y", f"{a}._z"]
+    return [
+        f"qserv_x({a}.ra, {a}.dec)",
+        f"qserv_y({a}.ra, {a}.dec)",
+        f"qserv_z({a}.dec)",
+    ]
+
+
+def _listed(source: Source) -> str:
+    return ", ".join(vector(source))
 
 
 def _fixed(lon: float, lat: float) -> str:
@@ -23,8 +35,8 @@ def near(first: Source, second: Source, radius: float, op: str, form: int) -> No
     """Return whether two rows lie within a radius, in one of its phrasings."""
     a, b = first.alias, second.alias
     duck = (
-        f"(qserv_chord2({vector(f'{a}.ra', f'{a}.dec')}, "
-        f"{vector(f'{b}.ra', f'{b}.dec')}) {op} {chord2(radius)!r}::DOUBLE)"
+        f"(qserv_chord2({_listed(first)}, {_listed(second)}) "
+        f"{op} {chord2(radius)!r}::DOUBLE)"
     )
     r = f"{radius:.12f}"
     points = f"POINT({a}.ra, {a}.dec)", f"POINT({b}.ra, {b}.dec)"
@@ -43,8 +55,7 @@ def distance(first: Source, second: Source) -> Node:
     a, b = first.alias, second.alias
     return Node(
         f"DISTANCE({a}.ra, {a}.dec, {b}.ra, {b}.dec)",
-        f"qserv_separation({vector(f'{a}.ra', f'{a}.dec')}, "
-        f"{vector(f'{b}.ra', f'{b}.dec')})",
+        f"qserv_separation({_listed(first)}, {_listed(second)})",
         kind="float",
         tolerance=1e-9,
         rough=True,
@@ -74,7 +85,7 @@ def _circle(scope, source, lon, lat, size) -> Node:
     size = round(size * 1.0000137, 9)
     lon, lat = round(lon, 6), round(lat, 6)
     limit = f"{chord2(size)!r}::DOUBLE"
-    chord = f"qserv_chord2({vector(f'{a}.ra', f'{a}.dec')}, {_fixed(lon, lat)})"
+    chord = f"qserv_chord2({_listed(source)}, {_fixed(lon, lat)})"
     inside = scope.rng.choice([1, 1, 0])
     adql = f"{inside} = CONTAINS(POINT({a}.ra, {a}.dec), CIRCLE({lon}, {lat}, {size}))"
     duck = f"({chord} <= {limit})" if inside else f"(NOT {chord} <= {limit})"
@@ -86,7 +97,7 @@ def _apart(scope, source, lon, lat, size) -> Node:
     size = round(size * 1.0000137, 9)
     lon, lat = round(lon, 6), round(lat, 6)
     op = scope.rng.choice(["<", "<=", ">"])
-    chord = f"qserv_chord2({vector(f'{a}.ra', f'{a}.dec')}, {_fixed(lon, lat)})"
+    chord = f"qserv_chord2({_listed(source)}, {_fixed(lon, lat)})"
     adql = f"(DISTANCE({a}.ra, {a}.dec, {lon}, {lat}) {op} {size})"
     duck = f"({chord} {op} {chord2(size)!r}::DOUBLE)"
     return Node(adql, duck, [], "bool", tags=(f"region DISTANCE {op}",))
@@ -155,11 +166,7 @@ def _in_polygon(scope, source, adql, make, tag) -> Node:
     except Exception:  # noqa: BLE001 - a polygon that the product refuses: any other
         return _circle(scope, source, 10.0, 20.0, 30.0)
     a = source.alias
-    parts = [
-        f"qserv_x({a}.ra, {a}.dec)",
-        f"qserv_y({a}.ra, {a}.dec)",
-        f"qserv_z({a}.dec)",
-    ]
+    parts = vector(source)
 
     def dot(axis):
         terms = (f"{c} * {v!r}::DOUBLE" for c, v in zip(parts, axis, strict=True))

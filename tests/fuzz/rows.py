@@ -50,6 +50,10 @@ class Rows:
         made.outputs = [(node, f"c{i}") for i, node in enumerate(nodes)]
         if rng.random() < 0.35:
             made.having = [self._having(scope)]
+        if made.groups and rng.random() < 0.15:
+            node = self.aggregate(scope, exact=True)
+            node.tags += ("order by aggregate",)
+            made.orders = [(node, rng.random() < 0.5)]
 
     def _group_key(self, scope: Scope) -> Node | None:
         keys = ("objectId", "galId", "starId")

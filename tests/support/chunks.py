@@ -136,9 +136,9 @@ class Chunks:
         """Run a plan with `batch` chunks a batch at most."""
         return self.start(plan, batch).answer()
 
-    def start(self, plan: Plan, batch: int = 10**9) -> Run:
+    def start(self, plan: Plan, batch: int = 10**9, parts: int = 0) -> Run:
         """Prepare to run a plan; what is returned tells afterwards what happened."""
-        return Run(self, plan, batch)
+        return Run(self, plan, batch, parts)
 
     def homes(self, restrictor: KeyedRestrictor, found: pa.Array | None = None):
         """Look keys up as the director index does; `found` are an earlier stage's."""

@@ -38,10 +38,12 @@ class Run:
         The plan.
     batch
         Chunks, or buckets, in a batch at most.
+    parts
+        Into how many batches each fragment's chunks are cut, if given.
     """
 
-    def __init__(self, chunks, plan: Plan, batch: int) -> None:
-        self.chunks, self.plan, self.batch = chunks, plan, batch
+    def __init__(self, chunks, plan: Plan, batch: int, parts: int = 0) -> None:
+        self.chunks, self.plan, self.batch, self.parts = chunks, plan, batch, parts
         self.results: dict[int, pa.Table] = {}
         self.routed: dict[int, int] = {}
         """Stage -> how many chunks it ran on."""
@@ -69,9 +71,12 @@ class Run:
     def _fragment(self, number: int, stage: Fragment) -> pa.Table:
         chunks = route(stage, self.chunks.snapshot, self._homes(stage)).chunks
         self.routed[number] = len(chunks)
+        size = self.batch
+        if self.parts:
+            size = max(1, -(-len(chunks) // self.parts))
         parts = [
-            self._batch(stage, chunks[i : i + self.batch])
-            for i in range(0, len(chunks), self.batch)
+            self._batch(stage, chunks[i : i + size])
+            for i in range(0, len(chunks), size)
         ]
         # Workers answer in any order.
         turn = number % len(parts) if parts else 0

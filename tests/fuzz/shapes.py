@@ -1,0 +1,85 @@
+"""Random queries of shapes that the rest of the grammar would not hit by chance."""
+
+from fuzz.expressions import predicate
+from fuzz.nodes import Named, Node, Select, Source, walk
+from fuzz.places import distance
+from fuzz.scopes import Scope, column, named
+
+_IDS = {"Object": "objectId", "Source": "sourceId", "Galaxy": "galId", "Star": "starId"}
+
+
+class Shapes:
+    """The part of the grammar that makes whole queries of one shape."""
+
+    def nearest(self) -> Select:
+        """Return the k nearest neighbours of each row, by a window over a join."""
+        rng = self.rng
+        first, second = self.table_source("Object"), self.table_source("Galaxy")
+        if rng.random() < 0.4:
+            second = self.table_source(rng.choice(["Object", "Star"]))
+        second.join, second.on = "JOIN", [self._near(first, second)]
+        second.tags = ("join: k nearest",)
+        ids = [named(first, "objectId"), named(second, _IDS[second.relation.name])]
+        down = rng.choice(["", " DESC"])
+        over = "ROW_NUMBER() OVER (PARTITION BY {0} ORDER BY {1}%s, {2}%s)"
+        parts = [ids[0], distance(first, second), ids[1]]
+        nulls = f"{down} NULLS LAST"
+        place = Node(over % (down, down), over % (nulls, nulls), parts)
+        inner = Select([(ids[0], "c0"), (ids[1], "c1"), (place, "c2")], [first, second])
+        source = Source(inner, self.alias())
+        outputs = [(named(source, f"c{i}"), f"d{i}") for i in range(3)]
+        most = Node("({0} <= 2)", "({0} <= 2)", [outputs[2][0]], "bool")
+        return Select(outputs, [source], [most], tags=("node k nearest",))
+
+    def twice(self) -> Select:
+        """Return a query that reads some ten rows twice: they must be the same ten."""
+        table = self.table_source(self.rng.choice(["Object", "Source", "Galaxy"]))
+        key = named(table, _IDS[table.relation.name])
+        some = Select(
+            [(key, "c0")], [table], limit=self.rng.choice([3, 10]), decided=False
+        )
+        scope = Scope(self.rng, self.catalog, [table])
+        some.where = [predicate(scope, 1)] * (self.rng.random() < 0.5)
+        offered = Named("w0", some.columns, ("node CTE used twice",))
+        first, second = (Source(offered, self.alias()) for _ in range(2))
+        second.join = self.rng.choice(["JOIN", "LEFT JOIN"])
+        second.on = [_equal_columns(named(first, "c0"), named(second, "c0"))]
+        counts = [
+            (
+                Node("COUNT({0})", "COUNT({0})", [named(s, "c0")], aggregate=True),
+                f"d{i}",
+            )
+            for i, s in enumerate((first, second))
+        ]
+        return Select(counts, [first, second], ctes=[("w0", some)])
+
+    def star(self) -> Select:
+        """Return ``SELECT *`` or names without an alias before them."""
+        source = self.table_source()
+        scope = Scope(self.rng, self.catalog, [source])
+        if self.rng.random() < 0.5:
+            outputs = [(column(source, c), c.name) for c in source.columns]
+            made = Select(outputs, [source], self.where(scope, 1), star=True)
+            made.distinct = self.rng.random() < 0.2
+            return made
+        source.alias = source.relation.name
+        source.bare = True
+        made = Select([], [source], self.where(scope, 0))
+        self.plain(made, scope, 0, exact=False)
+        for node, _ in made.outputs:
+            _shorten(node, f"{source.alias}.")
+        for node in made.where:
+            _shorten(node, f"{source.alias}.")
+        return made
+
+
+def _equal_columns(left: Node, right: Node) -> Node:
+    return Node("({0} = {1})", "({0} = {1})", [left, right], "bool")
+
+
+def _shorten(node: Node, prefix: str) -> None:
+    """Leave the alias out of the names in an expression."""
+    node.tags = (*node.tags, "names without alias")
+    for part in walk(node):
+        if isinstance(part, Node):
+            part.adql = part.adql.replace(prefix, "")
