@@ -151,7 +151,9 @@ def plain(tree: exp.Expr) -> Query:
             node.replace(_exists(node))
         elif isinstance(node, exp.WindowSpec):
             _in_capitals(node)
-    return _bare(tree)
+    query = _bare(tree)
+    query.pop()
+    return query
 
 
 def _exists(node: exp.Anonymous) -> exp.Exists:

@@ -13,12 +13,17 @@ from qserv.errors import ParseError, UnsupportedQuery
 
 def refuse(node: Any) -> NoReturn:
     """Refuse a kind of node by its name."""
-    what = node.key.upper()
-    if isinstance(node, exp.Mod):
-        what = "the sign % (write MOD(x, y))"
-    elif isinstance(node, exp.Filter):
-        what = "FILTER (write CASE inside the aggregate)"
+    what = _NAMED.get(type(node), node.key.upper())
     raise UnsupportedQuery(f"{lexis.where_is(node)}{what} is not answered yet")
+
+
+_NAMED: Final = {
+    exp.Mod: "the sign % (write MOD(x, y))",
+    exp.Filter: "FILTER (write CASE inside the aggregate)",
+    exp.Tuple: "a row of values, as (a, b),",
+    exp.Any: "a comparison with ANY or SOME (write IN or MAX)",
+    exp.All: "a comparison with ALL (write NOT IN or MAX)",
+}
 
 
 def _identifier(node: Any) -> Parts:

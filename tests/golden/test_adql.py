@@ -76,6 +76,14 @@ def parts(node):
         yield text if name in positional else f"{name.rstrip('_')}={text}"
 
 
+@pytest.mark.parametrize("text", ["SELECT a FROM t", "((SELECT a FROM t))"])
+def test_a_tree_is_whole(text):
+    tree = adql.parse(text)
+    assert tree.parent is None
+    for node in tree.walk():
+        assert all(child.parent is node for child in node.iter_expressions())
+
+
 def test_without_the_guard_words_would_be_ignored(monkeypatch):
     """The guarantee: nothing that is written goes unheard."""
     text = "SELECT ra, FROM Object PARTITION (p0)"
