@@ -18,7 +18,6 @@ from qserv.plan import functions
 from qserv.plan.depth import refs_of, relations_of
 from qserv.plan.expressions import (
     Aggregate,
-    Call,
     ColumnRef,
     Exists,
     Expression,
@@ -32,8 +31,8 @@ from qserv.plan.expressions import (
     has_window,
     walk,
 )
-from qserv.plan.expressions import Separation as Angle
 from qserv.plan.limits import check_levels
+from qserv.plan.naming import described, unique
 from qserv.plan.query import (
     Body,
     Combined,
@@ -172,7 +171,7 @@ def _select(tree: Any, names: Names, outer: Scope | None) -> Select:
     body = Select(
         relations=tuple(scope.relations),
         where=conjunction(tuple(scope.pool)),
-        outputs=_unique(outputs),
+        outputs=unique(outputs),
         distinct=_distinct(tree),
         groups=groups,
         having=having,
@@ -260,62 +259,7 @@ def _star(node: Any, scope: Scope) -> list[Output]:
 def _output(node: Any, scope: Scope) -> Output:
     alias = node.alias if isinstance(node, exp.Alias) else ""
     expression = bind_expression(node.this if alias else node, scope)
-    return Output(expression, _described(expression, alias))
-
-
-def _described(expression: Expression, alias: str) -> Column:
-    """Say what a result column is; units survive where the value's meaning does."""
-    match expression:
-        case ColumnRef():
-            return replace(expression.column, name=alias or expression.column.name)
-        case Aggregate():
-            return _described_aggregate(expression, alias)
-        case Window():
-            return Column(alias or expression.function.lower(), expression.datatype)
-        case Scalar(body):
-            (inner,) = body.columns
-            return replace(inner, name=alias or inner.name, nullable=True)
-        case Angle():
-            unit, ucd = "deg", "pos.angDistance"
-            return Column(alias or "distance", expression.datatype, unit=unit, ucd=ucd)
-        case _:
-            name = alias or _name_of(expression)
-            return Column(name, expression.datatype)
-
-
-_SAME_UNIT: Final = {"MIN", "MAX", "AVG", "SUM", "STDDEV", "STDDEV_SAMP", "STDDEV_POP"}
-
-
-def _described_aggregate(node: Aggregate, alias: str) -> Column:
-    unit = ""
-    if isinstance(node.argument, ColumnRef) and node.function in _SAME_UNIT:
-        unit = node.argument.column.unit
-    return Column(alias or node.function.lower(), node.datatype, unit=unit)
-
-
-def _name_of(expression: Expression) -> str:
-    """Name an output without alias: the function's name, where it has one."""
-    match expression:
-        case Call("FINITE", (inner,)):
-            return _name_of(inner)
-        case Call(name) if functions.is_named(name):
-            return name.lower()
-        case _:
-            return "expression"
-
-
-def _unique(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
-    """Tell names that occur again apart: a result's columns have distinct names."""
-    seen: set[str] = set()
-    unique = []
-    for output in outputs:
-        name, number = output.column.name, 1
-        while name.lower() in seen:
-            number += 1
-            name = f"{output.column.name}_{number}"
-        seen.add(name.lower())
-        unique.append(replace(output, column=replace(output.column, name=name)))
-    return tuple(unique)
+    return Output(expression, described(expression, alias))
 
 
 def _output_named(node: Any, outputs: tuple[Output, ...]) -> Expression | None:

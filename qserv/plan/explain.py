@@ -79,11 +79,11 @@ def _stage(plan: Plan, number: int, stage: Stage, route: Route | None) -> Iterat
             yield f"route      {_routed(stage, route)}"
         if stage.limit is not None:
             yield f"until      {stage.limit} rows are there"
-    yield f"expect     {_expected(stage.expected, stage.columns)}"
+    if not last:
+        yield f"expect     {_expected(stage.expected, stage.columns)}"
 
 
 def _done(plan: Plan, number: int, stage: Stage, did: Happened) -> Iterator[str]:
-    """Say what a stage did; as rows count, so many of them are in its chunks."""
     last = number == len(plan.stages) - 1
     yield f"gave       {did.rows:,} rows, {did.size:,} bytes{_where(stage, last=last)}"
     yield f"took       {did.seconds:.3f} s{_worked(stage, did)}"

@@ -19,8 +19,6 @@ from qserv.plan.expressions import (
     Cast,
     Expression,
     Literal,
-    Ordering,
-    Window,
 )
 
 Arguments = tuple[Expression, ...]
@@ -49,20 +47,21 @@ def cast(node: Expression, datatype: DataType) -> Expression:
     return Cast(node, datatype)
 
 
-def _refuse(name: str, wanted: str, arguments: Arguments) -> TypeMismatch:
+def refused(name: str, wanted: str, arguments: Arguments) -> TypeMismatch:
+    """Return the error for arguments of types that a function does not take."""
     given = ", ".join(a.datatype for a in arguments)
     return TypeMismatch(f"{name} takes {wanted}, not ({given})")
 
 
 def _doubles(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
     if not all(a.datatype.is_numeric for a in arguments):
-        raise _refuse(name, "numbers", arguments)
+        raise refused(name, "numbers", arguments)
     return tuple(cast(a, DataType.DOUBLE) for a in arguments), DataType.DOUBLE
 
 
 def _numbers(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
     if not all(a.datatype.is_numeric for a in arguments):
-        raise _refuse(name, "numbers", arguments)
+        raise refused(name, "numbers", arguments)
     whole = all(a.datatype.is_integer for a in arguments)
     datatype = DataType.BIGINT if whole else DataType.DOUBLE
     return tuple(cast(a, datatype) for a in arguments), datatype
@@ -73,14 +72,14 @@ def _digits(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
     number, *rest = arguments
     digits = rest[0] if rest else Literal(0, DataType.BIGINT)
     if not (number.datatype.is_numeric and digits.datatype.is_integer):
-        raise _refuse(name, "a number and a whole number of digits", arguments)
+        raise refused(name, "a number and a whole number of digits", arguments)
     given = cast(number, DataType.DOUBLE), Cast(digits, DataType.INTEGER)
     return given, DataType.DOUBLE
 
 
 def _texts(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
     if any(a.datatype is not DataType.VARCHAR for a in arguments):
-        raise _refuse(name, "texts", arguments)
+        raise refused(name, "texts", arguments)
     return arguments, DataType.VARCHAR
 
 
@@ -90,7 +89,7 @@ def _matches(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
 
 def _truths(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
     if any(a.datatype is not DataType.BOOLEAN for a in arguments):
-        raise _refuse(name, "predicates", arguments)
+        raise refused(name, "predicates", arguments)
     return arguments, DataType.BOOLEAN
 
 
@@ -131,7 +130,7 @@ def unify(name: str, arguments: Arguments) -> Arguments:
         return tuple(_truth(name, a, arguments) for a in arguments)
     if kinds == {DataType.TIMESTAMP, DataType.VARCHAR}:
         return tuple(_moment(name, a, arguments) for a in arguments)
-    raise _refuse(name, "values of one type", arguments)
+    raise refused(name, "values of one type", arguments)
 
 
 def _truth(name: str, node: Expression, arguments: Arguments) -> Expression:
@@ -140,13 +139,13 @@ def _truth(name: str, node: Expression, arguments: Arguments) -> Expression:
         return Literal(bool(node.value), DataType.BOOLEAN)
     if node.datatype is DataType.BOOLEAN:
         return node
-    raise _refuse(name, "values of one type", arguments)
+    raise refused(name, "values of one type", arguments)
 
 
 def _moment(name: str, node: Expression, arguments: Arguments) -> Expression:
     if isinstance(node, Literal) or node.datatype is DataType.TIMESTAMP:
         return cast(node, DataType.TIMESTAMP)
-    raise _refuse(name, "values of one type", arguments)
+    raise refused(name, "values of one type", arguments)
 
 
 def _unary(sql: str, typing: Typing = _doubles) -> Function:
@@ -237,13 +236,6 @@ MOMENTS: Final = {
 """Second-moment aggregates: over n - 1 (samp) or n (pop), and whether the root."""
 
 AGGREGATES: Final = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", *MOMENTS})
-
-_RANKS: Final = {"ROW_NUMBER": "row_number", "RANK": "rank", "DENSE_RANK": "dense_rank"}
-_SHARES: Final = {"PERCENT_RANK": "percent_rank", "CUME_DIST": "cume_dist"}
-_PICKS: Final = {"FIRST_VALUE": "first_value", "LAST_VALUE": "last_value"}
-_SHIFTS: Final = {"LAG": "lag", "LEAD": "lead"}
-WINDOWS: Final = frozenset({*_RANKS, *_SHARES, *_PICKS, *_SHIFTS, "NTILE"})
-"""Functions that stand only before OVER."""
 
 NOT_YET: Final = {"RAND": "it needs a hash of the row's key to be repeatable"}
 
@@ -381,68 +373,6 @@ def aggregate(name: str, argument: Expression | None, *, distinct: bool) -> Aggr
     if name in MOMENTS:
         argument = cast(argument, DataType.DOUBLE)
     return Aggregate(name, argument, distinct, DataType.DOUBLE)
-
-
-def window(
-    name: str,
-    arguments: Arguments,
-    *,
-    partition: Arguments,
-    orderings: tuple[Ordering, ...],
-    frame: str,
-) -> Expression:
-    """Apply a window function, or an aggregate over a window.
-
-    Raises
-    ------
-    UnknownName
-        If there is no such window function.
-    TypeMismatch
-        If number or types of the arguments do not fit.
-    """
-    given, datatype = _window_types(name, arguments)
-    made = Window(name, given, partition, orderings, frame, datatype)
-    over = name in AGGREGATES and datatype is DataType.DOUBLE and name != "COUNT"
-    return finite(made) if over else made
-
-
-def _window_types(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
-    if name in AGGREGATES:
-        if len(arguments) > 1:
-            raise TypeMismatch(f"{name} takes one expression, not {len(arguments)}")
-        made = aggregate(name, next(iter(arguments), None), distinct=False)
-        return () if made.argument is None else (made.argument,), made.datatype
-    if name not in WINDOWS:
-        raise UnknownName(
-            f"there is no window function {name}; there are: "
-            f"{', '.join(sorted(WINDOWS | AGGREGATES))}"
-        )
-    least, most = _window_counts(name)
-    if not least <= len(arguments) <= most:
-        raise TypeMismatch(f"{name} takes {least} arguments, not {len(arguments)}")
-    if name in _PICKS or name in _SHIFTS:
-        return _shifted(name, arguments), arguments[0].datatype
-    if name == "NTILE" and not arguments[0].datatype.is_integer:
-        raise _refuse(name, "a whole number", arguments)
-    return arguments, DataType.DOUBLE if name in _SHARES else DataType.BIGINT
-
-
-def _window_counts(name: str) -> tuple[int, int]:
-    if name in _SHIFTS:
-        return 1, 3
-    return (1, 1) if name in _PICKS or name == "NTILE" else (0, 0)
-
-
-def _shifted(name: str, arguments: Arguments) -> Arguments:
-    value, *rest = arguments
-    if rest and not rest[0].datatype.is_integer:
-        raise _refuse(name, "a value and a whole number of rows", arguments)
-    if len(rest) < 2:
-        return arguments
-    _, default = unify(name, (value, rest[1]))
-    if default.datatype is not value.datatype:
-        raise _refuse(name, "a default of the value's type", arguments)
-    return (value, rest[0], default)
 
 
 def case(

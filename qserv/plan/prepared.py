@@ -44,7 +44,7 @@ class Local:
     body
         With its relations placed.
     domain
-        The family whose chunks it runs on, or buckets; None where it reads copies alone.
+        The family whose chunks it runs on, or buckets; None: it reads copies alone.
     held
         By output name: the columns that hold director keys of own rows.
     why

@@ -1,10 +1,10 @@
 """A bound query: a tree of SELECTs and set operations over relations, immutable.
 
 What SQL has more words for is brought to few shapes when it is bound. FROM is a
-sequence: each relation joins all before it. ``RIGHT JOIN`` is a LEFT JOIN with the sides
-exchanged; a ``FULL JOIN`` stands alone in a SELECT of its own; ORDER BY of a UNION is
-that of a SELECT over it. The number of a relation is unique in the whole query, so that
-a subquery names an outer column as any other.
+sequence: each relation joins all before it. ``RIGHT JOIN`` is a LEFT JOIN with the
+sides exchanged; a ``FULL JOIN`` stands alone in a SELECT of its own; ORDER BY of a
+UNION is that of a SELECT over it. The number of a relation is unique in the whole
+query, so that a subquery names an outer column as any other.
 """
 
 from collections.abc import Callable, Iterator

@@ -162,7 +162,7 @@ class _Attempt:
     def _reason(self, relation: Relation) -> str:
         return self.reasons.get(
             relation.number,
-            f"{relation.alias} is joined neither by its director key nor as a neighbour",
+            f"{relation.alias} is joined neither by its director key nor as neighbour",
         )
 
     def _beside(self, relation: Relation) -> Relation | None:

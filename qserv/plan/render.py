@@ -86,7 +86,7 @@ class Writer:
     relations
         The relations that were met, by number.
     parameters
-        The texts and lists that were bound, in order, each with its number in ``$1``, ``$2`` …
+        The texts and lists that were bound, in order, with their numbers: ``$1`` …
     used
         Relation number -> names of the stored columns that were written.
     """
@@ -105,7 +105,7 @@ class Writer:
         self.used.setdefault(relation, {})[name] = None
         return f"t{relation}.{quoted(name)}"
 
-    def sql(self, node: Expression) -> str:
+    def sql(self, node: Expression) -> str:  # noqa: C901 a case a kind of node
         """Write an expression."""
         match node:
             case ColumnRef():

@@ -202,7 +202,7 @@ class Scope:
         """Return what a column reference means in this FROM, if it means anything."""
         found = [
             (each.alias, value)
-            for each in self._qualified(node)
+            for each in self.among(node)
             if (value := each.find(node.this)) is not None
         ]
         merged = self.merged.get(node.name.lower())
@@ -225,7 +225,7 @@ class Scope:
             If no relation has that name.
         """
         if node.args.get("table") is not None:
-            for each in self._qualified(node) or self._unknown(node):
+            for each in self.among(node) or self._unknown(node):
                 yield from each.columns.values()
             return
         told: set[Expression] = set()
@@ -242,7 +242,8 @@ class Scope:
         """Whether some relation has a column of that name."""
         return any(each.find(node.this) is not None for each in self.shown)
 
-    def _qualified(self, node: exp.Column) -> list[Visible]:
+    def among(self, node: exp.Column) -> list[Visible]:
+        """Return the relations whose column a reference may name."""
         table, release = node.args.get("table"), node.args.get("db")
         if table is None:
             return self.shown
@@ -266,15 +267,15 @@ class Scope:
 
     def _missing(self, node: exp.Column) -> str:
         scope: Scope | None = self
-        while scope is not None and not scope._qualified(node):
+        while scope is not None and not scope.among(node):
             scope = scope.outer
         if scope is None:
             return self._no_table(node)
-        among = scope._qualified(node)
-        names = {n: c.name for each in among for n, (c, _) in each.columns.items()}
+        those = scope.among(node)
+        names = {n: c.name for each in those for n, (c, _) in each.columns.items()}
         close = get_close_matches(node.name.lower(), names)
         hint = " or ".join(names[c] for c in close)
-        where = " or ".join(each.title for each in among)
+        where = " or ".join(each.title for each in those)
         listed = ", ".join([*names.values()][:40])
         did = f"did you mean {hint}?" if close else f"there are: {listed}"
         return f"{where} has no column {node.name}; {did}"

@@ -186,8 +186,8 @@ def _both(left: Scope, right: Scope) -> Scope:
 
 def _one(scope: Scope) -> Scope:
     """Return the scope with a single relation and no condition."""
-    first, *rest = scope.relations
-    return _wrapped(scope) if rest or scope.pool else scope
+    simple = len(scope.relations) == 1 and not scope.pool
+    return scope if simple else _wrapped(scope)
 
 
 def _wrapped(scope: Scope) -> Scope:

@@ -6,7 +6,6 @@ Default deny: a kind of syntax node that has no case here is refused.
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from sqlglot import exp
@@ -17,29 +16,22 @@ from qserv.dialects.grammar import Plus
 from qserv.dialects.lexis import where_is
 from qserv.dialects.nodes import LongList
 from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuery
-from qserv.plan import functions
+from qserv.plan import functions, inner
 from qserv.plan.depth import relations_of
 from qserv.plan.expressions import (
     Aggregate,
     Call,
     Cast,
-    ColumnRef,
-    Exists,
     Expression,
     InList,
     InPolygon,
-    InQuery,
-    InValues,
     Literal,
     Near,
-    Ordering,
     Position,
-    Scalar,
     Separation,
     has_aggregate,
     has_window,
 )
-from qserv.plan.query import Body, Output, Relation, Select
 from qserv.plan.scope import Scope
 from qserv.sky.regions import Polygon, box
 
@@ -242,125 +234,14 @@ def _between(node: Any, scope: Scope) -> Expression:
 def _in(node: Any, scope: Scope) -> Expression:
     argument = bind_expression(node.this, scope)
     if (query := node.args.get("query")) is not None:
-        return _in_query(argument, query, scope)
+        return inner.in_query(argument, query, scope)
     if isinstance(node.expressions[0], LongList):
-        return _in_values(argument, node.expressions[0].values)
+        return inner.in_values(argument, node.expressions[0].values)
     items = (bind_expression(item, scope) for item in node.expressions)
     compared = [functions.operator("=", argument, item) for item in items]
     # The operator has typed each item against the argument: keep what it made.
     sides = [c.arguments for c in compared if isinstance(c, Call)]
     return InList(sides[0][0], tuple(right for _, right in sides))
-
-
-def _in_values(argument: Expression, values: Any) -> Expression:
-    """Bind a long list: its first item tells the type of all."""
-    kinds = {int: DataType.BIGINT, float: DataType.DOUBLE, str: DataType.VARCHAR}
-    sample = Literal(values[0], kinds[type(values[0])])
-    compared = functions.operator("=", argument, sample)
-    assert isinstance(compared, Call)
-    left, right = compared.arguments
-    if right.datatype is DataType.DOUBLE:
-        values = tuple(map(float, values))
-    elif right.datatype is not sample.datatype:
-        raise UnsupportedQuery(
-            f"a list of {len(values):,} values of type {right.datatype} is not "
-            "answered yet"
-        )
-    return InValues(left, values, right.datatype)
-
-
-def _in_query(argument: Expression, query: Any, scope: Scope) -> Expression:
-    body = _one_column("IN", query, scope)
-    (column,) = body.columns
-    # Both sides are brought to one type, as the operator = would.
-    compared = functions.operator("=", argument, ColumnRef(-1, column))
-    assert isinstance(compared, Call)
-    left, right = compared.arguments
-    if right.datatype is not column.datatype:
-        number = next(scope.names.numbers)
-        made = functions.cast(ColumnRef(number, column), right.datatype)
-        output = Output(made, replace(column, datatype=right.datatype))
-        body = Select((Relation(number, "", body),), (output,))
-    return InQuery(left, body)
-
-
-def _body(query: Any, scope: Scope) -> Body:
-    assert scope.subquery is not None, "only the FROM of a set operation has none"
-    inner = query.this if isinstance(query, exp.Subquery) else query
-    return scope.subquery(inner, scope.names, scope)
-
-
-def _one_column(what: str, query: Any, scope: Scope) -> Body:
-    body = _body(query, scope)
-    if len(body.columns) != 1:
-        raise ParseError(
-            f"{where_is(query)}{what} takes a query of one column, "
-            f"not of {len(body.columns)}"
-        )
-    return body
-
-
-def _exists(node: Any, scope: Scope) -> Expression:
-    return Exists(_body(node.this, scope))
-
-
-def _scalar(node: Any, scope: Scope) -> Expression:
-    body = _one_column("a value", node, scope)
-    return Scalar(body, body.columns[0].datatype)
-
-
-def _window(node: Any, scope: Scope) -> Expression:
-    if any(node.args.get(k) for k in ("alias", "first")):
-        raise UnsupportedQuery(f"{where_is(node)}a named WINDOW is not answered yet")
-    name, given = geometry.name_of(node.this), node.this.expressions
-    starred = len(given) == 1 and isinstance(given[0], exp.Star)
-    arguments = () if starred else tuple(bind_expression(a, scope) for a in given)
-    order = node.args.get("order")
-    keys = () if order is None else tuple(_key(k, scope) for k in order.expressions)
-    partition = node.args.get("partition_by") or ()
-    return functions.window(
-        name,
-        arguments,
-        partition=tuple(bind_expression(p, scope) for p in partition),
-        orderings=keys,
-        frame=_frame(node.args.get("spec")),
-    )
-
-
-def _key(node: Any, scope: Scope) -> Ordering:
-    return Ordering(
-        bind_expression(node.this, scope),
-        bool(node.args.get("desc")),
-        bool(node.args.get("nulls_first")),
-    )
-
-
-def _frame(spec: Any) -> str:
-    """Write a window's frame anew: a bound is a whole number or one of the words."""
-    if spec is None:
-        return ""
-    start = _bound(spec.args.get("start"), spec.args.get("start_side"))
-    end = _bound(spec.args.get("end"), spec.args.get("end_side"))
-    kind = str(spec.args["kind"]).upper()
-    if kind not in {"ROWS", "RANGE"} or (spec.args.get("exclude")):
-        raise UnsupportedQuery(f"{kind} in OVER is not answered yet")
-    return f"{kind} BETWEEN {start} AND {end or 'CURRENT ROW'}"
-
-
-def _bound(value: Any, side: Any) -> str:
-    if value is None:
-        return ""
-    side = "" if side is None else str(side).upper()
-    if isinstance(value, str):
-        said = f"{value.upper()} {side}".strip()
-        if said in _BOUNDS:
-            return said
-    elif isinstance(value, exp.Literal) and value.this.isdigit():
-        return f"{int(value.this)} {side}"
-    raise ParseError("a bound of ROWS or RANGE is a whole number or UNBOUNDED")
-
-
-_BOUNDS: Final = {"CURRENT ROW", "UNBOUNDED PRECEDING", "UNBOUNDED FOLLOWING"}
 
 
 def _escape(node: Any, scope: Scope) -> Expression:
@@ -498,9 +379,9 @@ _BINDERS: Final[dict[type[exp.Expression], Callable[[Any, Scope], Expression]]] 
     exp.Cast: _cast,
     exp.Case: _case,
     exp.Anonymous: _call,
-    exp.Exists: _exists,
-    exp.Subquery: _scalar,
-    exp.Window: _window,
+    exp.Exists: inner.exists,
+    exp.Subquery: inner.scalar,
+    exp.Window: lambda node, scope: inner.window(node, scope, bind_expression),
     geometry.Separation: _separation,
     geometry.InCircle: _in_circle,
     geometry.InPolygon: _in_polygon,
