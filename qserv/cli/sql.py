@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     help="File to write to, whole or not at all.  [standard output]",
 )
 @click.option("--explain", is_flag=True, help="Print the plan; run nothing.")
+@click.option(
+    "--analyze", is_flag=True, help="Run, drop the rows; print plan and what happened."
+)
 @click.option("--release", default="", help="Where tables without a schema are.")
 @click.option(
     "--max-rows",
@@ -46,6 +49,7 @@ def sql(
     style: str | None,
     output: Path | None,
     explain: bool,
+    analyze: bool,
     release: str,
     max_rows: int | None,
     timeout: float | None,
@@ -64,16 +68,22 @@ def sql(
       qserv sql -o cone.parquet "SELECT * FROM deep.Object WHERE
           CONTAINS(POINT(ra, dec), CIRCLE(150.1, 2.2, 0.02)) = 1"
       qserv sql --explain "SELECT COUNT(*) FROM hip.Source WHERE psfFlux > 1e9"
+      qserv sql "EXPLAIN ANALYZE SELECT AVG(Hpmag) FROM hip.Object"
     """  # noqa: D301
     from qserv.cli.output import whole_file, write
+    from qserv.dialects.statements import Mode, explained
 
+    text = sys.stdin.read() if query == "-" else query
+    mode, _ = explained(text)
+    if mode is not Mode.RUN and not (explain or style or output):
+        explain, analyze = True, analyze or mode is Mode.ANALYZE
     style = style or _style_of(output)
     if style == "parquet" and output is None and sys.stdout.isatty():
         raise InvalidRequest("Parquet is not for a terminal: name a file with --output")
-    text = sys.stdin.read() if query == "-" else query
     with open_czar(czar, directory) as db:
-        if explain:
-            click.echo(db.explain(text, release=release))
+        if explain or analyze:
+            told = db.explain(text, analyze=analyze, release=release, timeout=timeout)
+            click.echo(told)
             return
         with db.query(text, release=release, max_rows=max_rows, timeout=timeout) as got:
             if output is None:

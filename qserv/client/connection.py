@@ -181,10 +181,31 @@ class Connection:
         call = self._czar.Query(request, timeout=timeout)
         return Result(call, peer=self.endpoint, progress=progress)
 
-    def explain(self, sql: str, *, release: str = "") -> str:
-        """Return the plan of a query as text, without running it."""
+    def explain(
+        self,
+        sql: str,
+        *,
+        analyze: bool = False,
+        release: str = "",
+        timeout: float | None = None,
+    ) -> str:
+        """Return the plan of a query as text.
+
+        Parameters
+        ----------
+        sql
+            The query.
+        analyze
+            Run the query, drop its rows, and say what happened beside what was
+            expected; without it nothing runs.
+        release
+            Where tables without a schema are looked up.
+        timeout
+            Seconds after which the query is cancelled.
+        """
         query = pb.QueryRequest(text=sql, default_release=release)
-        return self._call(self._czar.Explain, pb.ExplainRequest(query=query)).text
+        request = pb.ExplainRequest(query=query, analyze=analyze)
+        return self._call(self._czar.Explain, request, timeout).text
 
     def cancel(self, query_id: str) -> bool:
         """Stop a running query; False if this czar runs none of that id."""

@@ -1,8 +1,8 @@
 """Runs one prepared query, stage by stage: on the workers, or here."""
 
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 from qserv.czar.collected import Collected, read_by
@@ -69,10 +69,20 @@ class Answer:
             raise InternalError("a plan without stages")
         with self._fragments.exchanging():
             for number, stage in enumerate(self._stages):
-                async with aclosing(self._part(number, stage)) as parts:
-                    async for part in parts:
-                        yield part
+                with self._timed(number):
+                    async with aclosing(self._part(number, stage)) as parts:
+                        async for part in parts:
+                            yield part
                 self._collected.keep(read_by(self._stages[number + 1 :]))
+
+    @contextmanager
+    def _timed(self, number: int) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            taken = time.monotonic() - began
+            self._running.tally.stages[number].seconds = taken
 
     def _part(self, number: int, stage: Stage) -> AsyncGenerator[Part, None]:
         last = number == len(self._stages) - 1
@@ -99,7 +109,7 @@ class Answer:
             case Fragment():
                 return self._sent(number)
             case Residual():
-                return self._merged(stage)
+                return self._merged(number, stage)
 
     async def _sent(self, number: int) -> AsyncGenerator[Part, None]:
         try:
@@ -113,12 +123,17 @@ class Answer:
         finally:
             self._steps.done("execute")
 
-    async def _merged(self, residual: Residual) -> AsyncGenerator[Part, None]:
+    async def _merged(
+        self, number: int, residual: Residual
+    ) -> AsyncGenerator[Part, None]:
+        happened = self._running.tally.stages[number]
         tables = self._collected.tables(residual.inputs)
         inputs = {stage_name(number): table for number, table in tables.items()}
         schema = arrow_schema(residual.columns)
         async with aclosing(self._merge.rows(residual, inputs, schema)) as messages:
             async for message in messages:
+                happened.rows += message.rows.num_rows
+                happened.size += len(message.data)
                 yield message
         self._steps.done("merge")
 

@@ -6,7 +6,7 @@ whole batches, each chunk once.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -42,6 +42,7 @@ from qserv.errors import (
     TaskFailed,
     WorkerUnavailable,
 )
+from qserv.plan.explain import Happened
 from qserv.telemetry import logger
 from qserv.wire.codec import Digest, decode_batch
 from qserv.wire.errors import from_rpc
@@ -69,8 +70,8 @@ class Rows:
         Whose rows they are.
     worker, attempt, batch
         Where they come from; where the rows of a batch that is spooled stay.
-    size
-        Their bytes.
+    count, size
+        How many they are, and their bytes.
     """
 
     messages: tuple[bytes, ...]
@@ -79,16 +80,27 @@ class Rows:
     worker: str
     attempt: int
     batch: int
+    count: int
     size: int
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a query has done so far; the executive counts it up."""
+    """What a query has done so far, and each of its stages; counted up meanwhile."""
 
     chunks_done: int = 0
     attempts: int = 0
     bytes_scanned: int = 0
+    stages: defaultdict[int, Happened] = field(
+        default_factory=lambda: defaultdict(Happened)
+    )
+
+    def accept(self, stage: int, rows: Rows) -> None:
+        """Count a batch whose rows count."""
+        self.chunks_done += len(rows.chunks)
+        self.stages[stage].chunks += len(rows.chunks)
+        self.stages[stage].rows += rows.count
+        self.stages[stage].size += rows.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +237,7 @@ class _Run:
                             self._readers[action.attempt].cancel()
                         case Accept():
                             assert rows is not None, "only a batch is accepted"
-                            self._tally.chunks_done += len(rows.chunks)
+                            self._tally.accept(self._job.task.stage, rows)
                             yield rows
                         case SetAside():
                             yield action
@@ -247,6 +259,9 @@ class _Run:
         await asyncio.gather(*self._readers.values(), return_exceptions=True)
 
     def _send(self, send: Send) -> None:
+        happened = self._tally.stages[self._job.task.stage]
+        happened.tasks += 1
+        happened.sent += sum(len(t.arrow_stream) for t in self._job.task.side_tables)
         reader = asyncio.create_task(self._attend(send))
         self._readers[send.attempt] = reader
 
@@ -339,6 +354,7 @@ class _Run:
         decoded = () if self._spools else self._checked(where, batch, end)
         await self._room.acquire()
         self._tally.bytes_scanned += end.counters.bytes_scanned
+        self._tally.stages[self._job.task.stage].scanned += end.counters.bytes_scanned
         rows = Rows(
             messages=tuple(batch.messages),
             batches=decoded,
@@ -346,6 +362,7 @@ class _Run:
             worker=send.worker,
             attempt=send.attempt,
             batch=end.batch,
+            count=end.rows,
             size=end.counters.bytes_out,
         )
         done = BatchDone(send.attempt, end.batch, rows.chunks)

@@ -113,6 +113,7 @@ class Fragments:
             inputs=tuple(shared(sent, Sharing.BUCKET)),
         )
         self._routes[number] = route
+        self._running.tally.stages[number].routed = int(route.chunks.size)
         while (run := self._next(event)) is not None:
             job, start = self._job(run), self._start(run)
             parts = self._executive.run(job, start, self._running.tally)

@@ -15,6 +15,7 @@ from qserv.catalog.store import Store
 from qserv.czar.keys import Resolver
 from qserv.czar.members import Members
 from qserv.czar.results import Request, Steps
+from qserv.plan.explain import Happened
 from qserv.plan.plan import (
     FoundRestrictor,
     Fragment,
@@ -54,8 +55,13 @@ class Planning(Protocol):
         """Turn a fragment's restrictors into chunks."""
         ...
 
-    def explain(self, plan: Plan, routes: Mapping[int, Route]) -> str:
-        """Print what would be done."""
+    def explain(
+        self,
+        plan: Plan,
+        routes: Mapping[int, Route],
+        happened: Mapping[int, Happened] | None,
+    ) -> str:
+        """Print what would be done, and what was."""
         ...
 
 
@@ -171,10 +177,11 @@ class Preparation:
         homes = await self._resolver.resolve(keyed(sent.restrictors), snapshot, found)
         return self._planning.route(sent, snapshot, homes)
 
-    async def explain(self, request: Request) -> str:
-        """Plan and route a query, and print what would be done."""
-        work = await self.prepare(request, Steps())
-        return self._planning.explain(work.plan, work.routes)
+    def explain(
+        self, work: Work, happened: Mapping[int, Happened] | None = None
+    ) -> str:
+        """Print what would be done with a query; and what was, if it has run."""
+        return self._planning.explain(work.plan, work.routes, happened)
 
     async def _snapshot(self, number: int | None) -> Snapshot:
         newest = self._store.snapshot()

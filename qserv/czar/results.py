@@ -7,6 +7,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from qserv.dialects.statements import Mode
 from qserv.wire.codec import Digest
 
 LANGUAGE: Final = "ADQL-2.1"
@@ -30,6 +31,8 @@ class Request:
         The client's choice; empty: the czar draws one.
     batch_chunks
         Chunks of a batch at most; 0: the workers decide.
+    mode
+        Whether to run the query; a text may say EXPLAIN itself.
     """
 
     text: str
@@ -39,6 +42,7 @@ class Request:
     max_rows: int | None = None
     query_id: str = ""
     batch_chunks: int = 0
+    mode: Mode = Mode.RUN
 
 
 @dataclass(frozen=True, slots=True)

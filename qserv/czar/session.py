@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
+from qserv.catalog.tables import Column
+from qserv.czar import explanation
 from qserv.czar.ahead import Ahead
 from qserv.czar.answer import Answer
 from qserv.czar.collected import Collected
@@ -14,6 +16,7 @@ from qserv.czar.merge import Merge
 from qserv.czar.preparation import Preparation, Work
 from qserv.czar.queries import Queries, Running
 from qserv.czar.results import Cut, Frame, Header, Progress, Request, Steps, Trailer
+from qserv.dialects.statements import Mode
 from qserv.errors import QservError
 from qserv.telemetry import logger, query_context
 from qserv.wire.codec import arrow_schema, encode_schema
@@ -99,8 +102,9 @@ class Session:
                 )
 
     async def explain(self, request: Request) -> str:
-        """Plan and route a query without running it, and print that."""
-        return await self._preparation.explain(request)
+        """Say how a query is answered, in the mode that is asked for, as one text."""
+        async with aclosing(self.query(request)) as frames:
+            return explanation.text_of([frame async for frame in frames])
 
     def cancel(self, query_id: str) -> bool:
         """Stop a query; return whether it was running."""
@@ -114,13 +118,41 @@ class Session:
     async def _frames(
         self, request: Request, running: Running, steps: Steps
     ) -> AsyncGenerator[Frame, None]:
-        work = await self._preparation.prepare(request, steps)
+        work = await self._preparation.prepare(explanation.asked(request), steps)
         running.chunks = sum(int(r.chunks.size) for r in work.routes.values())
-        most = self._preparation.most(request)
+        mode = work.request.mode
+        answer = self._rows if mode is Mode.RUN else self._explained
+        async with aclosing(answer(work, running, steps)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def _explained(
+        self, work: Work, running: Running, steps: Steps
+    ) -> AsyncGenerator[Frame, None]:
+        """Print the plan, after its query has run if that is asked for."""
+        yield _header(work, running, explanation.COLUMNS)
+        happened = None
+        if work.request.mode is Mode.ANALYZE:
+            async with aclosing(self._rows(work, running, steps)) as frames:
+                async for frame in frames:
+                    if isinstance(frame, Progress):
+                        yield frame
+            happened = running.tally.stages
+        text = self._preparation.explain(work, happened)
+        cut = Cut(limit=None, max_rows=None)
+        for message in explanation.messages(text):
+            cut.take(message)
+            yield message.data
+        yield _trailer(cut, running, steps)
+
+    async def _rows(
+        self, work: Work, running: Running, steps: Steps
+    ) -> AsyncGenerator[Frame, None]:
+        most = self._preparation.most(work.request)
         cut = Cut(limit=work.plan.limit, max_rows=most)
         answer = self._answer(work, running, steps, most)
         async with aclosing(Ahead(answer.parts())) as parts:
-            yield _header(work, running)
+            yield _header(work, running, work.plan.columns)
             while not cut.full and (part := await parts.next()) is not None:
                 if isinstance(part, Progress):
                     yield part
@@ -155,10 +187,10 @@ class Session:
         )
 
 
-def _header(work: Work, running: Running) -> Header:
+def _header(work: Work, running: Running, columns: tuple[Column, ...]) -> Header:
     chunks, of = work.read
     return Header(
-        schema=encode_schema(arrow_schema(work.plan.columns)),
+        schema=encode_schema(arrow_schema(columns)),
         query_id=running.id,
         release=work.plan.release,
         snapshot=work.snapshot.id,

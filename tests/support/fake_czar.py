@@ -40,7 +40,8 @@ class FakeCzar(CzarServicer):
             self.cancelled.set()
 
     async def Explain(self, request, context):
-        return pb.ExplainReply(text=f"the plan of {request.query.text}")
+        what = "what happened to" if request.analyze else "the plan of"
+        return pb.ExplainReply(text=f"{what} {request.query.text}")
 
     async def Cancel(self, request, context):
         return pb.CancelReply(found=request.query_id == "q-1")

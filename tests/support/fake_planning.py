@@ -49,8 +49,11 @@ class Planning:
             return [EVERYWHERE]
         return self.chunks if sent.family else range(sent.buckets)
 
-    def explain(self, plan, routes):
-        return f"{len(plan.stages)} stages, chunks of {sorted(routes)} are known"
+    def explain(self, plan, routes, happened):
+        told = f"{len(plan.stages)} stages, chunks of {sorted(routes)} are known"
+        if happened is None:
+            return told
+        return "\n".join([told, *(f"{k} {did}" for k, did in sorted(happened.items()))])
 
 
 def fragment(**changes):

@@ -9,6 +9,7 @@ from qserv.czar.installation import family_workers
 from qserv.czar.loads import Placed
 from qserv.czar.members import Member
 from qserv.czar.results import LANGUAGE, Frame, Header, Progress, Request, Trailer
+from qserv.dialects.statements import Mode
 from qserv.errors import UnsupportedQuery
 from qserv.ingest.transaction import StagedFile
 from qserv.wire.messages import (
@@ -20,7 +21,7 @@ from qserv.wire.messages import (
 from qserv.wire.v1 import czar_pb2
 
 
-def request(message: czar_pb2.QueryRequest) -> Request:
+def request(message: czar_pb2.QueryRequest, mode: Mode = Mode.RUN) -> Request:
     """Read what a client asks for.
 
     Raises
@@ -40,6 +41,7 @@ def request(message: czar_pb2.QueryRequest) -> Request:
         max_rows=message.max_rows if message.HasField("max_rows") else None,
         query_id=message.query_id,
         batch_chunks=message.batch_chunks,
+        mode=mode,
     )
 
 

@@ -12,6 +12,7 @@ from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
 from qserv.czar.session import Session
+from qserv.dialects.statements import Mode
 from qserv.faces.rpc import convert
 from qserv.faces.rpc.status import status
 from qserv.wire.bundle import Bundle
@@ -80,8 +81,9 @@ class CzarService(CzarServicer):
         request: czar_pb2.ExplainRequest,
         context: "Context[czar_pb2.ExplainRequest, czar_pb2.ExplainReply]",
     ) -> czar_pb2.ExplainReply:
-        """Print how a query would be answered."""
-        text = await self._session.explain(convert.request(request.query))
+        """Print how a query would be answered; run, too, if that is asked for."""
+        mode = Mode.ANALYZE if request.analyze else Mode.EXPLAIN
+        text = await self._session.explain(convert.request(request.query, mode))
         return czar_pb2.ExplainReply(text=text)
 
     @override

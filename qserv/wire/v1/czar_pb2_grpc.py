@@ -97,7 +97,7 @@ class CzarServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Plans and routes one query without running it.
+        """Plans and routes one query without running it; or runs it, and says what happened.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

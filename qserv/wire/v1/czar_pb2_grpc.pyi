@@ -34,7 +34,7 @@ class CzarStub:
     Query: _grpc.UnaryStreamMultiCallable[_czar_pb2.QueryRequest, _czar_pb2.ResultFrames]
     """Answers one query as a stream: header, data and progress, trailer."""
     Explain: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ExplainRequest, _czar_pb2.ExplainReply]
-    """Plans and routes one query without running it."""
+    """Plans and routes one query without running it; or runs it, and says what happened."""
     Cancel: _grpc.UnaryUnaryMultiCallable[_czar_pb2.CancelRequest, _czar_pb2.CancelReply]
     """Stops a running query of this czar."""
     Status: _grpc.UnaryUnaryMultiCallable[_czar_pb2.StatusRequest, _czar_pb2.StatusReply]
@@ -54,7 +54,7 @@ class CzarAsyncStub(CzarStub):
     Query: _aio.UnaryStreamMultiCallable[_czar_pb2.QueryRequest, _czar_pb2.ResultFrames]  # type: ignore[assignment]
     """Answers one query as a stream: header, data and progress, trailer."""
     Explain: _aio.UnaryUnaryMultiCallable[_czar_pb2.ExplainRequest, _czar_pb2.ExplainReply]  # type: ignore[assignment]
-    """Plans and routes one query without running it."""
+    """Plans and routes one query without running it; or runs it, and says what happened."""
     Cancel: _aio.UnaryUnaryMultiCallable[_czar_pb2.CancelRequest, _czar_pb2.CancelReply]  # type: ignore[assignment]
     """Stops a running query of this czar."""
     Status: _aio.UnaryUnaryMultiCallable[_czar_pb2.StatusRequest, _czar_pb2.StatusReply]  # type: ignore[assignment]
@@ -83,7 +83,7 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         request: _czar_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_czar_pb2.ExplainReply, _abc.Awaitable[_czar_pb2.ExplainReply]]:
-        """Plans and routes one query without running it."""
+        """Plans and routes one query without running it; or runs it, and says what happened."""
 
     @_abc_1.abstractmethod
     def Cancel(

@@ -138,9 +138,24 @@ def test_a_file_that_cannot_be_written_is_one_line(qserv, czar, tmp_path, comman
     )
 
 
-def test_explain_prints_the_plan(qserv, czar):
-    assert qserv("sql", "--explain", "SELECT 1").stdout == "the plan of SELECT 1\n"
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--explain", "SELECT 1"], "the plan of SELECT 1\n"),
+        (["--analyze", "SELECT 1"], "what happened to SELECT 1\n"),
+        (["explain SELECT 1"], "the plan of explain SELECT 1\n"),
+        (["EXPLAIN ANALYZE SELECT 1"], "what happened to EXPLAIN ANALYZE SELECT 1\n"),
+        (["--explain", "EXPLAIN ANALYZE a"], "the plan of EXPLAIN ANALYZE a\n"),
+    ],
+)
+def test_explain_prints_the_plan_as_it_is(qserv, czar, arguments, told):
+    assert qserv("sql", *arguments).stdout == told
     assert czar.requests == []
+
+
+def test_explain_is_a_table_for_those_who_ask_for_one(qserv, czar):
+    lines = qserv("sql", "--format", "csv", "EXPLAIN SELECT 1").stdout.splitlines()
+    assert lines[0] == '"name","ra"'
 
 
 def test_a_query_may_come_from_standard_input(czar):

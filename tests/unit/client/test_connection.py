@@ -109,6 +109,7 @@ def test_rows_in_memory_are_no_files_to_load(db):
 
 def test_explain_and_cancel(db):
     assert db.explain("SELECT 1") == "the plan of SELECT 1"
+    assert db.explain("SELECT 1", analyze=True) == "what happened to SELECT 1"
     assert db.cancel("q-1")
     assert not db.cancel("q-2")
 

@@ -17,7 +17,7 @@ from qserv.errors import (
     DeadlineExceeded,
     LimitExceeded,
 )
-from qserv.plan.plan import Extent, FoundRestrictor, KeyRestrictor, ScanSource
+from qserv.plan.plan import Extent, KeyRestrictor, ScanSource
 from qserv.wire.codec import decode_schema
 
 SUM = (Column("total", DataType.BIGINT, unit="ct"),)
@@ -190,14 +190,6 @@ async def test_a_client_that_goes_away_stops_everything(session, workers):
         await running
     await asyncio.wait_for(hanging.cancelled.wait(), 10)
     assert session.running == ()
-
-
-async def test_explain_runs_nothing(session, planning, workers):
-    found = FoundRestrictor("hip", "Object", 0, "n")
-    planning.stages.append(fragment(restrictors=(found,)))
-    told = await session.explain(Request("SELECT …"))
-    assert told == "2 stages, chunks of [0] are known"
-    assert not any(worker.tasks for worker in workers.values())
 
 
 async def test_a_long_text_and_an_old_snapshot_are_answered(session):
