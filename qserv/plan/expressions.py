@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from qserv.catalog.tables import Column, DataType
 from qserv.sky.regions import Polygon
 
@@ -22,6 +24,11 @@ class ColumnRef:
 
     relation: int
     column: Column
+
+    @override
+    def __hash__(self) -> int:
+        """Hash what tells references apart: descriptions are long, and many."""
+        return hash((self.relation, self.column.name))
 
     @property
     def datatype(self) -> DataType:

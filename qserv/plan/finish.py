@@ -142,7 +142,8 @@ def ordered(body: Select, rows: Relation) -> tuple[Select, Select]:
     """
     values: dict[Expression, Column] = {}
     for place, output in enumerate(body.outputs):
-        values.setdefault(output.expression, replace(output.column, name=f"c{place}"))
+        fresh = Column(f"c{place}", output.column.datatype)
+        values.setdefault(output.expression, fresh)
     for key in body.orderings:
         fresh = Column(f"o{len(values)}", key.expression.datatype)
         values.setdefault(key.expression, fresh)
@@ -159,7 +160,7 @@ def ordered(body: Select, rows: Relation) -> tuple[Select, Select]:
 
     rest = Select(
         relations=(_columns_of(rows, chunks),),
-        outputs=tuple(replace(o, expression=sent(o.expression)) for o in body.outputs),
+        outputs=tuple(Output(sent(o.expression), o.column) for o in body.outputs),
         distinct=body.distinct,
         orderings=tuple(
             replace(o, expression=sent(o.expression)) for o in body.orderings

@@ -276,7 +276,9 @@ class Preparer:
         }
         used = relations_of(joined.condition) - {joined.number}
         others = [r for r in body.relations if r.number in used]
-        if len(others) < len(used) or not others:
+        # A null row of an outer join may make ON true, which no row of its table does.
+        kept = all(r.join in {JoinKind.FIRST, JoinKind.INNER} for r in others)
+        if len(others) < len(used) or not others or not kept:
             return side
         first, *rest = (replace(r, condition=None) for r in others)
         inner = Select(
@@ -299,7 +301,7 @@ class Preparer:
         """Answer a query over copies: by one worker, or with rows of stages here."""
         body = self._nested.settled(body, None)
         if not any(isinstance(r.source, StageRows) for r in leaves(body)):
-            return Local(body, None, why="replicated tables alone: one worker answers")
+            return Local(body, None)
         return Central(self._centralised(body))
 
     def _centralised(self, body: Select) -> Body:
@@ -327,10 +329,31 @@ class Preparer:
             union = body.operator is Operator.UNION and body.duplicates
             whole = any(not h.nullable for h in held.values())
             if left.domain is right.domain and (union or whole or left.domain is None):
-                return Local(both, left.domain, held, f"{left.why} | {right.why}")
+                return Local(both, left.domain, held)
+            if not union and left.domain is not None and right.domain is not None:
+                size = sum(
+                    rows_of(p.body) * width(p.body.columns) for p in (left, right)
+                )
+                if size > self._sizes.merge:
+                    return self._spooled_sides(body, left, right, size)
         sides = (self._side(p, distinct=not body.duplicates) for p in (left, right))
         ours, theirs = sides
         return Central(replace(body, left=ours, right=theirs))
+
+    def _spooled_sides(
+        self, body: Combined, left: Local, right: Local, size: float
+    ) -> Prepared:
+        """Combine two large queries bucket by bucket: equal rows share a bucket."""
+        count = self._stages.buckets(size)
+        ours, theirs = (
+            self._stages.spooled(p, p.body.columns, count) for p in (left, right)
+        )
+        made = replace(
+            body,
+            left=all_of(ours, next(self._numbers)),
+            right=all_of(theirs, next(self._numbers)),
+        )
+        return Local(made, Buckets(count))
 
     def _side(self, prepared: Prepared, *, distinct: bool) -> Body:
         if isinstance(prepared, Central):
@@ -349,7 +372,7 @@ class Preparer:
         top: bool,
     ) -> Prepared:
         """Let the chunks finish as much as they can, and merge the rest."""
-        body, why = placement.placed(body), placement.note(body)
+        body = placement.placed(body)
         around = Around(family, {r.number: r for r in body.relations}, sky)
         held = finish.held(body, sky.keys)
         rows = Relation(next(self._numbers), "", StageRows(UNKNOWN, (), 0.0))
@@ -357,12 +380,12 @@ class Preparer:
         windowed = finish.windowed_in_chunk(body, held)
         if grouped and windowed and finish.ends_in_chunks(body, held, top=top):
             settled = self._nested.settled(body, around)
-            return Local(settled, family, exports(settled, held), why)
+            return Local(settled, family, exports(settled, held))
         if grouped and windowed:
             chunks, rest = finish.ordered(body, rows)
         else:
             chunks, rest = self._parted(body, rows)
-        local = Local(self._nested.settled(chunks, around), family, {}, why)
+        local = Local(self._nested.settled(chunks, around), family)
         return self._merged(local, rest, top=top)
 
     def _merged(self, local: Local, rest: Select, *, top: bool) -> Prepared:

@@ -47,14 +47,11 @@ class Local:
         The family whose chunks it runs on, or buckets; None: it reads copies alone.
     held
         By output name: the columns that hold director keys of own rows.
-    why
-        How its relations are placed, for EXPLAIN.
     """
 
     body: Body
     domain: "Family | Buckets | None"
     held: Mapping[str, Held] = field(default_factory=dict)
-    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

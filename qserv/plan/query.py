@@ -97,6 +97,8 @@ class Relation:
         The same of the homes of these rows; a halo reads so far.
     host
         The relation whose chunk the copies of overlap rows are stored beside.
+    leader
+        The relation whose rows have the same homes as those that join them.
     """
 
     number: int
@@ -108,6 +110,7 @@ class Relation:
     reach: float = 0.0
     home_reach: float = 0.0
     host: int | None = None
+    leader: int | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -278,9 +281,7 @@ def map_clauses(body: Select, mapper: Callable[[Expression], Expression]) -> Sel
             replace(r, condition=optional(r.condition)) for r in body.relations
         ),
         where=optional(body.where),
-        outputs=tuple(
-            replace(o, expression=mapper(o.expression)) for o in body.outputs
-        ),
+        outputs=tuple(Output(mapper(o.expression), o.column) for o in body.outputs),
         groups=tuple(map(mapper, body.groups)),
         having=optional(body.having),
         orderings=tuple(

@@ -45,7 +45,7 @@ chunk each, and every other relation must be *local* to it:
     anywhere.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qserv.catalog.snapshot import Family
@@ -103,10 +103,6 @@ class Placement:
         inside = {r.number for r in relations}
         edges = tuple(e for e in self.edges if e.right in inside)
         return replace(body, relations=relations, neighbours=edges)
-
-    def note(self, body: Select) -> str:
-        """Say how the relations of the SELECT are placed, for EXPLAIN."""
-        return "; ".join(_describe(r, self) for r in self.placed(body).relations)
 
 
 def anchors(body: Select, sky: Sky) -> list[Relation]:
@@ -171,7 +167,7 @@ class _Attempt:
         if leader is not None and leader.extent is Extent.OWN:
             reach = _offset(relation)
             own = replace(relation, extent=Extent.OWN, reach=reach)
-            return replace(own, host=relation.number)
+            return replace(own, host=relation.number, leader=leader.number)
         for near, other in self._partners(relation):
             reach = other.reach + near.radius
             if self._overlaps(relation, other, near, reach):
@@ -187,7 +183,7 @@ class _Attempt:
             home = leader.home_reach
             reach = home + _offset(relation)
             far = replace(relation, extent=Extent.HALO, reach=reach, home_reach=home)
-            return replace(far, host=leader.host)
+            return replace(far, host=leader.host, leader=leader.number)
         for near, other in self._partners(relation):
             if other.reach < float("inf"):
                 return self._neighbour(relation, other, near, Extent.HALO)
@@ -258,15 +254,20 @@ class _Attempt:
         return False
 
 
-def _describe(relation: Relation, placement: Placement) -> str:
-    stored = relation.stored
-    name = "a subquery" if stored is None else f"{stored.release}.{stored.table.name}"
-    what = f"{relation.alias} = {relation.extent} {name}"
-    edge = next((e for e in placement.edges if e.right == relation.number), None)
-    if edge is None:
-        return what
-    other = placement.relations[edge.left].alias
-    return f"{what} within {edge.radius * _ARCSEC:.6g} arcsec of {other}"
+def describe(relations: Sequence[Relation], edges: Iterable[Neighbours]) -> str:
+    """Say how stored relations are placed, for EXPLAIN."""
+    near = {e.right: e for e in edges}
+    alias = {r.number: r.alias for r in relations}
+    told = []
+    for relation in relations:
+        assert relation.stored is not None, "only tables are scanned"
+        name = f"{relation.stored.release}.{relation.stored.table.name}"
+        what = f"{relation.alias} = {relation.extent} {name}"
+        if (edge := near.get(relation.number)) is not None:
+            within = f"{edge.radius * _ARCSEC:.6g} arcsec"
+            what += f" within {within} of {alias[edge.left]}"
+        told.append(what)
+    return "; ".join(told)
 
 
 def _offset(relation: Relation) -> float:

@@ -58,7 +58,8 @@ def restrict(body: Body, snapshot: Snapshot) -> tuple[Body, Restrictors]:
     covers = _spread(body, dict(_covers(body)))
     by_number = {r.number: r for r in body.relations}
     areas = [AreaRestrictor(c, by_number[n].reach) for n, c in covers.items()]
-    ranges = tuple((n, _homes(by_number[n], cover)) for n, cover in covers.items())
+    homes = {n: _homes(by_number[n], cover) for n, cover in covers.items()}
+    ranges = tuple(_followed(body, homes).items())
     found = dict.fromkeys([*sought(body, snapshot), *areas, *inner])
     return replace(body, ranges=ranges), tuple(found)
 
@@ -132,6 +133,16 @@ def _spread(body: Select, covers: dict[int, RangeSet]) -> dict[int, RangeSet]:
             near = dilate(cover, edge.radius)
             covers[other] = covers[other] & near if other in covers else near
     return covers
+
+
+def _followed(body: Select, homes: dict[int, Bounds]) -> dict[int, Bounds]:
+    """Let the homes of rows limit those that join them by director key."""
+    found = dict(homes)
+    for relation in body.relations:
+        known = found.get(relation.leader) if relation.leader is not None else None
+        if known is not None and relation.number not in found:
+            found[relation.number] = known
+    return found
 
 
 def _homes(relation: Relation, cover: RangeSet) -> Bounds:

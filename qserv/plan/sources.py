@@ -13,8 +13,8 @@ from sqlglot import exp
 
 from qserv.catalog.snapshot import TableVersion
 from qserv.catalog.tables import Column
-from qserv.dialects.grammar import Joined
 from qserv.dialects.lexis import where_is
+from qserv.dialects.nodes import Joined
 from qserv.errors import ParseError, UnsupportedQuery
 from qserv.plan import functions
 from qserv.plan.expressions import (

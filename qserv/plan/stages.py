@@ -5,12 +5,21 @@ from typing import Final
 
 from qserv.catalog.snapshot import Family, Snapshot
 from qserv.catalog.tables import Column
+from qserv.plan import relations
 from qserv.plan.estimate import rows_of
 from qserv.plan.expressions import InValues
 from qserv.plan.limits import Sizes
 from qserv.plan.plan import Extent, Fragment, Input, Residual, Spool, Stage
 from qserv.plan.prepared import Buckets, Central, Local, Prepared, all_rows
-from qserv.plan.query import Body, Combined, JoinKind, Operator, Select, StageRows
+from qserv.plan.query import (
+    Body,
+    Combined,
+    JoinKind,
+    Operator,
+    Select,
+    StageRows,
+    selects,
+)
 from qserv.plan.render import listed
 from qserv.plan.restrict import describe, restrict
 from qserv.plan.statement import Statement
@@ -81,7 +90,8 @@ class Stages:
         sql = writer.body(body)
         domain = local.domain
         family = domain if isinstance(domain, Family) else None
-        why = [f"relations  {local.why}"] if local.why else []
+        edges = (e for s in selects(body) for e in s.neighbours)
+        why = [f"relations  {relations.describe(writer.scanned, edges)}"]
         why += [f"restrict   {describe(restrictors)}"] if restrictors else []
         places = {r.number: i for i, r in enumerate(writer.scanned)}
         return Fragment(
@@ -98,7 +108,7 @@ class Stages:
             buckets=domain.count if isinstance(domain, Buckets) else 0,
             spool=spool,
             expected=rows_of(body),
-            why=tuple(why),
+            why=tuple(why) if writer.scanned else (),
         )
 
 

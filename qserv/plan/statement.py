@@ -47,28 +47,43 @@ class Statement(Writer):
         The stored relations in the order in which they were met: scan sources.
     stages
         The earlier stages that are read, and how.
+    depth
+        How many queries stand around what is written: it is indented as much. Text
+        that is written is never indented again, for a name may hold a line break.
     """
 
     scanned: list[Relation] = field(default_factory=list)
     stages: dict[int, Sharing] = field(default_factory=dict)
+    depth: int = -1
 
     @override
     def body(self, body: Body) -> str:
-        """Write a query."""
+        """Write a query; on lines of its own where it stands in another."""
+        self.depth += 1
+        text = self._query(body)
+        line = self._line() if self.depth else ""
+        self.depth -= 1
+        return f"{line}{text}"
+
+    def _line(self) -> str:
+        return "\n" + "  " * self.depth
+
+    def _query(self, body: Body) -> str:
+        line = self._line()
         if isinstance(body, Combined):
             every = " ALL" if body.duplicates else ""
             left, right = self.body(body.left), self.body(body.right)
-            return f"({left})\n{body.operator}{every}\n({right})"
+            return f"({left}){line}{body.operator}{every}{line}({right})"
         self.relations.update((r.number, r) for r in body.relations)
         edges = {e.right: cells(e) for e in body.neighbours}
         tables = self._from(body, edges)
         listed = self.typed(body.columns, [o.expression for o in body.outputs])
         select = "SELECT DISTINCT" if body.distinct else "SELECT"
-        return f"{select} {listed}\nFROM {tables}{self._rest(body, edges)}"
+        return f"{select} {listed}{line}FROM {tables}{self._rest(body, edges)}"
 
     def typed(self, columns: Sequence[Column], values: Sequence[Expression]) -> str:
         """Write a select list in which each value has its column's name and type."""
-        return ",\n  ".join(
+        return f",{self._line()}  ".join(
             f"{self._typed(column, value)} AS {quoted(column.name)}"
             for column, value in zip(columns, values, strict=True)
         )
@@ -99,16 +114,20 @@ class Statement(Writer):
         for relation in body.relations:
             if relation.join in {JoinKind.FIRST, JoinKind.INNER}:
                 terms += self._locality(body, relation, edges)
-        sql = f"\nWHERE {' AND '.join(terms)}" if terms else ""
+        line = self._line()
+        sql = f"{line}WHERE {self._all(terms)}" if terms else ""
         if body.groups:
-            sql += f"\nGROUP BY {', '.join(map(self.sql, body.groups))}"
+            sql += f"{line}GROUP BY {', '.join(map(self.sql, body.groups))}"
         if body.having is not None:
-            sql += f"\nHAVING {self.sql(body.having)}"
+            sql += f"{line}HAVING {self.sql(body.having)}"
         if body.orderings:
-            sql += f"\nORDER BY {self._keys(body)}"
+            sql += f"{line}ORDER BY {self._keys(body)}"
         if body.limit is not None:
-            sql += f"\nLIMIT {body.limit}"
-        return f"{sql}\nOFFSET {body.offset}" if body.offset else sql
+            sql += f"{line}LIMIT {body.limit}"
+        return f"{sql}{line}OFFSET {body.offset}" if body.offset else sql
+
+    def _all(self, terms: Sequence[str]) -> str:
+        return f"{self._line()}  AND ".join(terms)
 
     def _keys(self, body: Select) -> str:
         if not body.distinct:
@@ -118,22 +137,22 @@ class Statement(Writer):
         return ", ".join(_placed(k, values) for k in body.orderings)
 
     def _from(self, body: Select, edges: dict[int, Cells]) -> str:
-        tables = ""
+        tables, line = "", self._line()
         for relation in body.relations:
             source = self._source(relation, edges.get(relation.number))
             if relation.join is JoinKind.FIRST:
                 tables = source
             elif relation.join is JoinKind.INNER:
-                tables += f"\nCROSS JOIN {source}"
+                tables += f"{line}CROSS JOIN {source}"
             else:
                 on = self._on(body, relation, edges)
-                tables += f"\n{_JOINS[relation.join]} {source}\n  ON {on}"
+                tables += f"{line}{_JOINS[relation.join]} {source}{line}  ON {on}"
         return tables
 
     def _on(self, body: Select, relation: Relation, edges: dict[int, Cells]) -> str:
         assert relation.condition is not None, "an outer join has a condition"
         terms = [self.sql(relation.condition)]
-        return " AND ".join(terms + self._locality(body, relation, edges))
+        return self._all(terms + self._locality(body, relation, edges))
 
     def _source(self, relation: Relation, near: Cells | None) -> str:
         i = relation.number
@@ -165,9 +184,11 @@ class Statement(Writer):
             )
             names.append(f"{low} + i.{step} AS {name}")
             picks.append(f"i.{step} <= {high} - {low}")
+        line = f"{self._line()}  "
         return (
-            f"SELECT s.*, {', '.join(names)}\n   FROM {table} AS s, "
-            f"(VALUES {corners}) AS i(x, y, z)\n   WHERE {' AND '.join(picks)}"
+            f"{line}SELECT {f',{line}  '.join(['s.*', *names])}"
+            f"{line}FROM {table} AS s,{line}  (VALUES {corners}) AS i(x, y, z)"
+            f"{line}WHERE {f'{line}  AND '.join(picks)}"
         )
 
     def _locality(

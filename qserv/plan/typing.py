@@ -12,9 +12,8 @@ from sqlglot import exp
 
 from qserv.catalog.tables import DataType
 from qserv.dialects import geometry
-from qserv.dialects.grammar import Plus
 from qserv.dialects.lexis import where_is
-from qserv.dialects.nodes import LongList
+from qserv.dialects.nodes import LongList, Plus
 from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuery
 from qserv.plan import functions, inner
 from qserv.plan.depth import relations_of
