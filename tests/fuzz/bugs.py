@@ -1,4 +1,4 @@
-"""Twelve bugs that a planner may have, each planted so that the fuzzer must find it.
+"""Bugs that a planner may have, each planted so that the fuzzer must find it.
 
 A bug changes the finished plan, or takes a mechanism out of the planner; what it takes
 out is what keeps the answer right.
@@ -12,9 +12,12 @@ from fuzz import compare
 from support import chunks
 
 from qserv.catalog.snapshot import Snapshot
-from qserv.plan import planner, render, restrict
-from qserv.plan.expressions import Call, InList
+from qserv.plan import finish, planner, prepare, render, restrict, seek, simplify
+from qserv.plan.depth import renumbered
+from qserv.plan.expressions import Call, ColumnRef, InList, Near
 from qserv.plan.plan import Extent, Fragment, Plan, Residual
+from qserv.plan.prepared import Central
+from qserv.plan.query import all_of
 
 Plant = Callable[[object], None]
 BUGS: dict[str, Plant] = {}
@@ -29,8 +32,8 @@ def bug(plant: Plant) -> Plant:
 def _plans(monkeypatch, change: Callable[[Plan], Plan]) -> None:
     """Let every plan be changed before it is run."""
 
-    def planned(text, world):
-        return change(planner.plan(text, world.snapshot))
+    def planned(text, world, sizes):
+        return change(planner.plan(text, world.snapshot, sizes=sizes))
 
     monkeypatch.setattr(compare, "planned", planned)
 
@@ -80,15 +83,66 @@ def top_n_without_final_merge(monkeypatch):
 
 @bug
 def not_in_as_restrictor(monkeypatch):
-    keys = restrict._keys
+    wanted = seek._wanted
 
-    def also_not(query, term):
+    def also_not(term, relations):
         match term:
             case Call("NOT", (InList() as listed,)):
-                return keys(query, listed)
-        return keys(query, term)
+                return wanted(listed, relations)
+        return wanted(term, relations)
 
-    monkeypatch.setattr(restrict, "_keys", also_not)
+    monkeypatch.setattr(seek, "_wanted", also_not)
+
+
+@bug
+def null_group_finished_locally(monkeypatch):
+    """Rows without key have no home: their group is in many chunks."""
+
+    def is_whole(values, keys):
+        return any(v in keys for v in values if isinstance(v, ColumnRef))
+
+    monkeypatch.setattr(finish, "is_whole", is_whole)
+
+
+@bug
+def replicated_table_preserved(monkeypatch):
+    """Null-extend a copy in each chunk: anchor the chunks at the other side."""
+
+    def anchors(body, sky):
+        return [r for r in body.relations if r.number in sky.families]
+
+    monkeypatch.setattr(prepare, "anchors", anchors)
+
+
+@bug
+def full_join_from_overlap(monkeypatch):
+    """Null-extend overlap rows in each chunk, though their partners are elsewhere."""
+    shares_key = simplify.shares_key
+
+    def also_near(left, right, conditions):
+        near = any(isinstance(c, Near) for c in conditions)
+        return near or shares_key(left, right, conditions)
+
+    monkeypatch.setattr(simplify, "shares_key", also_near)
+
+
+@bug
+def with_run_twice(monkeypatch):
+    """Compute a query of WITH wherever it is read: TOP may take other rows."""
+
+    def shared(self, named):
+        prepared = self.prepare(renumbered(named.body, self._numbers))
+        return Central(all_of(self._stages.rows(prepared), next(self._numbers)))
+
+    monkeypatch.setattr(prepare.Preparer, "_shared", shared)
+
+
+@bug
+def halo_too_narrow(monkeypatch):
+    def beside(sent):
+        return replace(sent, sources=tuple(replace(s, reach=0.0) for s in sent.sources))
+
+    _plans(monkeypatch, lambda plan: _fragments(plan, beside))
 
 
 @bug
@@ -107,7 +161,7 @@ def m2_replaced_by_squares(monkeypatch):
 def offset_ignored(monkeypatch):
     """Plan as if δ were 0: rows lie in their home chunks."""
 
-    def planned(text, world):
+    def planned(text, world, sizes):
         snapshot: Snapshot = world.snapshot
         releases = {
             name: replace(
@@ -116,6 +170,6 @@ def offset_ignored(monkeypatch):
             )
             for name, release in snapshot.releases.items()
         }
-        return planner.plan(text, replace(snapshot, releases=releases))
+        return planner.plan(text, replace(snapshot, releases=releases), sizes=sizes)
 
     monkeypatch.setattr(compare, "planned", planned)

@@ -15,6 +15,7 @@ from support.stages import strategies
 
 from qserv.errors import UserError
 from qserv.plan.explain import explain
+from qserv.plan.limits import DEFAULT_SIZES, Sizes
 from qserv.plan.plan import Fragment, Plan
 from qserv.plan.planner import plan
 
@@ -36,6 +37,8 @@ class Way:
     parts: int
     """Batches of a fragment at most."""
     pruned: bool = True
+    small: bool = False
+    """Whether little may travel: large sides are joined by hash, groups in buckets."""
 
 
 @dataclass
@@ -51,18 +54,24 @@ class Outcome:
     found: list = field(default_factory=list)
 
 
-def planned(text: str, world: Chunks) -> Plan:
+def planned(text: str, world: Chunks, sizes: Sizes) -> Plan:
     """Plan a text against a world."""
-    return plan(text, world.snapshot)
+    return plan(text, world.snapshot, sizes=sizes)
+
+
+def _planned(body: Body, catalog: Catalog, way: Way) -> Plan:
+    sizes = _SMALL if way.small else DEFAULT_SIZES
+    return planned(body.text(ADQL), catalog.worlds[way.leaves], sizes)
+
+
+_SMALL = Sizes(broadcast=800.0, merge=1000.0, bucket=700.0)
 
 
 def check(body: Body, catalog: Catalog, ways: list[Way]) -> Outcome:
     """Run a query in several ways and compare each with the oracle."""
     outcome = Outcome(SAME)
     try:
-        plans = {
-            w.leaves: planned(body.text(ADQL), catalog.worlds[w.leaves]) for w in ways
-        }
+        plans = {w.small: _planned(body, catalog, w) for w in ways}
     except UserError as error:
         return Outcome(REFUSED, f"{type(error).__name__} {error}")
     except Exception as error:  # noqa: BLE001 - any bug is what we look for
@@ -73,7 +82,7 @@ def check(body: Body, catalog: Catalog, ways: list[Way]) -> Outcome:
     except duckdb.Error as error:
         return Outcome(REFUSED, f"oracle: {_told(error)[:60]}")
     for way in ways:
-        outcome.plan = plans[way.leaves]
+        outcome.plan = plans[way.small]
         try:
             _try(body, catalog, way, outcome, whole)
         except Difference as difference:
@@ -119,6 +128,10 @@ def _hits(made: Plan, run, way: Way) -> set[str]:
     found |= {f"extent {x.extent}" for s in fragments for x in s.sources}
     found.add(f"leaves {way.leaves}")
     found.add(f"batches of {_BATCHES.get(way.parts, 'one')}")
+    if way.small:
+        found.add("small sizes")
+    if any(s.spool for s in fragments):
+        found.add("strategy spool")
     if not way.pruned:
         found.add("pruning off")
     if 0 in run.routed.values():
@@ -216,21 +229,20 @@ def _agree_nearly(found: list, expected: list, tolerances: list) -> None:
                 raise Difference(f"{ours} is not {theirs}")
 
 
-def _run(body: Body, world: Chunks, way: Way) -> list[tuple]:
-    run = world.start(planned(body.text(ADQL), world), parts=way.parts)
-    return rows_of(run.answer())
+def _run(body: Body, catalog: Catalog, way: Way) -> list[tuple]:
+    made = _planned(body, catalog, way)
+    return rows_of(catalog.worlds[way.leaves].start(made, parts=way.parts).answer())
 
 
 def partitioned(body: Select, by: Node, catalog: Catalog, way: Way) -> Outcome:
     """Compare all rows with those of ``p``, ``NOT p`` and ``p IS NULL`` together."""
-    world = catalog.worlds[way.leaves]
     parts = []
     try:
         for template in (None, "{0}", "(NOT {0})", "({0} IS NULL)"):
             one = replace(body, where=list(body.where))
             if template:
                 one.where.append(Node(template, template, [by], "bool"))
-            parts.append(_run(one, world, way))
+            parts.append(_run(one, catalog, way))
     except UserError as error:
         return Outcome(REFUSED, f"{type(error).__name__} {error}")
     whole, *pieces = parts

@@ -36,7 +36,11 @@ class Froms:
         if self.ctes:
             shapes.append((20, self._cte))
         weights = [weight for weight, _ in shapes]
-        return self.rng.choices([s for _, s in shapes], weights)[0]()
+        made, where = self.rng.choices([s for _, s in shapes], weights)[0]()
+        # A comma binds weaker than JOIN, whose ON does not see past it: only the last.
+        if made[-1].join == "CROSS JOIN" and self.rng.random() < 0.6:
+            made[-1].join = ","
+        return made, where
 
     def table_source(self, name: str | None = None) -> Source:
         names = ["Object"] * 4 + ["Source", "Forced", "Visit", "Filter"] * 2
@@ -49,7 +53,7 @@ class Froms:
         source.join = self.rng.choice(kinds)
         source.tags = (f"join: {tag}", f"join: {tag}, {source.join}")
         if source.join == "JOIN" and self.rng.random() < 0.35:
-            source.join = self.rng.choice([",", "CROSS JOIN"])
+            source.join = "CROSS JOIN"
             return on
         source.on = on
         return []
@@ -236,7 +240,8 @@ class Froms:
     def _mixed(self):
         """A comma binds weaker than JOIN."""
         first = self.table_source("Filter")
-        second, third = self.table_source("Object"), self.table_source("Source")
+        third = self.table_source(self.rng.choice(["Source", "Forced"]))
+        second = self.table_source("Object")
         second.join = ","
         on = [_equal(named(second, "objectId"), named(third, "objectId"), self.rng)]
         third.join, third.on = self.rng.choice(_KINDS), on
