@@ -82,19 +82,14 @@ class Fragments:
 
     @contextmanager
     def exchanging(self) -> Iterator[None]:
-        """Notice in the block when rows that workers keep are lost.
-
-        When it ends, however it ends, they are forgotten.
-        """
+        """Notice in the block when rows that workers keep are lost."""
         stages = self._work.plan.stages
         if not any(isinstance(each, Fragment) and each.spool for each in stages):
             yield
             return
-        try:
-            with self._members.watching(self._lost):
-                yield
-        finally:
-            self._executive.forget(self._running.id)
+        self._running.spools = True
+        with self._members.watching(self._lost):
+            yield
 
     async def run(self, number: int) -> AsyncGenerator[Rows, None]:
         """Run the fragment of that number until it is whole.
@@ -197,7 +192,9 @@ class Fragments:
         return Job(task, arrow_schema(sent.columns), around(sent, self._work.snapshot))
 
     def _limit(self, number: int) -> int | None:
-        limit = fragment(self._work, number).limit
+        sent = fragment(self._work, number)
+        # Nobody counts the rows that stay on workers: all of them are made.
+        limit = None if sent.spool else sent.limit
         if number < len(self._work.plan.stages) - 1 or self._most is None:
             return limit
         # One row more than is wanted tells that the result overflows.

@@ -28,6 +28,8 @@ from qserv.plan.plan import (
 _LONG: Final = 4_000
 """Characters of a query from which on it is planned in a thread, and forgotten."""
 
+_Asked = tuple[str, str, str | None, int, bool]
+
 _PLANS: Final = 256
 """Plans that are kept for texts that come again."""
 
@@ -42,8 +44,9 @@ class Planning(Protocol):
         *,
         language: str,
         default_release: str | None,
+        frugal: bool,
     ) -> Plan:
-        """Turn a text into a plan."""
+        """Turn a text into a plan; a frugal one keeps what it can off the czar."""
         ...
 
     def route(
@@ -82,6 +85,11 @@ class Work:
     snapshot: Snapshot
     plan: Plan
     routes: Mapping[int, Route]
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks it reads, as far as that is known."""
+        return sum(int(route.chunks.size) for route in self.routes.values())
 
     @property
     def read(self) -> tuple[int, int]:
@@ -127,15 +135,26 @@ class Preparation:
         self._resolver = Resolver(members)
         self._planning = planning
         self._max_rows = max_rows
-        self._plans: OrderedDict[tuple[str, str, str | None, int], Plan] = OrderedDict()
+        self._plans: OrderedDict[_Asked, Plan] = OrderedDict()
 
     def most(self, request: Request) -> int | None:
         """Return the rows after which the result is cut; None: never."""
         limits = [n for n in (request.max_rows, self._max_rows) if n is not None]
         return min(limits, default=None)
 
-    async def prepare(self, request: Request, steps: Steps) -> Work:
+    async def prepare(
+        self, request: Request, steps: Steps, *, frugal: bool = False
+    ) -> Work:
         """Plan and route a query.
+
+        Parameters
+        ----------
+        request
+            The query.
+        steps
+            Told when a step is done.
+        frugal
+            Whether rows stay among the workers however few they are expected to be.
 
         Raises
         ------
@@ -145,7 +164,7 @@ class Preparation:
             If nobody knows the homes of its keys.
         """
         snapshot = await self._snapshot(request.snapshot)
-        plan = await self._planned(request, snapshot)
+        plan = await self._planned(request, snapshot, frugal=frugal)
         steps.done("plan")
         routes = {
             number: await self.route(stage, snapshot, {})
@@ -189,26 +208,32 @@ class Preparation:
             return newest
         return await asyncio.to_thread(self._store.snapshot, number)
 
-    async def _planned(self, request: Request, snapshot: Snapshot) -> Plan:
+    async def _planned(
+        self, request: Request, snapshot: Snapshot, *, frugal: bool
+    ) -> Plan:
         """Return the plan of a text, the same as before at the same snapshot."""
-        asked = (request.text, request.language, request.default_release, snapshot.id)
+        words = (request.text, request.language, request.default_release)
+        asked = (*words, snapshot.id, frugal)
         if (known := self._plans.get(asked)) is not None:
             self._plans.move_to_end(asked)
             return known
-        plan = await self._plan(request, snapshot)
+        plan = await self._plan(request, snapshot, frugal=frugal)
         if len(request.text) < _LONG:
             self._plans[asked] = plan
         if len(self._plans) > _PLANS:
             self._plans.popitem(last=False)
         return plan
 
-    async def _plan(self, request: Request, snapshot: Snapshot) -> Plan:
+    async def _plan(
+        self, request: Request, snapshot: Snapshot, *, frugal: bool
+    ) -> Plan:
         def plan() -> Plan:
             return self._planning.plan(
                 request.text,
                 snapshot,
                 language=request.language,
                 default_release=request.default_release,
+                frugal=frugal,
             )
 
         if len(request.text) < _LONG:

@@ -27,6 +27,8 @@ class Running:
         On the monotonic clock, seconds.
     chunks, rows
         How many chunks it reads, once they are known; rows sent so far.
+    spools
+        Whether workers keep rows for it.
     """
 
     id: str
@@ -36,12 +38,19 @@ class Running:
     started: float = field(default_factory=time.monotonic)
     chunks: int = 0
     rows: int = 0
+    spools: bool = False
     _stopped_by: QservError | None = None
 
     @property
     def seconds(self) -> float:
         """How long it has been running."""
         return time.monotonic() - self.started
+
+    def plans(self, chunks: int) -> None:
+        """Begin with a plan that reads so many chunks, as far as that is known."""
+        self.chunks = chunks
+        self.tally.chunks_done = 0
+        self.tally.stages.clear()
 
     def stop(self, error: QservError) -> None:
         """Stop it wherever it waits; it ends with `error`."""

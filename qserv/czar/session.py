@@ -17,7 +17,7 @@ from qserv.czar.preparation import Preparation, Work
 from qserv.czar.queries import Queries, Running
 from qserv.czar.results import Cut, Frame, Header, Progress, Request, Steps, Trailer
 from qserv.dialects.statements import Mode
-from qserv.errors import QservError
+from qserv.errors import LimitExceeded, QservError
 from qserv.telemetry import logger, query_context
 from qserv.wire.codec import arrow_schema, encode_schema
 
@@ -92,6 +92,8 @@ class Session:
                 outcome = error.code
                 raise
             finally:
+                if running.spools:
+                    self._executive.forget(running.id)
                 _log.info(
                     "query",
                     text=request.text[:_LOGGED],
@@ -119,12 +121,34 @@ class Session:
         self, request: Request, running: Running, steps: Steps
     ) -> AsyncGenerator[Frame, None]:
         work = await self._preparation.prepare(explanation.asked(request), steps)
-        running.chunks = sum(int(r.chunks.size) for r in work.routes.values())
-        mode = work.request.mode
-        answer = self._rows if mode is Mode.RUN else self._explained
-        async with aclosing(answer(work, running, steps)) as frames:
-            async for frame in frames:
-                yield frame
+        answer = self._rows if work.request.mode is Mode.RUN else self._explained
+        running.plans(work.chunks)
+        try:
+            async with aclosing(answer(work, running, steps)) as frames:
+                async for frame in frames:
+                    yield frame
+        except LimitExceeded as error:
+            again = await self._frugal(work, running, steps)
+            if again is None:
+                raise
+            _log.info("planned again", reason=error.text)
+            async with aclosing(answer(again, running, steps)) as frames:
+                async for frame in frames:
+                    if not isinstance(frame, Header):
+                        yield frame
+
+    async def _frugal(self, work: Work, running: Running, steps: Steps) -> Work | None:
+        """Plan a query again of which more rows came to the czar than were expected.
+
+        None where rows of the answer are out already, or no other plan does with fewer.
+        """
+        if running.rows:
+            return None
+        again = await self._preparation.prepare(work.request, steps, frugal=True)
+        if again.plan.stages == work.plan.stages:
+            return None
+        running.plans(again.chunks)
+        return again
 
     async def _explained(
         self, work: Work, running: Running, steps: Steps

@@ -22,20 +22,25 @@ from qserv.wire.codec import Digest, decode_batch, decode_schema
 
 
 class Planning:
-    """Plans the stages that a test says, whatever the text; remembers the homes."""
+    """Plans the stages that a test says, whatever the text; remembers the homes.
+
+    Asked for a frugal plan it gives another, if the test has one.
+    """
 
     def __init__(self):
         self.stages = [fragment()]
+        self.frugal = None
         self.chunks = [4, 5, 6, 7]
         self.homes = None
 
-    def plan(self, text, snapshot, *, language, default_release):
+    def plan(self, text, snapshot, *, language, default_release, frugal):
+        stages = (frugal and self.frugal) or self.stages
         return Plan(
             query=text,
             snapshot=snapshot.id,
             release="hip",
-            stages=tuple(self.stages),
-            columns=self.stages[-1].columns,
+            stages=tuple(stages),
+            columns=stages[-1].columns,
             scan_class=ScanClass.SCAN,
         )
 

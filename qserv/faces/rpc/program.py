@@ -1,12 +1,12 @@
 """The program of a czar: everything assembled, served until it is told to stop."""
 
 import asyncio
-import functools
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.store import Store
 from qserv.config import CzarConfig
 from qserv.czar.executive import Executive
@@ -20,6 +20,7 @@ from qserv.czar.session import Session
 from qserv.faces.rpc.service import CzarService
 from qserv.plan import explain, planner, route
 from qserv.plan.limits import Sizes
+from qserv.plan.plan import Plan
 from qserv.sky.regions import Circle
 from qserv.telemetry import logger
 from qserv.wire.channel import start_server
@@ -87,8 +88,25 @@ class _Planner:
 
     def __init__(self, config: CzarConfig) -> None:
         # DuckDB needs room beside the rows that it merges.
-        sizes = Sizes(config.broadcast_memory, config.merge_memory / 2)
-        self.plan = functools.partial(planner.plan, sizes=sizes)
+        self._sizes = Sizes(config.broadcast_memory, config.merge_memory / 2)
+
+    def plan(
+        self,
+        text: str,
+        snapshot: Snapshot,
+        *,
+        language: str,
+        default_release: str | None,
+        frugal: bool,
+    ) -> Plan:
+        """Turn a text into a plan."""
+        return planner.plan(
+            text,
+            snapshot,
+            language=language,
+            default_release=default_release,
+            sizes=Sizes(0, 0) if frugal else self._sizes,
+        )
 
     route = staticmethod(route.route)
     explain = staticmethod(explain.explain)

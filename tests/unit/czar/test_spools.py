@@ -83,6 +83,12 @@ async def test_buckets_may_be_spooled_and_merged_in_turn(session, planning, work
     assert pairs(table) == [(bucket, BUCKETS) for bucket in range(BUCKETS)]
 
 
+async def test_rows_that_nobody_counts_have_no_limit(session, planning, workers):
+    planning.stages[0] = fragment(spool=SPOOLED.spool, limit=1)
+    assert pairs((await ask(session))[1]) == EVERY
+    assert not any(task.HasField("limit") for task in sent(workers, 0))
+
+
 async def test_a_bucket_reads_replicated_tables_where_they_are(
     session, planning, workers, members
 ):

@@ -5,7 +5,8 @@ import pyarrow.ipc
 import pytest
 from support import metadata
 from support.fake_planning import ask, fragment, frames, residual
-from support.fake_worker import COLUMNS, ROWS, SCHEMA, rows
+from support.fake_worker import COLUMNS, ROWS, SCHEMA
+from support.fake_worker import rows as fake_rows
 
 from qserv.config import MIB, CzarConfig
 from qserv.czar import keys as room
@@ -85,6 +86,30 @@ async def test_what_is_too_large_to_travel_is_refused_with_the_remedy(
     assert sent(workers, 1) == []
 
 
+@pytest.mark.parametrize("broadcast_memory", [500])
+async def test_more_rows_than_were_expected_are_planned_for_again(
+    session, planning, workers
+):
+    planning.stages = [fragment(), fragment(inputs=BROADCAST)]
+    planning.frugal = [fragment(limit=5)]
+    header, table, trailer = await ask(session)
+    # The limit of the plan that answers counts.
+    assert (header.chunks, table.num_rows, trailer.overflow) == (4, 5, False)
+    assert sent(workers, 1) == []
+
+
+async def test_rows_that_are_out_are_not_taken_back(session, planning, monkeypatch):
+    async def rows(residual, inputs, schema):
+        yield Message(bytes(batch.serialize()), batch)
+        raise LimitExceeded("spilled too much")
+
+    batch = fake_rows(4)
+    monkeypatch.setattr(session._merge, "rows", rows)
+    planning.stages, planning.frugal = [fragment(), residual()], [fragment()]
+    with pytest.raises(LimitExceeded, match="spilled"):
+        await frames(session)
+
+
 def test_whatever_may_travel_fits_a_message():
     most = CzarConfig(broadcast_memory=192 * MIB)
     assert most.broadcast_memory < MESSAGE_BYTES * 0.8
@@ -151,7 +176,7 @@ async def test_progress_counts_the_chunks_of_all_stages(session, planning):
 
 
 def test_rows_that_nobody_reads_any_more_are_forgotten():
-    message = Message(b"x" * 60, rows(4))
+    message = Message(b"x" * 60, fake_rows(4))
     collected = Collected(memory=100, broadcast=0)
     for number in (0, 1):
         collected.open(number, COLUMNS)
