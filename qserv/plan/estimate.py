@@ -10,7 +10,14 @@ from qserv.catalog.snapshot import TableVersion
 from qserv.catalog.tables import Column, DataType
 from qserv.plan.area import area
 from qserv.plan.depth import relations_of
-from qserv.plan.expressions import Call, ColumnRef, Expression, InList, conjuncts
+from qserv.plan.expressions import (
+    Call,
+    ColumnRef,
+    Expression,
+    InList,
+    Near,
+    conjuncts,
+)
 from qserv.plan.query import (
     Body,
     Combined,
@@ -19,6 +26,7 @@ from qserv.plan.query import (
     Select,
     Shared,
     StageRows,
+    selects,
 )
 from qserv.sky.ranges import RangeSet
 
@@ -49,6 +57,47 @@ def rows_of(body: Body) -> float:
     if body.grouped:
         rows = min(rows, rows * 0.1 + 1) if body.groups else 1.0
     return rows if body.limit is None else min(rows, float(body.limit))
+
+
+def joined_rows(body: Body) -> float:
+    """Return about how many rows the largest join in a query makes.
+
+    What no equality and no distance joins is multiplied: a cartesian product.
+    """
+    return max((_made(select) for select in selects(body)), default=1.0)
+
+
+def _made(body: Select) -> float:
+    counts = {frozenset((r.number,)): _filtered(r, body) for r in body.relations}
+    terms = [t for r in body.relations for t in conjuncts(r.condition)]
+    terms += conjuncts(body.where)
+    rows = 1.0
+    for term in terms:
+        together = relations_of(term)
+        met = [group for group in counts if group & together]
+        if len(met) < 2:
+            continue
+        if not _links(term):
+            rows *= _GUESS
+            continue
+        counts[frozenset().union(*met)] = max(counts.pop(group) for group in met)
+    for count in counts.values():
+        rows *= count
+    stops = body.limit is not None and not (
+        body.grouped or body.distinct or body.orderings
+    )
+    return min(rows, float(body.limit or 0)) if stops else rows
+
+
+def _links(term: Expression) -> bool:
+    """Whether a term finds the partners of a row, so that no product is made."""
+    match term:
+        case Near():
+            return True
+        case Call("=", (one, other)):
+            return not relations_of(one) & relations_of(other)
+        case _:
+            return False
 
 
 def _joined(body: Select) -> float:

@@ -6,6 +6,7 @@ from textwrap import indent
 from typing import Final
 
 from qserv.catalog.tables import Column
+from qserv.plan.cost import Cost, cost
 from qserv.plan.estimate import width
 from qserv.plan.plan import MARK, Fragment, Plan, Residual, Route, Sharing, Stage
 
@@ -45,6 +46,9 @@ def explain(
     plan: Plan,
     routes: Mapping[int, Route] | None = None,
     happened: Mapping[int, Happened] | None = None,
+    *,
+    workers: int = 1,
+    cores: int = 1,
 ) -> str:
     """Return a plan as text.
 
@@ -57,6 +61,8 @@ def explain(
         plan runs.
     happened
         Stage number -> what it did, once the plan has run.
+    workers, cores
+        How many workers answer it, and how many threads they have together.
     """
     lines = [f"snapshot   {plan.snapshot}", *plan.notes]
     for number, stage in enumerate(plan.stages):
@@ -65,6 +71,8 @@ def explain(
         if happened is not None:
             lines += _done(plan, number, stage, happened.get(number, Happened()))
         lines += [indent(_readable(stage), MARGIN), *_parameters(stage.parameters)]
+    spent = cost(plan, routes or {}, workers=workers, cores=cores)
+    lines.append(f"cost       {_spent(spent)}")
     columns = ", ".join(f"{c.name} {c.datatype}" for c in plan.columns)
     return "\n".join([*lines, f"result     {columns}"])
 
@@ -79,8 +87,15 @@ def _stage(plan: Plan, number: int, stage: Stage, route: Route | None) -> Iterat
             yield f"route      {_routed(stage, route)}"
         if stage.limit is not None:
             yield f"until      {stage.limit} rows are there"
-    if not last:
-        yield f"expect     {_expected(stage.expected, stage.columns)}"
+    yield f"expect     {_expected(stage.expected, stage.columns)}"
+
+
+def _spent(spent: Cost) -> str:
+    seconds = f"{spent.seconds:.0f}" if spent.seconds >= 10 else f"{spent.seconds:.1g}"
+    return (
+        f"about {spent.bytes_read:,.0f} bytes read, {spent.bytes_moved:,.0f} moved, "
+        f"{spent.rows:,.0f} rows joined, {seconds} s"
+    )
 
 
 def _done(plan: Plan, number: int, stage: Stage, did: Happened) -> Iterator[str]:

@@ -236,6 +236,8 @@ class Fragment:
         Where its rows go; None: to the czar.
     expected
         How many rows are expected, roughly; it never changes an answer.
+    joined
+        How many rows its largest join makes, roughly, before they are grouped or cut.
     why
         What kind of stage it is, and why, for EXPLAIN.
     """
@@ -253,6 +255,7 @@ class Fragment:
     buckets: int = 0
     spool: Spool | None = None
     expected: float = 0.0
+    joined: float = 0.0
     why: tuple[str, ...] = ()
 
     @property
@@ -275,6 +278,8 @@ class Residual:
         Numbers of the stages that it reads.
     expected
         How many rows are expected, roughly; it never changes an answer.
+    joined
+        How many rows its largest join makes, roughly, before they are grouped or cut.
     why
         What it does, for EXPLAIN.
     """
@@ -284,6 +289,7 @@ class Residual:
     columns: tuple[Column, ...]
     inputs: tuple[int, ...] = ()
     expected: float = 0.0
+    joined: float = 0.0
     why: tuple[str, ...] = ()
 
 

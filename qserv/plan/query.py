@@ -96,7 +96,7 @@ class Relation:
     home_reach
         The same of the homes of these rows; a halo reads so far.
     host
-        The relation whose chunk the copies of overlap rows are stored beside.
+        Of overlap rows: a relation with rows of the chunk beside which they are stored.
     leader
         The relation whose rows have the same homes as those that join them.
     """

@@ -114,9 +114,7 @@ def anchors(body: Select, sky: Sky) -> list[Relation]:
 def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
     """Place the relations of a SELECT around one anchor."""
     family = sky.families[anchor.number]
-    first = replace(
-        anchor, extent=Extent.OWN, reach=_offset(anchor), host=anchor.number
-    )
+    first = replace(anchor, extent=Extent.OWN, reach=_offset(anchor))
     return _Attempt(body, sky, family, {anchor.number: first}).run()
 
 
@@ -167,7 +165,7 @@ class _Attempt:
         if leader is not None and leader.extent is Extent.OWN:
             reach = _offset(relation)
             own = replace(relation, extent=Extent.OWN, reach=reach)
-            return replace(own, host=relation.number, leader=leader.number)
+            return replace(own, leader=leader.number)
         for near, other in self._partners(relation):
             reach = other.reach + near.radius
             if self._overlaps(relation, other, near, reach):
@@ -183,7 +181,7 @@ class _Attempt:
             home = leader.home_reach
             reach = home + _offset(relation)
             far = replace(relation, extent=Extent.HALO, reach=reach, home_reach=home)
-            return replace(far, host=leader.host, leader=leader.number)
+            return replace(far, leader=leader.number)
         for near, other in self._partners(relation):
             if other.reach < float("inf"):
                 return self._neighbour(relation, other, near, Extent.HALO)
@@ -199,7 +197,7 @@ class _Attempt:
             extent=extent,
             reach=reach,
             home_reach=reach + _offset(relation),
-            host=other.host,
+            host=other.number,
         )
 
     def _leader(self, relation: Relation) -> Relation | None:
@@ -238,6 +236,8 @@ class _Attempt:
         family, families = self.family, self.sky.families
         if table is None or family is None or families[relation.number] is not family:
             why = f"{relation.alias} is of another family than {other.alias}"
+        elif other.extent is Extent.HALO:
+            why = f"{other.alias} is not stored beside the chunk"
         elif table.kind is not TableKind.DIRECTOR:
             why = f"{table.name} is a {table.kind} table, which has no overlap"
         elif _offset(relation) > 0:

@@ -6,7 +6,7 @@ the names in it mean that SELECT's columns from then on.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlglot import exp
@@ -82,11 +82,52 @@ def _take(scope: Scope, other: Scope) -> None:
 
 
 def _read(first: Any, joins: Iterable[Any], scope: Scope, bind_body: BindBody) -> Scope:
-    read = _side(first, scope, bind_body)
-    for join in joins:
+    listed, *others = _listed(first, joins)
+    read = _side(listed.first, scope, bind_body)
+    for join in listed.joins:
         read = _joined(join, read, _side(join.this, scope, bind_body))
         _check_aliases(read, join)
+    for other in others:
+        side = _read(other.first, other.joins, scope, bind_body)
+        read = _inner(other.comma, read, side)
+        _check_aliases(read, other.comma)
     return read
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What stands between two commas of FROM."""
+
+    comma: Any
+    first: Any
+    joins: list[Any]
+
+
+def _listed(first: Any, joins: Iterable[Any]) -> list[_Listed]:
+    """Part FROM at its commas, which bind weaker than JOIN (SQL92 section 7.4).
+
+    Where both readings are the same, ON may name tables before the comma, as many
+    people write it.
+    """
+    parts = [_Listed(None, first, [])]
+    for join in joins:
+        if any(join.args.get(k) for k in ("on", "using", "method", "side", "kind")):
+            parts[-1].joins.append(join)
+        else:
+            parts.append(_Listed(join, join.this, []))
+    made = parts[:1]
+    for part in parts[1:]:
+        if any(map(_is_bound_by_comma, part.joins)):
+            made.append(part)
+        else:
+            made[-1].joins.extend((part.comma, *part.joins))
+    return made
+
+
+def _is_bound_by_comma(join: Any) -> bool:
+    """Whether it matters to a join what stands before the comma."""
+    outer = join.side.upper() in {"RIGHT", "FULL"}
+    return bool(outer or join.method or join.args.get("using"))
 
 
 def _check_aliases(scope: Scope, join: Any) -> None:

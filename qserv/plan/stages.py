@@ -6,7 +6,7 @@ from typing import Final
 from qserv.catalog.snapshot import Family, Snapshot
 from qserv.catalog.tables import Column
 from qserv.plan import relations
-from qserv.plan.estimate import rows_of
+from qserv.plan.estimate import joined_rows, rows_of
 from qserv.plan.expressions import InValues
 from qserv.plan.limits import Sizes
 from qserv.plan.plan import Extent, Fragment, Input, Residual, Spool, Stage
@@ -108,6 +108,7 @@ class Stages:
             buckets=domain.count if isinstance(domain, Buckets) else 0,
             spool=spool,
             expected=rows_of(body),
+            joined=joined_rows(body),
             why=tuple(why) if writer.scanned else (),
         )
 
@@ -117,7 +118,14 @@ def _residual(body: Body) -> Residual:
     sql = writer.body(body)
     inputs = tuple(writer.stages)
     parameters = tuple(writer.parameters)
-    return Residual(sql, parameters, body.columns, inputs, expected=rows_of(body))
+    return Residual(
+        sql,
+        parameters,
+        body.columns,
+        inputs,
+        expected=rows_of(body),
+        joined=joined_rows(body),
+    )
 
 
 def _needed(body: Body, places: Mapping[int, int]) -> tuple[tuple[int, ...], ...]:
