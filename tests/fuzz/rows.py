@@ -94,9 +94,9 @@ class Rows:
             made.domain, made.rough = it.domain, it.rough
             return made
         it = numeric(scope, 1, exact=True)
-        if roll > 0.9 and not exact:
+        if roll > 0.87 and not exact:
             return self._moment(scope)
-        if roll > 0.8 and not exact:
+        if roll > 0.79 and not exact:
             made = _aggregate("AVG({0})", "avg({0})", [it], "float", "AVG")
             made.tolerance, made.rough = 1e-9 if it.rough else 1e-12, True
             return made
@@ -116,7 +116,7 @@ class Rows:
 
     def _moment(self, scope: Scope) -> Node:
         it = any_column(
-            scope, ("float",), self.rng.choice(["jd", "flux", "mag"]), exact=True
+            scope, ("float",), self.rng.choice(["jd", "jd", "flux", "mag"]), exact=True
         )
         it = it or numeric(scope, 0, exact=True)
         name = self.rng.choice(_MOMENTS)
