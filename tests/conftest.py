@@ -14,6 +14,11 @@ def pytest_addoption(parser):
         action="store_true",
         help="write what golden files should say into them; review the difference",
     )
+    parser.addoption(
+        "--everywhere",
+        action="store_true",
+        help="run each SQL file on every tree, in batches of one chunk and of all",
+    )
 
 
 @pytest.fixture
