@@ -166,18 +166,22 @@ class _Splitter:
                 partial = self._partial("COUNT", node.argument, DataType.BIGINT)
                 return self._sum(partial)
             case "SUM":
-                return self._total(node.argument)
+                wide = node.datatype is DataType.HUGEINT
+                return self._total(node.argument, wide=wide)
             case "AVG":
-                count = self._partial("COUNT", node.argument, DataType.BIGINT)
-                total = functions.cast(self._total(node.argument, wide=True), _DOUBLE)
-                return functions.operator(
-                    "/", total, _aggregated("SUM", count, _DOUBLE)
-                )
+                return self._average(node.argument)
             case "MIN" | "MAX":
                 partial = self._partial(node.function, node.argument, node.datatype)
                 return _aggregated(node.function, partial, node.datatype)
+            case "MEAN":
+                return self._average(node.argument)
             case _:
                 return self._moment(node.function, node.argument)
+
+    def _average(self, argument: Expression) -> Expression:
+        count = self._partial("COUNT", argument, DataType.BIGINT)
+        total = functions.cast(self._total(argument, wide=True), _DOUBLE)
+        return functions.operator("/", total, _aggregated("SUM", count, _DOUBLE))
 
     def _merge_distinct(self, node: Aggregate, argument: Expression) -> Expression:
         """Merge an aggregate of distinct values: the values themselves are sent."""
@@ -220,6 +224,8 @@ class _Splitter:
         between = Call("*", (functions.cast(count, _DOUBLE), squared), _DOUBLE)
         sums = (_aggregated("SUM", part, _DOUBLE) for part in (squares, between))
         second = Call("+", tuple(sums), _DOUBLE)
+        if function == "M2":
+            return second
         over, root = functions.MOMENTS[function]
         number: Expression = _aggregated("SUM", count, _DOUBLE)
         if over == "samp":

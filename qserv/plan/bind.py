@@ -15,7 +15,7 @@ from qserv.catalog.tables import Column
 from qserv.dialects.lexis import where_is
 from qserv.errors import LimitExceeded, ParseError, UnsupportedQuery
 from qserv.plan import functions
-from qserv.plan.depth import refs_of, relations_of
+from qserv.plan.depth import free, references, relations_of
 from qserv.plan.expressions import (
     Aggregate,
     ColumnRef,
@@ -212,7 +212,8 @@ def _ungrouped(node: Expression, body: Select) -> Iterator[ColumnRef]:
     for part in children(node):
         yield from _ungrouped(part, body)
     if isinstance(node, Exists | InQuery | Scalar):
-        for ref in refs_of(node):
+        outer = free(node.body)
+        for ref in (r for r in references(node.body) if r.relation in outer):
             yield from _ungrouped(ref, body)
 
 
@@ -258,7 +259,11 @@ def _star(node: Any, scope: Scope) -> list[Output]:
 
 def _output(node: Any, scope: Scope) -> Output:
     alias = node.alias if isinstance(node, exp.Alias) else ""
-    expression = bind_expression(node.this if alias else node, scope)
+    value = node.this if alias else node
+    if isinstance(value, exp.Column) and not isinstance(value.this, exp.Star):
+        column, expression = scope.named(value)
+        return Output(expression, replace(column, name=alias or column.name))
+    expression = bind_expression(value, scope)
     return Output(expression, described(expression, alias))
 
 
@@ -299,6 +304,8 @@ def _groups(
     keys = tuple(_group(node, scope, outputs) for node in group.expressions)
     if any(map(has_aggregate, keys)):
         raise ParseError("GROUP BY an aggregate has no meaning")
+    if any(map(has_window, keys)):
+        raise ParseError("GROUP BY a window function has no meaning")
     _check_keys("GROUP BY", keys)
     return keys
 

@@ -69,9 +69,9 @@ def cut(
     join = min((r.join for r in relations), key=lambda j: j is not JoinKind.FIRST)
     stand_in = Relation(number, first.alias, _rows(()), join, condition)
     kept = tuple(
-        stand_in if r is first else r
+        stand_in if r.number == first.number else r
         for r in body.relations
-        if r is first or r.number not in numbers
+        if r.number == first.number or r.number not in numbers
     )
     rest = replace(
         body, relations=kept, where=body.where if outer else conjunction(other)

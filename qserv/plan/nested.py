@@ -23,6 +23,7 @@ from qserv.plan.expressions import (
     map_children,
     walk,
 )
+from qserv.plan.finish import windows
 from qserv.plan.prepared import (
     Around,
     Local,
@@ -51,9 +52,9 @@ class Preparing(Protocol):
         ...
 
     def fetched(
-        self, body: Select, sky: Sky, missing: Iterable[int]
+        self, body: Select, sky: Sky, missing: Iterable[int], *, once: bool
     ) -> tuple[Select, Sky]:
-        """Fetch relations that are not local."""
+        """Fetch relations that are not local; each row once where that is enough."""
         ...
 
 
@@ -88,7 +89,7 @@ class Nested:
             What the subqueries see of it; None where the czar answers.
         """
         # One subquery in two clauses is one value: ORDER BY names what is selected.
-        known: dict[Subquery, Subquery] = {}
+        known: dict[Expression, Expression] = {}
         terms = tuple(
             self._node(t, around, {}, positive=True) for t in conjuncts(body.where)
         )
@@ -103,7 +104,7 @@ class Nested:
         self,
         node: Expression,
         around: Around | None,
-        known: dict[Subquery, Subquery],
+        known: dict[Expression, Expression],
         *,
         positive: bool,
     ) -> Expression:
@@ -113,21 +114,27 @@ class Nested:
             node, lambda n: self._node(n, around, known, positive=False)
         )
         match changed:
-            case Exists() | InQuery() | Scalar():
+            case InValues() | Exists() | InQuery() | Scalar():
                 if changed not in known:
-                    known[changed] = self._subquery(changed, around, positive=positive)
+                    known[changed] = self._placed(changed, around, positive=positive)
                 return known[changed]
-            case InValues():
-                rows = all_of(self._stages.listed(changed), next(self._numbers))
-                return InQuery(changed.argument, rows)
             case _:
                 return changed
+
+    def _placed(
+        self, node: Subquery | InValues, around: Around | None, *, positive: bool
+    ) -> Subquery:
+        if isinstance(node, InValues):
+            rows = all_of(self._stages.listed(node), next(self._numbers))
+            return InQuery(node.argument, rows)
+        return self._subquery(node, around, positive=positive)
 
     def _subquery(
         self, node: Subquery, around: Around | None, *, positive: bool
     ) -> Subquery:
         if free(node.body):
-            return replace(node, body=self._correlated(node.body, around))
+            once = isinstance(node, Exists | InQuery)
+            return replace(node, body=self._correlated(node.body, around, once=once))
         prepared = self._preparing.prepare(node.body)
         if isinstance(prepared, Local):
             if around is not None and is_semijoin(node, prepared, around, positive):
@@ -138,11 +145,17 @@ class Nested:
         rows = self._stages.rows(prepared)
         return replace(node, body=all_of(rows, next(self._numbers)))
 
-    def _correlated(self, body: Body, around: Around | None) -> Body:
-        """Place a correlated subquery beside its outer query, or fetch its rows."""
+    def _correlated(self, body: Body, around: Around | None, *, once: bool) -> Body:
+        """Place a correlated subquery beside its outer query, or fetch its rows.
+
+        To EXISTS and IN it matters `once` that there is a row, not how often.
+        """
         if isinstance(body, Combined):
-            left, right = (self._correlated(b, around) for b in (body.left, body.right))
+            left, right = (
+                self._correlated(b, around, once=False) for b in (body.left, body.right)
+            )
             return replace(body, left=left, right=right)
+        once = once and not (body.grouped or body.offset or windows(body))
         body, sky = self._preparing.sources(body, inside=True)
         while True:
             if around is None:
@@ -153,7 +166,7 @@ class Nested:
                 missing = found.missing
             if not missing:
                 break
-            body, sky = self._preparing.fetched(body, sky, missing)
+            body, sky = self._preparing.fetched(body, sky, missing, once=once)
         if around is None:
             return self.settled(body, None)
         placed = found.placed(body)

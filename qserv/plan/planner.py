@@ -17,6 +17,7 @@ from qserv.plan.expressions import Aggregate, Expression, Literal
 from qserv.plan.limits import DEFAULT_SIZES, Sizes
 from qserv.plan.plan import Fragment, Plan, Residual, ScanClass, Stage
 from qserv.plan.prepare import Preparer
+from qserv.plan.prune import pruned
 from qserv.plan.query import Body, Query, Select, selects
 from qserv.plan.simplify import simplify
 from qserv.plan.statement import Statement
@@ -75,7 +76,7 @@ def _stages(query: Query, sizes: Sizes) -> tuple[Stage, ...]:
     if (counted := _counted(query.body)) is not None:
         return (counted,)
     numbers = count(_next_number(query.body))
-    body = simplify(query.body, numbers)
+    body = pruned(simplify(query.body, numbers))
     return Preparer(query.snapshot, numbers, sizes).answer(body)
 
 

@@ -51,6 +51,7 @@ from qserv.plan.prepared import (
     exported,
     exports,
     held_by_both,
+    homes,
     is_repeatable,
     leaves,
     less,
@@ -115,6 +116,8 @@ class Preparer:
     def _select(self, body: Select, *, top: bool) -> Prepared:
         if not top and body.limit is None and not body.offset:
             body = replace(body, orderings=())
+        if (apart := self._grouped_apart(body)) is not None:
+            return self._select(apart, top=top)
         body, sky = self.sources(body)
         while sky.families and (candidates := anchors(body, sky)):
             tried = [(place(body, sky, anchor), anchor) for anchor in candidates]
@@ -126,6 +129,33 @@ class Preparer:
                 return hashed
             body, sky = self.fetched(body, sky, best.missing)
         return self._without_chunks(self._reduced(body, sky))
+
+    def _grouped_apart(self, body: Select) -> Select | None:
+        """Group each side of a UNION ALL apart, whose rows lie in different places.
+
+        The partial results of both sides are merged as those of chunks are.
+        """
+        inner = body.relations[0].source
+        if (
+            not body.grouped
+            or len(body.relations) > 1
+            or not isinstance(inner, Combined)
+        ):
+            return None
+        union = inner.operator is Operator.UNION and inner.duplicates
+        if not union or homes(inner.left) == homes(inner.right):
+            return None
+        rows = Relation(next(self._numbers), "", StageRows(UNKNOWN, (), 0.0))
+        parts = split(body, rows)
+        left, right = (self._over(parts.partial, s) for s in (inner.left, inner.right))
+        columns = parts.partial.columns
+        made = Combined(Operator.UNION, True, left, right, columns)
+        return with_rows(parts.whole, made)
+
+    def _over(self, partial: Select, side: Body) -> Body:
+        """Return a grouped SELECT over one side of what it was over."""
+        relation = replace(partial.relations[0], source=side)
+        return renumbered(replace(partial, relations=(relation,)), self._numbers)
 
     def _cost(self, body: Select, placement: Placement) -> tuple[float, float]:
         """Return the bytes to broadcast, and those to read around the chunks."""
@@ -210,13 +240,16 @@ class Preparer:
         return relation
 
     def fetched(
-        self, body: Select, sky: Sky, missing: Iterable[int]
+        self, body: Select, sky: Sky, missing: Iterable[int], *, once: bool = False
     ) -> tuple[Select, Sky]:
-        """Fetch what is not local, with what it is joined to among the like."""
+        """Fetch what is not local, with what it is joined to among the like.
+
+        Each row `once` where duplicates change nothing.
+        """
         taken = component(body, set(missing))
         number = next(self._numbers)
         side, body = cut(body, taken, number)
-        rows = self._stages.rows(self.prepare(side))
+        rows = self._stages.rows(self.prepare(replace(side, distinct=once)))
         return with_source(body, number, rows), less(sky, taken)
 
     def _hashed(
@@ -260,7 +293,9 @@ class Preparer:
 
         Of such a side only those rows matter that ON joins to some copy.
         """
-        for relation in [r for r in body.relations if r.number in sky.families]:
+        for lost in [r.number for r in body.relations if r.number in sky.families]:
+            # Taken anew: cutting one side out rewrites the conditions of the others.
+            relation = next(r for r in body.relations if r.number == lost)
             number = next(self._numbers)
             side, body = cut(body, (relation,), number)
             joined = next(r for r in body.relations if r.number == number)

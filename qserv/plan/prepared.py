@@ -145,7 +145,13 @@ def with_source(body: Select, number: int, rows: StageRows) -> Select:
     return replace(body, relations=tuple(relations))
 
 
-def with_rows(rest: Select, made: StageRows) -> Select:
+def homes(body: Body) -> frozenset[str]:
+    """Return where the tables of a query are: families, or "" for copies."""
+    stored = [r.stored for r in leaves(body) if r.stored is not None]
+    return frozenset(v.release if v.table.partitioned else "" for v in stored)
+
+
+def with_rows(rest: Select, made: StageRows | Combined) -> Select:
     """Put the rows of a stage where they were yet to be made."""
 
     def found(relation: Relation) -> Relation:

@@ -124,12 +124,12 @@ class Visible:
     columns: Mapping[str, tuple[Column, Expression]]
     title: str
 
-    def find(self, identifier: exp.Identifier) -> Expression | None:
-        """Return the value of a column, if there is such a one."""
+    def find(self, identifier: exp.Identifier) -> tuple[Column, Expression] | None:
+        """Return a column and its value, if there is such a one."""
         found = self.columns.get(identifier.name.lower())
         if found is None or not same_name(identifier, found[0].name):
             return None
-        return found[1]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,11 @@ class Scope:
         return Scope(self.names, self.outer, self.subquery)
 
     def column(self, node: exp.Column) -> Expression:
-        """Return the value that a column reference means.
+        """Return the value that a column reference means; raises as `named`."""
+        return self.named(node)[1]
+
+    def named(self, node: exp.Column) -> tuple[Column, Expression]:
+        """Return the column that a reference means as FROM shows it, and its value.
 
         Raises
         ------
@@ -198,23 +202,25 @@ class Scope:
             scope = scope.outer
         raise UnknownName(f"{where_is(node)}{self._missing(node)}")
 
-    def find(self, node: exp.Column) -> Expression | None:
+    def find(self, node: exp.Column) -> tuple[Column, Expression] | None:
         """Return what a column reference means in this FROM, if it means anything."""
         found = [
-            (each.alias, value)
+            (each.alias, *known)
             for each in self.among(node)
-            if (value := each.find(node.this)) is not None
+            if (known := each.find(node.this)) is not None
         ]
         merged = self.merged.get(node.name.lower())
         if merged is not None and not node.args.get("table"):
-            rest = [f for f in found if f[1] not in merged.hidden]
-            found = [("USING", merged.shown), *rest]
+            shown = next((f for f in found if f[2] in merged.hidden), None)
+            rest = [f for f in found if f[2] not in merged.hidden]
+            if shown is not None:
+                found = [("USING", shown[1], merged.shown), *rest]
         if len(found) > 1:
             raise UnknownName(
                 f"{where_is(node)}column {node.name} is in "
-                f"{' and '.join(alias for alias, _ in found)}: say which"
+                f"{' and '.join(alias for alias, _, _ in found)}: say which"
             )
-        return found[0][1] if found else None
+        return found[0][1:] if found else None
 
     def star(self, node: exp.Column) -> Iterator[tuple[Column, Expression]]:
         """Yield the columns that ``x.*`` or ``*`` stands for.

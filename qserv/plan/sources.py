@@ -234,7 +234,8 @@ def _one(scope: Scope) -> Scope:
 def _wrapped(scope: Scope) -> Scope:
     """Make what was read a SELECT of its own, and let the names mean its columns."""
     values = [value for each in scope.shown for _, value in each.columns.values()]
-    values += [merged.shown for merged in scope.merged.values()]
+    for merged in scope.merged.values():
+        values += (merged.shown, *merged.hidden)
     columns = {
         value: Column(f"c{place}", value.datatype)
         for place, value in enumerate(dict.fromkeys(values))
