@@ -32,7 +32,7 @@ class Froms:
             (0.7, self._mixed),
         ]
         if depth > 0:
-            shapes.append((2, self._derived))
+            shapes.append((3.5, self._derived))
         if self.ctes:
             shapes.append((20, self._cte))
         weights = [weight for weight, _ in shapes]
@@ -52,6 +52,8 @@ class Froms:
         """Give a source a join with its conditions; inner ones may stand in WHERE."""
         source.join = self.rng.choice(kinds)
         source.tags = (f"join: {tag}", f"join: {tag}, {source.join}")
+        if tag.startswith("near ") and tag[5].isupper():
+            source.tags = source.tags[:1]
         if source.join == "JOIN" and self.rng.random() < 0.35:
             source.join = "CROSS JOIN"
             return on
@@ -276,11 +278,13 @@ class Froms:
             return [first, second], self._joined(
                 second, [self._near(first, second)], f"{tag}, near"
             )
+        shared = _shared(first, second)
+        tables = rng.sample(sorted(self.catalog.tables), len(self.catalog.tables))
+        while not shared and tables and rng.random() < 0.95:
+            second = self.table_source(tables.pop())
+            shared = _shared(first, second)
         here = Scope(rng, self.catalog, [first])
         there = Scope(rng, self.catalog, [second])
-        shared = {c.domain for c in first.columns if c.domain and c.tolerance is None}
-        shared &= {c.domain for c in second.columns if c.tolerance is None}
-        shared -= {"ra", "dec", "jd"}
         if not shared:
             if rng.random() < 0.5:
                 first, second = second, first
@@ -298,6 +302,13 @@ class Froms:
         if rng.random() < 0.3:
             first, second = second, first
         return [first, second], self._joined(second, on, tag)
+
+
+def _shared(first: Source, second: Source) -> set[str]:
+    """Return the domains of columns that two sources could be joined on."""
+    shared = {c.domain for c in first.columns if c.domain and c.tolerance is None}
+    shared &= {c.domain for c in second.columns if c.tolerance is None}
+    return shared - {"ra", "dec", "jd"}
 
 
 def _equal(left: Node, right: Node, rng) -> Node:

@@ -8,7 +8,7 @@ from fuzz.froms import Froms
 from fuzz.nodes import Body, Named, Node, Select, SetOp
 from fuzz.places import distance
 from fuzz.rows import Rows, reads
-from fuzz.scopes import Scope, any_column
+from fuzz.scopes import Scope, any_column, named
 from fuzz.shapes import Shapes
 from fuzz.subqueries import Subqueries
 
@@ -90,6 +90,8 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
             scope = Scope(self.rng, self.catalog, made.sources)
             if not made.grouped:
                 made.where = [predicate(scope)]
+                if self.rng.random() < 0.4 and (key := self._key(scope)) is not None:
+                    made.where.append(key)
                 return made
         sources = [self.table_source()]
         scope = Scope(self.rng, self.catalog, sources)
@@ -115,9 +117,9 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
         where = [*conditions, *self.where(scope, depth)]
         made = Select([], sources, where)
         roll = rng.random()
-        if roll < 0.32 and not plain:
+        if roll < 0.3 and not plain:
             self._grouped(made, scope, exact)
-        elif roll < 0.42 and not plain:
+        elif roll < 0.44 and not plain:
             self._windowed(made, scope)
         else:
             made.distinct = rng.random() < 0.2
@@ -147,7 +149,7 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
         if it is None:
             return None
         one, two = (literal(scope, "int", domain) for _ in range(2))
-        form = rng.choice(["=", "IN", "BETWEEN", "<", "NOT IN", "OR"])
+        form = rng.choice(["=", "IN", "BETWEEN", "<", "NOT IN", "OR", "OR"])
         text, parts = {
             "=": ("({0} = {1})", [it, one]),
             "IN": ("({0} IN ({1}, {2}))", [it, one, two]),
@@ -160,9 +162,12 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
 
     def plain(self, made: Select, scope: Scope, depth: int, *, exact: bool) -> None:
         rng = self.rng
+        places = scope.positions()
+        if exact and places and not made.distinct and rng.random() < 0.4:
+            # What is derived from a table with positions may have them.
+            made.outputs = [(named(places[0], n), n) for n in ("ra", "dec")]
         for number in range(rng.choice([1, 2, 3, 4])):
             roll = rng.random()
-            places = scope.positions()
             if not exact and roll < 0.05 and len(places) > 1:
                 node = distance(*rng.sample(places, 2))
             elif depth > 0 and roll < 0.1:

@@ -23,7 +23,7 @@ class Subqueries:
         if it is None:
             return self._exists(scope, depth)
         body = self._offering(domain, scope, depth)
-        negated = rng.choice(["", "", "NOT "])
+        negated = rng.choice(["", "NOT "])
         text = f"({{0}} {negated}IN ({{1}}))"
         tag = f"subquery {negated}IN{', correlated' * ('correlated' in body.tags)}"
         return Node(text, text, [it, body], "bool", tags=(tag,))
