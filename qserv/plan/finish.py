@@ -196,7 +196,9 @@ def bucketed_by(body: Select) -> tuple[Column, ...]:
 
 def ends_in_buckets(body: Select, keys: tuple[Column, ...], *, top: bool) -> bool:
     """Whether the rows of the buckets are the answer, as they come."""
-    if body.orderings or body.offset or not (top or body.limit is None):
+    if body.orderings or body.offset:
+        return False
+    if body.limit is not None and (body.distinct or not top):
         return False
     values = (o.expression for o in body.outputs)
     shown = {v.column for v in values if isinstance(v, ColumnRef)}
@@ -207,4 +209,4 @@ def ends_in_chunks(body: Select, keys: Mapping[ColumnRef, Held], *, top: bool) -
     """Whether the rows of the chunks are the answer, as they come."""
     if body.orderings or body.offset or not distinct_in_chunk(body, keys):
         return False
-    return top or body.limit is None
+    return body.limit is None or (top and not body.distinct)

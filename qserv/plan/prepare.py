@@ -342,17 +342,22 @@ class Preparer:
     def _centralised(self, body: Select) -> Body:
         """Bring the replicated tables of a query to the czar."""
         used: dict[int, dict[Column, None]] = {}
+        # A subquery that stands in two clauses is read in both, and fetched once.
+        fetched: dict[int, StageRows] = {}
         for ref in references(body):
             used.setdefault(ref.relation, {})[ref.column] = None
 
         def here(relation: Relation) -> Relation:
             if relation.stored is None:
                 return relation
-            columns = tuple(used.get(relation.number, relation.columns[:1]))
-            outputs = tuple(Output(ColumnRef(relation.number, c), c) for c in columns)
-            only = replace(relation, join=JoinKind.FIRST, condition=None)
-            local = Local(Select((as_copy(only),), outputs), None)
-            return replace(relation, source=self._stages.rows(local))
+            number = relation.number
+            if number not in fetched:
+                columns = tuple(used.get(number, relation.columns[:1]))
+                outputs = tuple(Output(ColumnRef(number, c), c) for c in columns)
+                only = replace(relation, join=JoinKind.FIRST, condition=None)
+                local = Local(Select((as_copy(only),), outputs), None)
+                fetched[number] = self._stages.rows(local)
+            return replace(relation, source=fetched[number])
 
         return rebuild(body, lambda ref: ref, here)
 

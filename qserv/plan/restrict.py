@@ -140,7 +140,8 @@ def _followed(body: Select, homes: dict[int, Bounds]) -> dict[int, Bounds]:
     found = dict(homes)
     for relation in body.relations:
         known = found.get(relation.leader) if relation.leader is not None else None
-        if known is not None and relation.number not in found:
+        stored = relation.stored is not None and relation.number not in found
+        if known is not None and stored:
             found[relation.number] = known
     return found
 
