@@ -213,6 +213,7 @@ class _Run:
         self, job: Job, tally: Tally, members: Members, busy: Counter[str]
     ) -> None:
         self._job = job
+        self._packed = job.task.SerializeToString()
         self._tally = tally
         self._members = members
         self._busy = busy
@@ -287,7 +288,7 @@ class _Run:
         self._events.put_nowait((event, None))
 
     async def _read(self, send: Send, member: Member) -> Event:
-        call = member.stub.RunTask(self._task(send))
+        call = member.run(self._packed + self._rest(send).SerializeToString())
         try:
             return await self._frames(send, member, call)
         except grpc.aio.AioRpcError as error:
@@ -307,13 +308,18 @@ class _Run:
         finally:
             call.cancel()
 
-    def _task(self, send: Send) -> worker_pb2.Task:
-        task = worker_pb2.Task()
-        task.CopyFrom(self._job.task)
-        task.attempt = send.attempt
-        task.chunks.extend(send.chunks)
-        task.file_parts.extend([-1] * len(send.chunks))
-        task.work.extend(send.work)
+    def _rest(self, send: Send) -> worker_pb2.Task:
+        """Return what the task of an attempt has beside those of others.
+
+        Messages are merged by writing one behind the other: side tables, which may be
+        large, are serialized once.
+        """
+        task = worker_pb2.Task(
+            attempt=send.attempt,
+            chunks=send.chunks,
+            file_parts=[-1] * len(send.chunks),
+            work=send.work,
+        )
         if self._job.around:
             alive = {m.id: m.endpoint for m in self._members.alive.values()}
             task.halos.extend(
@@ -325,7 +331,7 @@ class _Run:
         self,
         send: Send,
         member: Member,
-        call: "grpc.aio.UnaryStreamCall[worker_pb2.Task, worker_pb2.TaskFrames]",
+        call: "grpc.aio.UnaryStreamCall[bytes, worker_pb2.TaskFrames]",
     ) -> Event:
         where = f"worker {send.worker} at {member.endpoint}"
         open_batches: dict[int, _OpenBatch] = {}

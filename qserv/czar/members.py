@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import grpc.aio
 
@@ -14,6 +14,7 @@ from qserv.catalog.store import Store
 from qserv.errors import ClusterError, InvalidRequest, WorkerUnavailable
 from qserv.telemetry import logger
 from qserv.wire.channel import aio_channel
+from qserv.wire.v1 import worker_pb2
 from qserv.wire.v1.worker_pb2_grpc import WorkerStub
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _log = logger(__name__)
 
+_RUN_TASK: Final = "/qserv.wire.v1.Worker/RunTask"
+
+RunPacked = grpc.aio.UnaryStreamMultiCallable[bytes, worker_pb2.TaskFrames]
 Watcher = Callable[[str, ClusterError], None]
 
 
@@ -40,6 +44,10 @@ class Member:
         When it last gave a sign of life, on the czar's monotonic clock.
     alive
         Whether it counts as alive.
+    stub, run
+        Its calls; `run` is RunTask of a task that was serialized before.
+    channel
+        The open channel to it.
     """
 
     id: str
@@ -48,6 +56,7 @@ class Member:
     seen: float
     alive: bool
     stub: "WorkerAsyncStub" = field(repr=False, compare=False)
+    run: "RunPacked" = field(repr=False, compare=False)
     channel: grpc.aio.Channel = field(repr=False, compare=False)
 
 
@@ -118,8 +127,11 @@ class Members:
         channel.get_state(try_to_connect=True)
         stub: WorkerAsyncStub = WorkerStub(channel)
         before = self._members.get(worker)
+        run: RunPacked = channel.unary_stream(
+            _RUN_TASK, response_deserializer=worker_pb2.TaskFrames.FromString
+        )
         self._members[worker] = Member(
-            worker, endpoint, threads, self._clock(), True, stub, channel
+            worker, endpoint, threads, self._clock(), True, stub, run, channel
         )
         if before is not None:
             self._tell(worker, WorkerUnavailable(f"worker {worker} was restarted"))
