@@ -88,8 +88,12 @@ def _default(value: object) -> str:
             return ",".join(value)
         case "":
             return "(empty)"
+        case int() if value >= 2**30:
+            return f"{value // 2**30} GiB"
         case int() if value >= 2**20:
             return f"{value // 2**20} MiB"
+        case float():
+            return f"{value:g}"
     return str(value)
 
 

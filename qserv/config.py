@@ -68,13 +68,30 @@ class CzarConfig(_Config):
     dead_after: Seconds = 4.0
     """Seconds of silence after which a worker counts as dead."""
     query_timeout: Seconds = 3600.0
-    """Seconds after which a query is stopped."""
+    """Seconds after which a query is stopped, waiting included."""
     max_rows: Annotated[int, Field(ge=0)] | None = None
     """Rows after which a result is cut and says so; unset: never."""
+    max_result_bytes: ByteSize = ByteSize(100 * 1024 * MIB)
+    """Bytes after which a result ends with an error."""
+    max_interactive_queries: Annotated[int, Field(ge=1)] = 64
+    """Queries of a few chunks that run at a time; more wait for their turn."""
+    max_scan_queries: Annotated[int, Field(ge=1)] = 16
+    """Queries of all chunks that run at a time; more wait for their turn."""
+    max_waiting_queries: Annotated[int, Field(ge=0)] = 256
+    """Queries of each kind that may wait; more are refused, and may be asked again."""
+    max_estimated_rows: Annotated[float, Field(gt=0)] | None = 1e10
+    """Rows that a join may be expected to make: a larger cartesian product is refused
+    before it runs."""
+    max_estimated_bytes: ByteSize | None = None
+    """Bytes of files that a query may be expected to read; unset: any."""
+    max_estimated_seconds: Seconds | None = None
+    """Seconds that a query may be expected to take; unset: any."""
     merge_threads: Annotated[int, Field(ge=1)] = 2
     """DuckDB threads of a merge."""
     merge_memory: ByteSize = ByteSize(1024 * MIB)
     """Bytes that a merge may hold before it spills to disk."""
+    merge_spill: ByteSize = ByteSize(20 * 1024 * MIB)
+    """Bytes on disk that a merge may take; up to four run at a time."""
     broadcast_memory: Annotated[ByteSize, Field(le=192 * MIB)] = ByteSize(64 * MIB)
     """Bytes of an intermediate result that may go to every worker with its tasks."""
 

@@ -10,6 +10,7 @@
     │   ├── UnsupportedQuery   legitimate, and not answered yet
     │   ├── InvalidValue       a value overflowed or could not be converted
     │   ├── LimitExceeded      more rows, bytes or time than allowed
+    │   │   └── TooManyQueries as many queries run and wait as may
     │   ├── BadContribution    a file to load has a bad row, column or schema
     │   ├── Conflict           it exists already, or another load holds it
     │   └── InvalidRequest     a setting or an argument makes no sense
@@ -102,6 +103,14 @@ class LimitExceeded(UserError):
     """The query asks for more than a limit allows; names limit and remedy."""
 
     code = "Q3006"
+
+
+class TooManyQueries(LimitExceeded):
+    """As many queries run and wait as may; says how many, and to ask again."""
+
+    code = "Q3010"
+    fault = Fault.CLUSTER
+    retry = True
 
 
 class BadContribution(UserError):

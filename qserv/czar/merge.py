@@ -43,14 +43,19 @@ class Merge:
     memory
         Bytes that the rows of one merge may have, and that DuckDB may hold before it
         spills.
+    spill
+        Bytes on disk that one merge may take.
     """
 
-    def __init__(self, *, directory: Path, threads: int, memory: int) -> None:
+    def __init__(
+        self, *, directory: Path, threads: int, memory: int, spill: int
+    ) -> None:
         self._directory = directory
         self._memory = memory
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": str(threads),
             "memory_limit": f"{memory}B",
+            "max_temp_directory_size": f"{spill}B",
             "enable_external_access": "false",
             "python_enable_replacements": "false",
         }
@@ -211,7 +216,7 @@ def _typed() -> Iterator[None]:
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
         raise LimitExceeded(
             f"the merge needs more memory and disk than it has: {error}; select fewer "
-            "rows or columns, or raise merge_memory"
+            "rows or columns, or have merge_memory or merge_spill raised"
         ) from error
     except duckdb.Error as error:
         raise InternalError(f"the merge failed: {error}") from error

@@ -15,6 +15,7 @@ from qserv.catalog.store import Store
 from qserv.czar.keys import Resolver
 from qserv.czar.members import Members
 from qserv.czar.results import Request, Steps
+from qserv.plan.cost import Cost
 from qserv.plan.explain import Happened
 from qserv.plan.plan import (
     FoundRestrictor,
@@ -58,11 +59,20 @@ class Planning(Protocol):
         """Turn a fragment's restrictors into chunks."""
         ...
 
+    def cost(
+        self, plan: Plan, routes: Mapping[int, Route], *, workers: int, cores: int
+    ) -> Cost:
+        """Estimate what a plan costs."""
+        ...
+
     def explain(
         self,
         plan: Plan,
         routes: Mapping[int, Route],
         happened: Mapping[int, Happened] | None,
+        *,
+        workers: int,
+        cores: int,
     ) -> str:
         """Print what would be done, and what was."""
         ...
@@ -132,6 +142,7 @@ class Preparation:
         max_rows: int | None,
     ) -> None:
         self._store = store
+        self._members = members
         self._resolver = Resolver(members)
         self._planning = planning
         self._max_rows = max_rows
@@ -200,7 +211,20 @@ class Preparation:
         self, work: Work, happened: Mapping[int, Happened] | None = None
     ) -> str:
         """Print what would be done with a query; and what was, if it has run."""
-        return self._planning.explain(work.plan, work.routes, happened)
+        plan, routes, (workers, cores) = work.plan, work.routes, self._power()
+        return self._planning.explain(
+            plan, routes, happened, workers=workers, cores=cores
+        )
+
+    def cost(self, work: Work) -> Cost:
+        """Estimate what a query costs with the workers that are alive."""
+        plan, routes, (workers, cores) = work.plan, work.routes, self._power()
+        return self._planning.cost(plan, routes, workers=workers, cores=cores)
+
+    def _power(self) -> tuple[int, int]:
+        alive = self._members.alive.values()
+        cores = sum(max(1, member.threads) for member in alive)
+        return max(1, len(alive)), max(1, cores)
 
     async def _snapshot(self, number: int | None) -> Snapshot:
         newest = self._store.snapshot()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from qserv.czar.executive import Tally
-from qserv.errors import Cancelled, Conflict, DeadlineExceeded, QservError
+from qserv.errors import Cancelled, Conflict, LimitExceeded, QservError
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class Queries:
         ------
         Conflict
             If a query of that id is running.
-        Cancelled, DeadlineExceeded
+        Cancelled, LimitExceeded
             If it is stopped meanwhile.
         """
         query_id = query_id or secrets.token_hex(8)
@@ -106,7 +106,10 @@ class Queries:
         task = asyncio.current_task()
         assert task is not None, "queries run in a task"
         running = self._running[query_id] = Running(query_id, text, task)
-        late = DeadlineExceeded(f"the query ran for more than {self._timeout:g} s")
+        late = LimitExceeded(
+            f"the query took more than the {self._timeout:g} s that query_timeout "
+            "allows; restrict it further, take it apart, or have query_timeout raised"
+        )
         alarm = asyncio.get_running_loop().call_later(self._timeout, running.stop, late)
         try:
             yield running

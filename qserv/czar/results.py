@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from qserv.dialects.statements import Mode
+from qserv.errors import LimitExceeded
 from qserv.wire.codec import Digest
 
 LANGUAGE: Final = "ADQL-2.1"
@@ -145,11 +146,17 @@ class Cut:
         Rows that the query itself asks for; None: all.
     max_rows
         Rows after which the result overflows; None: never.
+    max_bytes
+        Bytes after which it ends with an error; None: never.
     """
 
-    def __init__(self, *, limit: int | None, max_rows: int | None) -> None:
+    def __init__(
+        self, *, limit: int | None, max_rows: int | None, max_bytes: int | None = None
+    ) -> None:
         self._limit = limit
         self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._size = 0
         self.rows = 0
         self.overflow = False
         self.digest = Digest()
@@ -176,5 +183,21 @@ class Cut:
             else bytes(message.rows.slice(0, room).serialize())
         )
         self.rows += room
+        self._size += len(data)
         self.digest.update(data)
         return data
+
+    def check(self) -> None:
+        """Check what was taken so far.
+
+        Raises
+        ------
+        LimitExceeded
+            If it has too many bytes.
+        """
+        if self._max_bytes is not None and self._size > self._max_bytes:
+            raise LimitExceeded(
+                f"the result has more than the {self._max_bytes / 2**20:,.3g} MiB that "
+                "max_result_bytes allows; select fewer rows or columns, or have "
+                "max_result_bytes raised"
+            )

@@ -1,11 +1,12 @@
 """Answers queries: plan, find the chunks, run, merge, stream. All faces come here."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Final
 
 from qserv.catalog.tables import Column
 from qserv.czar import explanation
+from qserv.czar.admission import Admission
 from qserv.czar.ahead import Ahead
 from qserv.czar.answer import Answer
 from qserv.czar.collected import Collected
@@ -44,6 +45,10 @@ class Session:
         The czar's epoch: fences what an earlier czar sent.
     broadcast_memory
         Bytes of earlier stages' rows that may go to every worker.
+    admission
+        Says whose turn it is.
+    max_result_bytes
+        Bytes after which a result ends with an error; None: never.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class Session:
         queries: Queries,
         epoch: int,
         broadcast_memory: int,
+        admission: Admission,
+        max_result_bytes: int | None = None,
     ) -> None:
         self._preparation = preparation
         self._members = members
@@ -64,6 +71,8 @@ class Session:
         self._queries = queries
         self._epoch = epoch
         self._broadcast_memory = broadcast_memory
+        self._admission = admission
+        self._max_result_bytes = max_result_bytes
 
     async def query(self, request: Request) -> AsyncGenerator[Frame, None]:
         """Answer one query.
@@ -121,6 +130,23 @@ class Session:
         self, request: Request, running: Running, steps: Steps
     ) -> AsyncGenerator[Frame, None]:
         work = await self._preparation.prepare(explanation.asked(request), steps)
+        async with (
+            self._turn(work),
+            aclosing(self._run(work, running, steps)) as frames,
+        ):
+            steps.done("wait")
+            async for frame in frames:
+                yield frame
+
+    def _turn(self, work: Work) -> AbstractAsyncContextManager[None]:
+        """Wait until a query may run; to be explained it need not."""
+        if work.request.mode is Mode.EXPLAIN:
+            return nullcontext()
+        return self._admission.turn(work.plan, self._preparation.cost(work))
+
+    async def _run(
+        self, work: Work, running: Running, steps: Steps
+    ) -> AsyncGenerator[Frame, None]:
         answer = self._rows if work.request.mode is Mode.RUN else self._explained
         running.plans(work.chunks)
         try:
@@ -173,7 +199,8 @@ class Session:
         self, work: Work, running: Running, steps: Steps
     ) -> AsyncGenerator[Frame, None]:
         most = self._preparation.most(work.request)
-        cut = Cut(limit=work.plan.limit, max_rows=most)
+        most_bytes = self._max_result_bytes
+        cut = Cut(limit=work.plan.limit, max_rows=most, max_bytes=most_bytes)
         answer = self._answer(work, running, steps, most)
         async with aclosing(Ahead(answer.parts())) as parts:
             yield _header(work, running, work.plan.columns)
@@ -182,6 +209,7 @@ class Session:
                     yield part
                 elif (data := cut.take(part)) is not None:
                     running.rows = cut.rows
+                    cut.check()
                     yield data
         yield _trailer(cut, running, steps)
 

@@ -9,6 +9,7 @@ from support.fake_worker import COLUMNS
 
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.czar.results import Header, Progress, Request, Trailer
+from qserv.plan.cost import Cost
 from qserv.plan.plan import (
     Extent,
     Fragment,
@@ -32,6 +33,7 @@ class Planning:
         self.frugal = None
         self.chunks = [4, 5, 6, 7]
         self.homes = None
+        self.spent = Cost(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     def plan(self, text, snapshot, *, language, default_release, frugal):
         stages = (frugal and self.frugal) or self.stages
@@ -54,7 +56,10 @@ class Planning:
             return [EVERYWHERE]
         return self.chunks if sent.family else range(sent.buckets)
 
-    def explain(self, plan, routes, happened):
+    def cost(self, plan, routes, *, workers, cores):
+        return self.spent
+
+    def explain(self, plan, routes, happened, *, workers, cores):
         told = f"{len(plan.stages)} stages, chunks of {sorted(routes)} are known"
         if happened is None:
             return told

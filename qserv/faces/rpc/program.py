@@ -9,6 +9,7 @@ from typing import Final
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.store import Store
 from qserv.config import CzarConfig
+from qserv.czar.admission import Admission, Limits
 from qserv.czar.executive import Executive
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
@@ -18,7 +19,7 @@ from qserv.czar.preparation import Preparation
 from qserv.czar.queries import Queries
 from qserv.czar.session import Session
 from qserv.faces.rpc.service import CzarService
-from qserv.plan import explain, planner, route
+from qserv.plan import cost, explain, planner, route
 from qserv.plan.limits import Sizes
 from qserv.plan.plan import Plan
 from qserv.sky.regions import Circle
@@ -109,7 +110,19 @@ class _Planner:
         )
 
     route = staticmethod(route.route)
+    cost = staticmethod(cost.cost)
     explain = staticmethod(explain.explain)
+
+
+def _limits(config: CzarConfig) -> Limits:
+    return Limits(
+        interactive=config.max_interactive_queries,
+        scans=config.max_scan_queries,
+        waiting=config.max_waiting_queries,
+        rows=config.max_estimated_rows,
+        size=config.max_estimated_bytes,
+        seconds=config.max_estimated_seconds,
+    )
 
 
 def _warm_sky() -> None:
@@ -129,6 +142,7 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
         directory=config.directory / _SPILL,
         threads=config.merge_threads,
         memory=config.merge_memory,
+        spill=config.merge_spill,
     )
     stack.callback(merge.close)
     await asyncio.gather(merge.warm(), asyncio.to_thread(_warm_sky))
@@ -155,6 +169,8 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
         queries=Queries(timeout=config.query_timeout),
         epoch=store.epoch,
         broadcast_memory=config.broadcast_memory,
+        admission=Admission(_limits(config)),
+        max_result_bytes=config.max_result_bytes,
     )
     service = CzarService(
         session=session,

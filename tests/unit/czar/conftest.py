@@ -8,6 +8,7 @@ from support import fake_worker, metadata
 from support.fake_planning import Planning
 
 from qserv.catalog.store import Store
+from qserv.czar.admission import Admission, Limits
 from qserv.czar.dispatch import Start
 from qserv.czar.executive import Executive, Job
 from qserv.czar.members import Members
@@ -97,6 +98,11 @@ def broadcast_memory():
 
 
 @pytest.fixture
+def limits():
+    return Limits(interactive=4, scans=2, waiting=1)
+
+
+@pytest.fixture
 async def session(
     store,
     members,
@@ -107,9 +113,12 @@ async def session(
     timeout,
     broadcast_memory,
     replicas,
+    limits,
 ):
     metadata.publish(store, layout=metadata.family(replicas=replicas))
-    merge = Merge(directory=tmp_path / "spill", threads=1, memory=2**28)
+    merge = Merge(
+        directory=tmp_path / "spill", threads=1, memory=2**28, spill=2**28
+    )
     with closing(merge):
         yield Session(
             preparation=Preparation(
@@ -121,4 +130,6 @@ async def session(
             queries=Queries(timeout=timeout),
             epoch=1,
             broadcast_memory=broadcast_memory,
+            admission=Admission(limits),
+            max_result_bytes=10_000,
         )

@@ -50,7 +50,7 @@ async def test_analyze_says_what_each_stage_did(session, planning, monkeypatch):
     planning.stages.append(residual("SELECT * FROM stage_1 LIMIT 5", inputs=(1,)))
     seen = {}
 
-    def explain(plan, routes, happened):
+    def explain(plan, routes, happened, **_):
         seen.update(happened)
         return "one\ntwo"
 

@@ -15,7 +15,7 @@ NUMBERS = pa.schema([pa.field("x", pa.int64())])
 
 @pytest.fixture
 def merge(tmp_path):
-    made = Merge(directory=tmp_path, threads=1, memory=100 * 2**20)
+    made = Merge(directory=tmp_path, threads=1, memory=100 * 2**20, spill=2**30)
     with closing(made):
         yield made
 
