@@ -22,19 +22,15 @@ from itertools import count
 from typing import Final
 
 from qserv.catalog.snapshot import Family, Snapshot
-from qserv.catalog.tables import Column, DataType
+from qserv.catalog.tables import Column
 from qserv.plan import finish
 from qserv.plan.aggregate import split
+from qserv.plan.central import Centre
 from qserv.plan.cut import component, cut, halves
-from qserv.plan.depth import rebuild, references, relations_of, renumbered
+from qserv.plan.depth import renumbered
 from qserv.plan.estimate import rows_of, width
 from qserv.plan.expressions import (
     ColumnRef,
-    Exists,
-    Expression,
-    Literal,
-    conjunction,
-    conjuncts,
 )
 from qserv.plan.keys import Held, director_of
 from qserv.plan.limits import Sizes
@@ -53,7 +49,6 @@ from qserv.plan.prepared import (
     held_by_both,
     homes,
     is_repeatable,
-    leaves,
     less,
     once_each,
     with_rows,
@@ -62,9 +57,7 @@ from qserv.plan.prepared import (
 from qserv.plan.query import (
     Body,
     Combined,
-    JoinKind,
     Operator,
-    Output,
     Relation,
     Select,
     Shared,
@@ -74,7 +67,6 @@ from qserv.plan.query import (
 from qserv.plan.relations import Placement, Sky, anchors, place
 from qserv.plan.stages import Stages
 
-_FOUND: Final = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
 _NOTHING: Final = Sky({}, {})
 
 
@@ -98,6 +90,7 @@ class Preparer:
         self._computed: dict[int, StageRows] = {}
         self._stages = Stages(snapshot, sizes)
         self._nested = Nested(self, self._stages, numbers)
+        self._centre = Centre(self, self._nested, self._stages, numbers)
 
     def answer(self, body: Body) -> tuple[Stage, ...]:
         """Return the stages that answer a query, its own the last."""
@@ -128,7 +121,7 @@ class Preparer:
             if (hashed := self._hashed(body, best, top=top)) is not None:
                 return hashed
             body, sky = self.fetched(body, sky, best.missing)
-        return self._without_chunks(self._reduced(body, sky))
+        return self._centre.answered(self._centre.reduced(body, sky))
 
     def _grouped_apart(self, body: Select) -> Select | None:
         """Group each side of a UNION ALL apart, whose rows lie in different places.
@@ -287,79 +280,6 @@ class Preparer:
         if finish.windows(body):
             return finish.gathered(body, rows)
         return finish.ordered(body, rows)
-
-    def _reduced(self, body: Select, sky: Sky) -> Select:
-        """Fetch the null-extended sides of a query whose preserved side is a copy.
-
-        Of such a side only those rows matter that ON joins to some copy.
-        """
-        for lost in [r.number for r in body.relations if r.number in sky.families]:
-            # Taken anew: cutting one side out rewrites the conditions of the others.
-            relation = next(r for r in body.relations if r.number == lost)
-            number = next(self._numbers)
-            side, body = cut(body, (relation,), number)
-            joined = next(r for r in body.relations if r.number == number)
-            side = self._semijoined(side, joined, body)
-            body = with_source(body, number, self._stages.rows(self.prepare(side)))
-        return body
-
-    def _semijoined(self, side: Select, joined: Relation, body: Select) -> Select:
-        if joined.condition is None:
-            return side
-        mine = {
-            c: o.expression for c, o in zip(side.columns, side.outputs, strict=True)
-        }
-        used = relations_of(joined.condition) - {joined.number}
-        others = [r for r in body.relations if r.number in used]
-        # A null row of an outer join may make ON true, which no row of its table does.
-        kept = all(r.join in {JoinKind.FIRST, JoinKind.INNER} for r in others)
-        if len(others) < len(used) or not others or not kept:
-            return side
-        first, *rest = (replace(r, condition=None) for r in others)
-        inner = Select(
-            relations=(
-                replace(first, join=JoinKind.FIRST),
-                *(replace(r, join=JoinKind.INNER) for r in rest),
-            ),
-            outputs=(_FOUND,),
-            where=joined.condition,
-        )
-
-        def ref(node: ColumnRef) -> Expression:
-            return mine[node.column] if node.relation == joined.number else node
-
-        partner = Exists(renumbered(rebuild(inner, ref), self._numbers))
-        where = conjunction((*conjuncts(side.where), partner))
-        return replace(side, where=where)
-
-    def _without_chunks(self, body: Select) -> Prepared:
-        """Answer a query over copies: by one worker, or with rows of stages here."""
-        body = self._nested.settled(body, None)
-        if not any(isinstance(r.source, StageRows) for r in leaves(body)):
-            return Local(body, None)
-        return Central(self._centralised(body))
-
-    def _centralised(self, body: Select) -> Body:
-        """Bring the replicated tables of a query to the czar."""
-        used: dict[int, dict[Column, None]] = {}
-        # A subquery that stands in two clauses is read in both, and fetched once.
-        fetched: dict[int, StageRows] = {}
-        for ref in references(body):
-            used.setdefault(ref.relation, {})[ref.column] = None
-
-        def here(relation: Relation) -> Relation:
-            if relation.stored is None:
-                return relation
-            number = relation.number
-            if number not in fetched:
-                columns = tuple(used.get(number, relation.columns[:1]))
-                outputs = tuple(Output(ColumnRef(number, c), c) for c in columns)
-                only = replace(relation, join=JoinKind.FIRST, condition=None)
-                local = Local(Select((as_copy(only),), outputs), None)
-                fetched[number] = self._stages.rows(local)
-            return replace(relation, source=fetched[number])
-
-        return rebuild(body, lambda ref: ref, here)
 
     def _combined(self, body: Combined) -> Prepared:
         left, right = self.prepare(body.left), self.prepare(body.right)
