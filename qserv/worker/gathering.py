@@ -144,14 +144,15 @@ class Gathering:
         if pulled := pull.rows(near.elsewhere):
             paths = tuple(each.path for each in pulled)
             made.append(Relation(rows, encode_schema(pull.schema), paths))
-        if near.here:
-            order, found = near.pixels(near.here)
+        if near.partly:
+            order, found = near.pixels(near.partly)
             table = pa.table({"pixel": found})
             path = self._folder.write(f"near-{source}-{batch}", stream(table))
             made.append(Relation(pixels, encode_schema(table.schema), (path,)))
             shift = 2 * (ORDER - order)
         around = Around(
-            ranges=near.ranges,
+            whole=frozenset(near.whole),
+            ranges=near.ranges(near.partly),
             pixels=pixels,
             shift=shift,
             relation=rows if pulled else "",

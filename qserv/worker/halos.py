@@ -35,30 +35,35 @@ class Near:
 
     Parameters
     ----------
-    here, elsewhere
-        Chunks that this worker holds, and the others.
+    whole, partly
+        Chunks that this worker holds: all of whose rows are read, or some.
+    elsewhere
+        Chunks that it does not hold.
     area
         Holds the home of every row in reach.
     """
 
-    here: tuple[int, ...]
+    whole: tuple[int, ...]
+    partly: tuple[int, ...]
     elsewhere: tuple[int, ...]
     area: RangeSet
 
-    @property
-    def ranges(self) -> tuple[tuple[int, int], ...]:
-        """A few half-open ranges of homes that hold the area."""
-        bounds = self.area.simplify(_RANGES).bounds.tolist()
+    def ranges(self, chunks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+        """Return a few half-open ranges that hold what of the area is in chunks."""
+        bounds = self._inside(chunks).simplify(_RANGES).bounds.tolist()
         return tuple((low, high) for low, high in bounds)
 
     def pixels(self, chunks: Iterable[int]) -> tuple[int, Ids]:
         """Return an order, and pixels of it that hold what of the area is in chunks."""
-        inside = RangeSet.of(pixel_ranges(np.array([*chunks], dtype=np.int64)))
-        area = self.area & inside
+        area = self._inside(chunks)
         order = _exact_order(area)
         while order > 0 and area.touched(order) > _PIXELS:
             order -= 1
         return order, area.pixels(order)
+
+    def _inside(self, chunks: Iterable[int]) -> RangeSet:
+        bounds = pixel_ranges(np.array([*chunks], dtype=np.int64))
+        return self.area & RangeSet.of(bounds)
 
 
 class Halo:
@@ -87,7 +92,7 @@ class Halo:
         self._chunks = np.array(chunks, dtype=np.int64)
         self._bounds = pixel_ranges(self._chunks)
         self._reach = reach
-        self._held = held
+        self._held = np.array([*held], dtype=np.int64)
         self._areas: dict[int, RangeSet] = {}
 
     def near(self, chunks: Iterable[int]) -> Near:
@@ -95,10 +100,12 @@ class Halo:
         # Chunk by chunk, for a larger area is dilated more roughly.
         areas = [self._area(chunk).bounds for chunk in chunks]
         area = RangeSet.of(np.concatenate(areas))
-        found: list[int] = self._chunks[_touching(self._bounds, area)].tolist()
+        touched, inside = _against(self._bounds, area)
+        held = np.isin(self._chunks, self._held)
         return Near(
-            here=tuple(chunk for chunk in found if chunk in self._held),
-            elsewhere=tuple(chunk for chunk in found if chunk not in self._held),
+            whole=_some(self._chunks, inside & held),
+            partly=_some(self._chunks, touched & ~inside & held),
+            elsewhere=_some(self._chunks, touched & ~held),
             area=area,
         )
 
@@ -116,7 +123,16 @@ def _exact_order(area: RangeSet) -> int:
     return ORDER - min(ORDER, zeros // 2)
 
 
-def _touching(bounds: Ids, area: RangeSet) -> npt.NDArray[np.bool_]:
-    first = np.searchsorted(area.bounds[:, 1], bounds[:, 0], side="right")
-    start = area.bounds[np.minimum(first, len(area) - 1), 0]
-    return np.asarray((first < len(area)) & (start < bounds[:, 1]))
+def _against(
+    bounds: Ids, area: RangeSet
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Tell which ranges touch the area, and which lie in it as a whole."""
+    low, high = bounds.T
+    first = np.searchsorted(area.bounds[:, 1], low, side="right")
+    start, end = area.bounds[np.minimum(first, len(area) - 1)].T
+    touched = (first < len(area)) & (start < high)
+    return touched, touched & (start <= low) & (high <= end)
+
+
+def _some(chunks: Ids, chosen: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(chunks[chosen].tolist())

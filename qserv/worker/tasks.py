@@ -61,8 +61,9 @@ class _Scan:
         if (held := self.holding) is None:
             return []
         if self.halo is not None:
-            near = self.halo.near(item.chunk for item in batch).here
-            return [e for chunk in near for e in held.own.get(chunk, ())]
+            near = self.halo.near(item.chunk for item in batch)
+            here = (*near.whole, *near.partly)
+            return [e for chunk in here for e in held.own.get(chunk, ())]
         if self.source.extent == Extent.COPY:
             return [*held.own.get(EVERYWHERE, ())]
         found = [e for item in batch for e in held.own.get(item.chunk, ())]
@@ -186,7 +187,7 @@ class WorkerTask:
         keep
             Where its rows go, if they stay here.
         """
-        files = [[entry.path for entry in of_source] for of_source in entries]
+        files = [[(e.chunk, e.path) for e in of_source] for of_source in entries]
         size = sum(entry.size for of_source in entries for entry in of_source)
         size += inputs.size
         interactive = self.scan_class is ScanClass.INTERACTIVE

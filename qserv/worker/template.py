@@ -12,7 +12,10 @@ from qserv.catalog.tables import HEALPIX, Column
 from qserv.errors import InternalError
 from qserv.plan.plan import MARK
 
-__all__ = ["Around", "Template"]
+__all__ = ["Around", "File", "Template"]
+
+File = tuple[int, str]
+"""Of which chunk, and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,10 @@ class Around:
 
     Parameters
     ----------
+    whole
+        Chunks whose files are read as they are.
     ranges
-        Half-open ranges of homes: of the halo's files, only rows in them are read.
+        Half-open ranges of homes: of the other files, only rows in them are read.
     pixels, shift
         Of these, only rows whose home, shifted right by so many bits, is in the
         relation of that name.
@@ -30,6 +35,7 @@ class Around:
         Name of the rows that came from peers; empty where none are needed.
     """
 
+    whole: frozenset[int]
     ranges: tuple[tuple[int, int], ...]
     pixels: str
     shift: int
@@ -64,7 +70,7 @@ class Template:
 
     def fill(
         self,
-        files: Sequence[Sequence[str]],
+        files: Sequence[Sequence[File]],
         halos: Mapping[int, Around] = MappingProxyType({}),
     ) -> str:
         """Return the SQL of a batch.
@@ -72,7 +78,8 @@ class Template:
         Parameters
         ----------
         files
-            For each source the paths of its files, below the data directory.
+            For each source its files: of which chunk, and the path below the data
+            directory.
         halos
             Of sources that are one, by their number.
         """
@@ -84,19 +91,22 @@ class Template:
 
 
 def _relation(
-    columns: Sequence[Column], files: Sequence[str], halo: Around | None
+    columns: Sequence[Column], files: Sequence[File], halo: Around | None
 ) -> str:
     names = ", ".join(_quoted(column.name) for column in columns) or "1"
-    parts = []
-    if files:
-        # Paths are ours (layout.check_path): they hold neither quotes nor wildcards.
-        paths = "', '".join(files)
-        scan = f"read_parquet(['{paths}'], hive_partitioning=false)"
-        within = f" WHERE {_within(halo)}" if halo else ""
-        parts.append(f"SELECT {names} FROM {scan}{within}")
+    whole = [path for chunk, path in files if not halo or chunk in halo.whole]
+    parts = [f"SELECT {names} FROM {_scan(whole)}"] if whole else []
+    if halo and (partly := [p for chunk, p in files if chunk not in halo.whole]):
+        parts.append(f"SELECT {names} FROM {_scan(partly)} WHERE {_within(halo)}")
     if halo and halo.relation:
         parts.append(f"SELECT {names} FROM {_quoted(halo.relation)}")
     return f"({' UNION ALL '.join(parts) or _nothing(columns)})"
+
+
+def _scan(paths: Sequence[str]) -> str:
+    # Paths are ours (layout.check_path): they hold neither quotes nor wildcards.
+    listed = "', '".join(paths)
+    return f"read_parquet(['{listed}'], hive_partitioning=false)"
 
 
 def _nothing(columns: Sequence[Column]) -> str:

@@ -82,7 +82,7 @@ def test_a_small_batch_of_a_plan_is_executed_once(connection, monkeypatch):
     made = plan(text, chunks.snapshot)
     fragment = made.stages[0]
     (source,) = fragment.sources
-    sql = Template(fragment.sql, [source.columns]).fill([["o.parquet"]])
+    sql = Template(fragment.sql, [source.columns]).fill([[(1, "o.parquet")]])
     pq.write_table(chunks.survey.rows["Object"], "o.parquet")
     schema = arrow_schema(fragment.columns)
     batch = Batch(sql, fragment.parameters, encode_schema(schema), small=True)
@@ -141,7 +141,7 @@ def test_the_wrong_number_of_columns_is_a_bug(connection, small):
 def test_a_template_is_filled_with_files_or_with_typed_nothing():
     sources = [columns(T.BIGINT, T.VARCHAR), [Column('q"q', T.DOUBLE)]]
     template = Template(f"SELECT * FROM {MARK}1{MARK} a, {MARK}0{MARK} b", sources)
-    assert template.fill([["x/y.parquet", "z.parquet"], []]) == (
+    assert template.fill([[(1, "x/y.parquet"), (2, "z.parquet")], []]) == (
         'SELECT * FROM (SELECT NULL::DOUBLE AS "q""q" WHERE false) a, '
         "(SELECT \"c0\", \"c1\" FROM read_parquet(['x/y.parquet', 'z.parquet'], "
         "hive_partitioning=false)) b"

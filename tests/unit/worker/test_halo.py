@@ -1,6 +1,9 @@
 """Rows around a chunk, from this worker's files and from peers: each row once."""
 
 import asyncio
+import contextlib
+import dataclasses
+import itertools
 from contextlib import AsyncExitStack
 from unittest import mock
 
@@ -12,14 +15,20 @@ import pytest_asyncio
 from support import worker as w
 
 from qserv.catalog.tables import HEALPIX, Column, DataType
-from qserv.errors import ChunkMissing, CorruptData, InvalidRequest, LimitExceeded
+from qserv.errors import (
+    ChunkMissing,
+    CorruptData,
+    InvalidRequest,
+    LimitExceeded,
+    TaskFailed,
+)
 from qserv.plan.plan import MARK
 from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree, pixel_of, pixel_range
 from qserv.wire import frames_in
 from qserv.wire.codec import arrow_schema
 from qserv.wire.v1 import worker_pb2
-from qserv.worker import pull
+from qserv.worker import peers, pull
 from qserv.worker.halos import Halo
 
 ORDER, FINE = 2, 6
@@ -115,6 +124,48 @@ async def test_every_row_in_reach_is_read_once(workers, at_once, reach):
         assert wanted <= set(found)
         if reach < 1 and at_once == 1:
             assert len(found) < 3 * 4 ** (FINE - ORDER)
+
+
+@together
+async def test_a_chunk_read_here_and_pulled_too_would_count_twice(workers, monkeypatch):
+    """What keeps a row from being read twice, and that it is needed."""
+    args, more = request(workers, chunks=ALL[0::3][:4])
+    once = (await workers[0].run(*args, **more)).column("objectId")
+    assert len(set(once)) == len(once)
+    near = Halo.near
+
+    def careless(self, chunks):
+        found = near(self, chunks)
+        elsewhere = (*found.elsewhere, *found.whole)
+        return dataclasses.replace(found, elsewhere=elsewhere)
+
+    monkeypatch.setattr(Halo, "near", careless)
+    twice = (await workers[0].run(*args, **more)).column("objectId")
+    assert set(twice) == set(once)
+    assert len(twice) > len(once)
+
+
+@together
+async def test_rows_of_a_pull_that_broke_off_are_not_read(workers, monkeypatch):
+    """The first holder dies after its first rows: the next one gives them again."""
+    holders = [n for chunk in ALL for n in [ALL.index(chunk) % 3] * 2]
+    halo = halo_of(workers, choices=2, holders=holders)
+    args, more = request(workers, halo=halo)
+    right = sorted((await workers[0].run(*args, **more)).column("objectId"))
+    checked, calls = peers.checked_frames, itertools.count()
+
+    async def breaking(call, **given):
+        breaks = next(calls) < 2
+        async with contextlib.aclosing(checked(call, **given)) as frames:
+            async for frame in frames:
+                yield frame
+                if breaks:
+                    raise TaskFailed("it died")
+
+    monkeypatch.setattr(peers, "checked_frames", breaking)
+    found = (await workers[0].run(*args, **more)).column("objectId")
+    assert sorted(found) == right
+    assert next(calls) == 4
 
 
 @together
@@ -271,7 +322,13 @@ def test_chunks_of_another_tree_are_near_as_the_sky_says():
             bounds = near.area.bounds
             touched = np.any((bounds[:, 0] < high) & (low < bounds[:, 1]))
             assert touched == (leaf in near.elsewhere)
-        assert near.here == ()
+        assert near.whole == near.partly == ()
+        held = Halo(mixed, 0.5, frozenset(mixed)).near([chunk])
+        assert {*held.whole, *held.partly} == {*near.elsewhere}
+        for leaf in mixed:
+            low, high = pixel_range(leaf)
+            inside = np.any((bounds[:, 0] <= low) & (high <= bounds[:, 1]))
+            assert inside == (leaf in held.whole)
 
 
 @together

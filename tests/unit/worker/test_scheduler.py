@@ -25,6 +25,11 @@ class Machine:
                 return ""
             case "submit":
                 return self.starts(self.submit(case))
+            case "offer":
+                name, batch = case.flags
+                return self.starts(
+                    self.scheduler.offer(self.names.index(name), int(batch))
+                )
             case "finished":
                 return self.starts(self.scheduler.finished(int(case.flags[0])))
             case "withdraw":
