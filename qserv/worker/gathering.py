@@ -6,7 +6,7 @@ worker whose executors waited for another's could wait for ever.
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -27,6 +27,9 @@ from qserv.worker.tasks import Inputs, WorkerTask
 from qserv.worker.template import Around
 
 __all__ = ["Gathering"]
+
+_SMALL: Final = 2**18
+"""Bytes that are written sooner than a thread would begin to."""
 
 
 class Gathering:
@@ -80,7 +83,12 @@ class Gathering:
         """
         try:
             for table in self._task.request.side_tables:
-                self._tables.append(await asyncio.to_thread(self._written, table))
+                small = len(table.arrow_stream) <= _SMALL
+                self._tables.append(
+                    self._written(table)
+                    if small
+                    else await asyncio.to_thread(self._written, table)
+                )
                 self._size += len(table.arrow_stream)
             for halo in self._task.request.halos:
                 await self._begin(halo)
@@ -110,7 +118,7 @@ class Gathering:
             If it cannot be had.
         """
         await self._room.acquire()
-        halos = await asyncio.to_thread(self._task.near, batch)
+        halos = await asyncio.to_thread(self._task.near, batch) if self._pulls else {}
         relations, size, around = [*self._tables], self._size, {}
         for source, near in halos.items():
             await self._pulls[source].wait(near.elsewhere)
