@@ -95,7 +95,7 @@ def check(body: Body, catalog: Catalog, ways: list[Way]) -> Outcome:
 
 def _try(body: Body, catalog: Catalog, way: Way, outcome: Outcome, whole) -> None:
     made = outcome.plan if way.pruned else without_pruning(outcome.plan)
-    run = catalog.worlds[way.leaves].start(made, parts=way.parts)
+    run = catalog.worlds[way.leaves].start(made, parts=way.parts, tight=True)
     outcome.found = []
     try:
         outcome.found = rows_of(run.answer())
@@ -231,7 +231,9 @@ def _agree_nearly(found: list, expected: list, tolerances: list) -> None:
 
 def _run(body: Body, catalog: Catalog, way: Way) -> list[tuple]:
     made = _planned(body, catalog, way)
-    return rows_of(catalog.worlds[way.leaves].start(made, parts=way.parts).answer())
+    return rows_of(
+        catalog.worlds[way.leaves].start(made, parts=way.parts, tight=True).answer()
+    )
 
 
 def partitioned(body: Select, by: Node, catalog: Catalog, way: Way) -> Outcome:

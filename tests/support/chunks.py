@@ -98,6 +98,8 @@ class Chunks:
         self.connection.execute(sqltext.read("worker/macros.sql"))
         self._indexes: dict[tuple[str, str], _Index] = {}
         self.snapshot = Snapshot(7, {}, {})
+        self.near: dict[tuple, list[np.ndarray]] = {}
+        """What `support.stages` worked out for tight halos."""
         self.add(survey, leaf_rows, release=release, overlap=overlap, tree=tree)
         self.tree = self.snapshot.families[release].tree
         self.connection.execute(f"SET search_path = '{release}'")
@@ -136,9 +138,9 @@ class Chunks:
         """Run a plan with `batch` chunks a batch at most."""
         return self.start(plan, batch).answer()
 
-    def start(self, plan: Plan, batch: int = 10**9, parts: int = 0) -> Run:
+    def start(self, plan: Plan, batch: int = 10**9, **how) -> Run:
         """Prepare to run a plan; what is returned tells afterwards what happened."""
-        return Run(self, plan, batch, parts)
+        return Run(self, plan, batch, **how)
 
     def homes(self, restrictor: KeyedRestrictor, found: pa.Array | None = None):
         """Look keys up as the director index does; `found` are an earlier stage's."""

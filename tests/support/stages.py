@@ -3,10 +3,11 @@
 import warnings
 from functools import lru_cache
 
+import healpy
 import numpy as np
 import pyarrow as pa
 
-from qserv.catalog.tables import CHUNK
+from qserv.catalog.tables import CHUNK, HEALPIX
 from qserv.plan.plan import (
     MARK,
     Extent,
@@ -21,7 +22,9 @@ from qserv.plan.plan import (
 )
 from qserv.plan.render import quoted
 from qserv.plan.route import route
+from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree, pixel_ranges
+from qserv.sky.healpix import ORDER
 from qserv.sky.ranges import RangeSet
 from qserv.sky.regions import dilate
 from qserv.wire.codec import arrow_schema
@@ -40,10 +43,15 @@ class Run:
         Chunks, or buckets, in a batch at most.
     parts
         Into how many batches each fragment's chunks are cut, if given.
+    tight
+        Whether a halo has hardly more rows than a plan may count on.
     """
 
-    def __init__(self, chunks, plan: Plan, batch: int, parts: int = 0) -> None:
+    def __init__(
+        self, chunks, plan: Plan, batch: int, parts: int = 0, *, tight: bool = False
+    ) -> None:
         self.chunks, self.plan, self.batch, self.parts = chunks, plan, batch, parts
+        self.tight = tight
         self.results: dict[int, pa.Table] = {}
         self.routed: dict[int, int] = {}
         """Stage -> how many chunks it ran on."""
@@ -122,6 +130,10 @@ class Run:
         if source.extent is Extent.COPY:
             return f"(SELECT {columns} FROM {name})"
         here = chunks
+        if source.extent is Extent.HALO and self.tight and source.reach < _WIDE:
+            family = self.chunks.snapshot.families[stage.family]
+            rows = halo_rows(self.chunks, source, family.tree, chunks)
+            return f"(SELECT {columns} FROM {name} WHERE list_contains({rows}, rowid))"
         if source.extent is Extent.HALO:
             reached = self.chunks.snapshot.family(source.release).tree
             here = around(chunks.tobytes(), reached, source.reach)
@@ -156,6 +168,40 @@ def around(packed: bytes, tree: ChunkTree, reach: float) -> np.ndarray:
     """Return the chunks of a tree within reach of some chunks, of any tree."""
     here = RangeSet.of(pixel_ranges(np.frombuffer(packed, np.int64)))
     return tree.overlapping(dilate(here, reach) if reach else here)
+
+
+_WIDE = 40.0
+"""Degrees; wider halos are not worth being tight."""
+
+
+def halo_rows(chunks, source: ScanSource, tree: ChunkTree, batch: np.ndarray) -> str:
+    """Return the numbers of the rows whose homes lie within reach of a batch."""
+    key = source.release, source.table, source.reach, tree
+    if key not in chunks.near:
+        chunks.near[key] = _near_chunks(chunks, *key)
+    near = chunks.near[key]
+    found = [i for i, around in enumerate(near) if np.isin(around, batch).any()]
+    return f"{found}::BIGINT[]"
+
+
+def _near_chunks(
+    chunks, release: str, table: str, reach: float, tree: ChunkTree
+) -> list[np.ndarray]:
+    """Return, row by row, the chunks that have a point within reach of its home."""
+    name = f"{quoted(release)}.{quoted(table)}"
+    sql = f"SELECT {HEALPIX} AS home FROM {name} ORDER BY rowid"
+    homes = chunks.connection.sql(sql).to_arrow_table()["home"].to_numpy()
+    order = int(np.clip(np.ceil(np.log2(586 / max(reach, 1e-4))), 3, 24))
+    shift = 2 * (ORDER - order)
+    found = {}
+    for home in np.unique(homes).tolist():
+        center = healpix.centers(ORDER, np.array([home]))[0]
+        disc = healpy.query_disc(
+            2**order, center, np.radians(reach), inclusive=True, nest=True
+        )
+        pixels = np.append(np.asarray(disc, np.int64) << shift, home)
+        found[home] = np.unique(tree.locate(pixels))
+    return [found[home] for home in homes.tolist()]
 
 
 def _check_types(number: int, stage: Fragment | Residual, rows: pa.Table) -> None:
