@@ -262,7 +262,7 @@ class _Run:
     def _send(self, send: Send) -> None:
         happened = self._tally.stages[self._job.task.stage]
         happened.tasks += 1
-        happened.sent += sum(len(t.arrow_stream) for t in self._job.task.side_tables)
+        happened.sent += sum(t.ByteSize() for t in self._job.task.side_tables)
         reader = asyncio.create_task(self._attend(send))
         self._readers[send.attempt] = reader
 

@@ -1,17 +1,33 @@
 """Print a plan: what EXPLAIN shows and what the golden tests hold."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import indent
 from typing import Final
 
-from qserv.catalog.tables import Column
+from qserv.catalog.tables import HEALPIX, Column
 from qserv.plan.cost import Cost, cost
 from qserv.plan.estimate import width
-from qserv.plan.plan import MARK, Fragment, Plan, Residual, Route, Sharing, Stage
+from qserv.plan.plan import (
+    MARK,
+    FoundRestrictor,
+    Fragment,
+    Plan,
+    Residual,
+    Route,
+    Sharing,
+    Stage,
+    keyed,
+)
 
 MARGIN: Final = " " * 11
 """Of what stands below a label."""
+_SPANS: Final = re.compile(
+    rf'\((t\d+\."{HEALPIX}") >= \d+ AND \1 < \d+\)'
+    r"(?: OR \(\1 >= \d+ AND \1 < \d+\))+"
+)
+"""Ranges of homes, which are many and say nothing to a reader."""
 
 
 @dataclass(slots=True)
@@ -73,6 +89,8 @@ def explain(
         lines += [indent(_readable(stage), MARGIN), *_parameters(stage.parameters)]
     spent = cost(plan, routes or {}, workers=workers, cores=cores)
     lines.append(f"cost       {_spent(spent)}")
+    if happened is not None:
+        lines.append(f"total      {_total(len(plan.stages), happened)}")
     columns = ", ".join(f"{c.name} {c.datatype}" for c in plan.columns)
     return "\n".join([*lines, f"result     {columns}"])
 
@@ -83,10 +101,10 @@ def _stage(plan: Plan, number: int, stage: Stage, route: Route | None) -> Iterat
     yield from stage.why
     if isinstance(stage, Fragment):
         yield from _reads(stage)
-        if route is not None:
-            yield f"route      {_routed(stage, route)}"
+        if not stage.buckets and (where := _routed(stage, route)):
+            yield f"route      {where}"
         if stage.limit is not None:
-            yield f"until      {stage.limit} rows are there"
+            yield f"until      {_rows(stage.limit)} are there"
     yield f"expect     {_expected(stage.expected, stage.columns)}"
 
 
@@ -100,8 +118,20 @@ def _spent(spent: Cost) -> str:
 
 def _done(plan: Plan, number: int, stage: Stage, did: Happened) -> Iterator[str]:
     last = number == len(plan.stages) - 1
-    yield f"gave       {did.rows:,} rows, {did.size:,} bytes{_where(stage, last=last)}"
+    gave = f"{_rows(did.rows)}, {did.size:,} bytes{_where(stage, last=last)}"
+    yield f"gave       {gave}"
     yield f"took       {did.seconds:.3f} s{_worked(stage, did)}"
+
+
+def _total(stages: int, happened: Mapping[int, Happened]) -> str:
+    all_of = [happened.get(number, Happened()) for number in range(stages)]
+    seconds = sum(did.seconds for did in all_of)
+    tasks = sum(did.tasks for did in all_of)
+    read = sum(did.scanned for did in all_of)
+    return (
+        f"{_rows(all_of[-1].rows)} in {seconds:.3f} s, "
+        f"{tasks:,} {'task' if tasks == 1 else 'tasks'}, {read:,} bytes read"
+    )
 
 
 def _where(stage: Stage, *, last: bool) -> str:
@@ -150,7 +180,11 @@ def _reads(sent: Fragment) -> Iterator[str]:
         )
 
 
-def _routed(sent: Fragment, route: Route) -> str:
+def _routed(sent: Fragment, route: Route | None) -> str:
+    if route is None:
+        told = (r for r in keyed(sent.restrictors) if isinstance(r, FoundRestrictor))
+        stages = sorted({str(restrictor.stage) for restrictor in told})
+        return f"the chunks of what stage {' and '.join(stages)} finds" * bool(stages)
     if sent.once:
         return "one worker"
     work = f"{route.rows:,} rows and {route.size:,} bytes at most"
@@ -158,7 +192,12 @@ def _routed(sent: Fragment, route: Route) -> str:
 
 
 def _expected(rows: float, columns: Sequence[Column]) -> str:
-    return f"about {rows:,.0f} rows, {rows * width(tuple(columns)):,.0f} bytes"
+    size = rows * width(tuple(columns))
+    return f"about {_rows(round(rows))}, {size:,.0f} bytes"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"
 
 
 def _readable(stage: Stage) -> str:
@@ -167,7 +206,11 @@ def _readable(stage: Stage) -> str:
         for number, source in enumerate(stage.sources):
             name = f"{source.release}.{source.table}[{source.extent}]"
             text = text.replace(f"{MARK}{number}{MARK}", name)
-    return text
+    return _SPANS.sub(_counted, text)
+
+
+def _counted(spans: re.Match[str]) -> str:
+    return f"{spans[1]} IN {spans[0].count(' OR ') + 1} ranges"
 
 
 def _parameters(values: Sequence[object]) -> Iterator[str]:
