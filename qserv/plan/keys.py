@@ -7,6 +7,7 @@ they are in: that is what makes most joins local.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from qserv.catalog.tables import DataType
 from qserv.plan.expressions import Call, ColumnRef, Expression
 from qserv.plan.query import JoinKind, Relation
 
@@ -43,17 +44,17 @@ def equalities(
     for condition in conditions:
         match condition:
             case Call("=", (ColumnRef() as left, ColumnRef() as right)):
-                if _alike(left, right):
+                if alike(left.datatype, right.datatype):
                     yield left, right
             case _:
                 pass
 
 
-def _alike(left: ColumnRef, right: ColumnRef) -> bool:
+def alike(left: DataType, right: DataType) -> bool:
     """Whether equality is exact: a DOUBLE equals several large integers."""
-    if left.datatype.is_integer:
-        return right.datatype.is_integer
-    return left.datatype is right.datatype and not left.datatype.is_numeric
+    if left.is_integer:
+        return right.is_integer
+    return left is right and not left.is_numeric
 
 
 def equal_to(start: ColumnRef, conditions: Iterable[Expression]) -> set[ColumnRef]:

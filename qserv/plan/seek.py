@@ -18,7 +18,7 @@ from qserv.plan.expressions import (
     Literal,
     conjuncts,
 )
-from qserv.plan.keys import equal_to
+from qserv.plan.keys import alike, equal_to
 from qserv.plan.plan import (
     Extent,
     FoundRestrictor,
@@ -104,12 +104,15 @@ def _wanted(
             yield column, _Values((value,))
         case Call("=", (ColumnRef() as left, ColumnRef() as right)):
             for column, other in ((left, right), (right, left)):
-                if (stage := _stage(relations.get(other.relation))) is not None:
+                stage = _stage(relations.get(other.relation))
+                if stage is not None and alike(left.datatype, right.datatype):
                     yield column, _Rows(stage, other.column.name)
         case InList(ColumnRef() as column, items):
             yield column, _Values(items)
         case InQuery(ColumnRef() as column, Select() as inner):
-            if (found := _all_rows(inner)) is not None:
+            found = _all_rows(inner)
+            kind = inner.columns[0].datatype
+            if found is not None and alike(column.datatype, kind):
                 yield column, found
         case _:
             yield from _compared(term)
