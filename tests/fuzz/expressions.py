@@ -212,12 +212,25 @@ def _between(scope: Scope) -> Node:
 def _in(scope: Scope) -> Node:
     it = _thing(scope)
     count = scope.rng.choice([1, 2, 3, 3, 8])
+    if it.kind == "int" and scope.rng.random() < 0.04:
+        return _in_long(scope, it)
     items = [literal(scope, it.kind, it.domain) for _ in range(count)]
     negated = scope.rng.choice(["", "", "NOT "])
     listed = ", ".join(f"{{{i + 1}}}" for i in range(count))
     return _bool(
         f"({{0}} {negated}IN ({listed}))", [it, *items], f"operator {negated}IN"
     )
+
+
+def _in_long(scope: Scope, it: Node) -> Node:
+    """Return a list of more items than are read as an expression."""
+    values = scope.catalog.samples.get(it.domain) or [1, 2, 3]
+    kept = {int(v) for v in values if scope.rng.random() < 0.3}
+    kept |= set(range(10_000_000, 10_001_100))
+    listed = ", ".join(map(str, sorted(kept)))
+    negated = scope.rng.choice(["", "NOT "])
+    text = f"({{0}} {negated}IN ({listed}))"
+    return _bool(text, [it], f"operator {negated}IN of a long list")
 
 
 def _null(scope: Scope) -> Node:

@@ -30,6 +30,7 @@ class Froms:
             (1.5, self._other_family),
             (0.7, self._cartesian),
             (0.7, self._mixed),
+            (1.2, self._bracketed),
         ]
         if depth > 0:
             shapes.append((3.5, self._derived))
@@ -64,7 +65,12 @@ class Froms:
         """Sometimes add a condition to an ON."""
         if self.rng.random() < 0.75:
             return []
-        return [predicate(Scope(self.rng, self.catalog, list(sources)), 1)]
+        scope = Scope(self.rng, self.catalog, list(sources))
+        if self.rng.random() < 0.12:
+            made = self.subquery_predicate(scope, 0)
+            made.tags += ("subquery in ON",)
+            return [made]
+        return [predicate(scope, 1)]
 
     def _single(self):
         return [self.table_source()], []
@@ -84,6 +90,7 @@ class Froms:
                 second.natural = True
             else:
                 second.using = [key]
+            second.merged = [key]
             return [first, second], []
         on = [_equal(named(first, key), named(second, key), rng)]
         where = self._joined(second, [*on, *self._more_on(first, second)], tag)
@@ -116,6 +123,7 @@ class Froms:
             first, second = second, first
         if rng.random() < 0.2:
             second.join, second.using = rng.choice(_KINDS), ["visit"]
+            second.merged = ["visit"]
             second.tags = ("join: replicated", f"join: replicated, {second.join}")
             where = []
         else:
@@ -250,10 +258,40 @@ class Froms:
         third.tags = ("join: comma and JOIN",)
         return [first, second, third], []
 
+    def _bracketed(self):
+        """Join what is joined in brackets."""
+        rng = self.rng
+        first, second = self._placed(), self.table_source("Object")
+        third = self.table_source(rng.choice(["Source", "Forced", "Object"]))
+        if third.relation.name == "Object":
+            third.on = [self._near(second, third)]
+        else:
+            third.on = [
+                _equal(named(second, "objectId"), named(third, "objectId"), rng)
+            ]
+        third.join = rng.choice(_KINDS)
+        second.nested = [third]
+        side = rng.choice([second, third])
+        on = [self._near(first, second)]
+        domains = _shared(first, side) & {"objectId", "visit", "class"}
+        if domains and rng.random() < 0.6:
+            domain = rng.choice(sorted(domains))
+            ends = [
+                any_column(Scope(rng, self.catalog, [s]), domain=domain)
+                for s in (first, side)
+            ]
+            on = [_equal(*ends, rng)]
+        second.join, second.on = rng.choice(_KINDS), on
+        second.tags = ("join: brackets", f"join: brackets, {second.join}")
+        return [first, second], []
+
     def _derived(self):
         """A subquery in FROM, alone or joined with a table or another one."""
         rng = self.rng
-        first = Source(self.select(0, exact=True), self.alias(), tags=("node derived",))
+        body = self.select(0, exact=True)
+        if rng.random() < 0.15:
+            body = self.set_operation(1)
+        first = Source(body, self.alias(), tags=("node derived",))
         if rng.random() < 0.4:
             return [first], []
         second = self.table_source()

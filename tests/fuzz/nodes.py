@@ -93,6 +93,10 @@ class Source:
     tags: tuple[str, ...] = ()
     bare: bool = False
     """Whether it has no alias but its name."""
+    merged: list[str] = field(default_factory=list)
+    """Names that USING or NATURAL made one of both sides."""
+    nested: list["Source"] = field(default_factory=list)
+    """What is joined to it in brackets, before it joins what stands before."""
 
     @property
     def columns(self) -> list[Column]:
@@ -105,6 +109,8 @@ class Source:
         name = f"{inner} AS {self.alias}"
         if self.bare and dialect == ADQL:
             name = inner
+        if self.nested:
+            name = f"({name}{''.join(s.text(dialect) for s in self.nested)})"
         if not self.join:
             return name
         if self.join == ",":
@@ -249,7 +255,7 @@ def walk(thing) -> Iterator:
         case Node():
             below = thing.parts
         case Source():
-            below = [thing.relation, *thing.on]
+            below = [thing.relation, *thing.on, *thing.nested]
         case Select():
             below = [b for _, b in thing.ctes]
             below += [n for n, _ in thing.outputs]
@@ -271,6 +277,8 @@ def tags(body: Body) -> set[str]:
             found.add(f"clause {thing.join.strip() or 'comma'}")
         if isinstance(thing, Source) and isinstance(thing.relation, (Select, SetOp)):
             found.add("clause derived table")
+        if isinstance(thing, Source) and thing.nested:
+            found.add("clause joins in brackets")
         if isinstance(thing, Source) and (thing.using or thing.natural):
             found.add("clause USING" if thing.using else "clause NATURAL")
         if isinstance(thing, (Select, SetOp)):

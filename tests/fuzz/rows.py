@@ -72,6 +72,10 @@ class Rows:
         node = self.aggregate(scope, exact=True)
         if node.kind not in {"int", "float"}:
             return Node("({0} IS NOT NULL)", "({0} IS NOT NULL)", [node], "bool")
+        if rng.random() < 0.12:
+            parts = [node, self.scalar(Scope(rng, self.catalog, []), 0)]
+            tags = ("subquery in HAVING",)
+            return Node("({0} > {1})", "({0} > {1})", parts, "bool", tags=tags)
         number = rng.choice(["1", "2", "3"]) if node.kind == "int" else "3.371"
         op = rng.choice([">", "<", ">=", "<>"])
         return Node(f"({{0}} {op} {number})", f"({{0}} {op} {number})", [node], "bool")
@@ -97,7 +101,8 @@ class Rows:
         if roll > 0.87 and not exact:
             return self._moment(scope)
         if roll > 0.79 and not exact:
-            made = _aggregate("AVG({0})", "avg({0})", [it], "float", "AVG")
+            text = rng.choice(["AVG({0})", "AVG({0})", "AVG(DISTINCT {0})"])
+            made = _aggregate(text, text, [it], "float", text.partition("{")[0])
             made.tolerance, made.rough = 1e-9 if it.rough else 1e-12, True
             return made
         distinct = "DISTINCT " * (rng.random() < 0.15)
@@ -166,7 +171,7 @@ class Rows:
     def _unique(self, scope: Scope) -> list[Node]:
         """Return columns that tell all rows in scope apart, if there are such."""
         found = []
-        for source in scope.sources:
+        for source in scope.every():
             name = _IDS.get(getattr(source.relation, "name", ""))
             if name is None:
                 return []

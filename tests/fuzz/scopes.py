@@ -1,6 +1,7 @@
 """What an expression may refer to: the sources of its SELECT, and those around it."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fuzz.catalogs import Catalog
@@ -20,24 +21,36 @@ class Scope:
         """Return (source, column) pairs that fit."""
         return [
             (source, column)
-            for source in self.sources
-            for column in source.columns
+            for source, column in self._offered()
             if (kinds is None or column.kind in kinds)
             and (domain is None or column.domain == domain)
             and not (exact and column.tolerance is not None)
         ]
 
+    def _offered(self) -> Iterator[tuple[Source | None, Column]]:
+        for source in self.every():
+            yield from ((source, column) for column in source.columns)
+            merged = [c for c in source.columns if c.name in source.merged]
+            yield from ((None, column) for column in merged)
+
+    def every(self) -> Iterator[Source]:
+        """Yield the sources, those in brackets too."""
+        for source in self.sources:
+            yield source
+            yield from source.nested
+
     def positions(self) -> list[Source]:
         """Return the sources that have a position."""
-        return [s for s in self.sources if has_position(s)]
+        return [s for s in self.every() if has_position(s)]
 
 
 def has_position(source: Source) -> bool:
     return {"ra", "dec"} <= {c.name for c in source.columns if c.domain == c.name}
 
 
-def column(source: Source, offered: Column) -> Node:
-    name = f"{source.alias}.{offered.name}"
+def column(source: Source | None, offered: Column) -> Node:
+    """Return a column of a source; of none, by its bare name."""
+    name = offered.name if source is None else f"{source.alias}.{offered.name}"
     return Node(
         name,
         name,
@@ -45,6 +58,7 @@ def column(source: Source, offered: Column) -> Node:
         tolerance=offered.tolerance,
         rough=offered.rough,
         domain=offered.domain,
+        tags=("merged column",) if source is None else (),
     )
 
 

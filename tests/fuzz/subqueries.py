@@ -1,7 +1,7 @@
 """Random subqueries in expressions: IN, EXISTS, scalar; correlated or not."""
 
 from fuzz.expressions import predicate
-from fuzz.nodes import Node, Select
+from fuzz.nodes import Node, Select, Source
 from fuzz.places import near
 from fuzz.scopes import Scope, any_column, column
 
@@ -37,11 +37,20 @@ class Subqueries:
             if any(c.domain == domain for c in t.columns)
         ]
         source = self.table_source(rng.choice(names))
+        named = [c for c in self.ctes if any(x.domain == domain for x in c.columns)]
+        if named and rng.random() < 0.6:
+            source = Source(
+                rng.choice(named), self.alias(), tags=("CTE in a subquery",)
+            )
+        shadows = self._shadow(source, scope)
         inner = Scope(rng, self.catalog, [source], scope)
         it = any_column(inner, domain=domain, exact=True)
+        if it is None:
+            it = Node("1", "1")
         where = [predicate(inner, 1) for _ in range(rng.choice([0, 1, 1]))]
         made = Select([(it, "c0")], [source], where)
-        if rng.random() < 0.3 and (link := self._link(inner, scope)) is not None:
+        link = None if shadows or rng.random() > 0.3 else self._link(inner, scope)
+        if link is not None:
             where.append(link)
             made.tags = ("correlated",)
         elif rng.random() < 0.2:
@@ -49,11 +58,23 @@ class Subqueries:
             made.having = [_count_over(rng.choice([1, 2]))]
         elif depth > 1 and rng.random() < 0.3:
             where.append(self.subquery_predicate(inner, 0))
+        elif rng.random() < 0.1:
+            made.distinct, made.tags = True, ("subquery DISTINCT",)
         return made
+
+    def _shadow(self, source: Source, outer: Scope) -> bool:
+        """Sometimes give a source of a subquery the alias of one outside."""
+        if not outer.sources or self.rng.random() > 0.12:
+            return False
+        source.alias = self.rng.choice(outer.sources).alias
+        source.tags += ("alias of an outer table",)
+        return True
 
     def _link(self, inner: Scope, outer: Scope) -> Node | None:
         """Equate something inside with something outside, or put it near."""
         rng = self.rng
+        if outer.outer is not None and rng.random() < 0.4:
+            outer = outer.outer
         if inner.positions() and outer.positions() and rng.random() < 0.35:
             here, there = rng.choice(inner.positions()), rng.choice(outer.positions())
             return near(here, there, self._radius(), "<", rng.randrange(4))
@@ -101,6 +122,8 @@ class Subqueries:
         if rng.random() < 0.5 and (link := self._link(inner, scope)) is not None:
             where.append(link)
             tag += ", near" if link.tags else ", correlated"
+        if rng.random() < 0.12 and (only := any_column(inner, ("int",), exact=True)):
+            return self._first(source, only, where, tag)
         it = self.aggregate(inner, exact=True)
         while it.kind not in {"int", "float"}:
             it = self.aggregate(inner, exact=True)
@@ -114,6 +137,13 @@ class Subqueries:
             domain=it.domain,
             tags=(tag,),
         )
+
+    def _first(self, source: Source, it: Node, where: list[Node], tag: str) -> Node:
+        """Return the least or greatest value, as the first row in order."""
+        order = [(Node("c0", "c0"), self.rng.random() < 0.5)]
+        body = Select([(it, "c0")], [source], where, orders=order, limit=1)
+        tags = (tag, "subquery scalar of TOP 1")
+        return Node("({0})", "({0})", [body], it.kind, domain=it.domain, tags=tags)
 
 
 def _count_over(number: int) -> Node:
