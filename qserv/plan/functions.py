@@ -158,6 +158,7 @@ def _operator(symbol: str, typing: Typing) -> Function:
 
 _OPERATORS: Final[dict[str, Function]] = {
     "FINITE": _unary("qserv_finite({0})"),
+    "SUBCHUNK": _unary("({0} >> 34)", _numbers),
     "+": _operator("+", _numbers),
     "-": _operator("-", _numbers),
     "*": _operator("*", _numbers),

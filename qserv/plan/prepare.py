@@ -23,11 +23,12 @@ from typing import Final
 
 from qserv.catalog.snapshot import Family, Snapshot
 from qserv.catalog.tables import Column
+from qserv.errors import UnsupportedQuery
 from qserv.plan import finish
 from qserv.plan.aggregate import split
 from qserv.plan.central import Centre
 from qserv.plan.cut import component, cut, halves
-from qserv.plan.depth import renumbered
+from qserv.plan.depth import free, renumbered
 from qserv.plan.estimate import rows_of, width
 from qserv.plan.expressions import (
     ColumnRef,
@@ -198,6 +199,12 @@ class Preparer:
             case Shared() as shared:
                 prepared = self._shared(shared)
             case Select() | Combined() as body:
+                if free(body):
+                    raise UnsupportedQuery(
+                        "a RIGHT or FULL JOIN, or one in brackets, inside a subquery "
+                        "names a column of the query around it, which is not answered "
+                        "yet: put that condition into WHERE"
+                    )
                 prepared = self.prepare(body)
             case _:
                 return None

@@ -49,7 +49,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qserv.catalog.snapshot import Family
-from qserv.catalog.tables import TableKind
+from qserv.catalog.tables import CHUNK, TableKind
+from qserv.plan.depth import references
 from qserv.plan.expressions import ColumnRef, Near, Position, conjuncts
 from qserv.plan.keys import Held, equal_to
 from qserv.plan.plan import Extent
@@ -236,6 +237,11 @@ class _Attempt:
         family, families = self.family, self.sky.families
         if table is None or family is None or families[relation.number] is not family:
             why = f"{relation.alias} is of another family than {other.alias}"
+        elif any(
+            ref.relation == relation.number and ref.column.name == CHUNK
+            for ref in references(self.body)
+        ):
+            why = f"the chunkId of {relation.alias} is not that of its neighbour"
         elif other.extent is Extent.HALO:
             why = f"{other.alias} is not stored beside the chunk"
         elif table.kind is not TableKind.DIRECTOR:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from sqlglot import exp
 
 from qserv.catalog.snapshot import Snapshot, TableVersion
-from qserv.catalog.tables import Column
+from qserv.catalog.tables import CHUNK, HEALPIX, Column, DataType
 from qserv.dialects.lexis import where_is
 from qserv.errors import ParseError, UnknownName
-from qserv.plan.expressions import ColumnRef, Expression
+from qserv.plan.expressions import Call, ColumnRef, Expression
 from qserv.plan.query import Body, Relation, Shared
 
 
@@ -117,16 +117,30 @@ def _named(node: exp.Table, release: str, snapshot: Snapshot) -> TableVersion:
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """What a name in FROM shows: lower-case column name -> column and value."""
+    """What a name in FROM shows.
+
+    Parameters
+    ----------
+    alias, release
+        The name, and the release that may stand before it.
+    columns
+        Lower-case name -> column and value.
+    title
+        How errors name it.
+    hidden
+        As `columns`: what may be named, and no ``*`` shows.
+    """
 
     alias: str
     release: str | None
     columns: Mapping[str, tuple[Column, Expression]]
     title: str
+    hidden: Mapping[str, tuple[Column, Expression]] = field(default_factory=dict)
 
     def find(self, identifier: exp.Identifier) -> tuple[Column, Expression] | None:
         """Return a column and its value, if there is such a one."""
-        found = self.columns.get(identifier.name.lower())
+        name = identifier.name.lower()
+        found = self.columns.get(name) or self.hidden.get(name)
         if found is None or not same_name(identifier, found[0].name):
             return None
         return found
@@ -148,7 +162,28 @@ def visible(relation: Relation) -> Visible:
         None if stored is None else stored.release,
         {c.name.lower(): (c, ColumnRef(relation.number, c)) for c in relation.columns},
         relation.alias if stored is None else stored.table.name,
+        _hidden(relation),
     )
+
+
+def _hidden(relation: Relation) -> dict[str, tuple[Column, Expression]]:
+    """Return the pseudo-columns of a table in chunks, as Qserv names them."""
+    if relation.stored is None or not relation.stored.table.partitioned:
+        return {}
+    whole = DataType.BIGINT
+    chunk, home = (
+        ColumnRef(relation.number, Column(name, whole, nullable=False))
+        for name in (CHUNK, HEALPIX)
+    )
+    cell = Call("SUBCHUNK", (home,), whole)
+    return {
+        "chunkid": (Column("chunkId", whole, description=_CHUNK_IS), chunk),
+        "subchunkid": (Column("subChunkId", whole, description=_CELL_IS), cell),
+    }
+
+
+_CHUNK_IS: Final = "The chunk that holds the row: a NUNIQ HEALPix number"
+_CELL_IS: Final = "The HEALPix NESTED pixel of the row's home at order 12"
 
 
 @dataclass(slots=True)
