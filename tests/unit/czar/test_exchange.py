@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 from golden import runner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qserv.czar import exchange as e
@@ -115,7 +115,8 @@ class Simulation:
             self.machine.handle(e.Lost(worker, SpoolLost("restarted")))
 
 
-@given(data=st.data(), stages=st.integers(1, 4))
+@settings(max_examples=40)
+@given(data=st.data(), stages=st.integers(1, 3))
 def test_whatever_is_lost_each_bucket_reads_all_rows_once_or_the_query_fails(
     data, stages
 ):

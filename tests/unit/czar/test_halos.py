@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import metadata
 from support.fake_planning import ask, fragment, frames
@@ -17,7 +17,7 @@ from qserv.plan.plan import Extent, ScanSource
 from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree
 
-POINTS = 3000
+POINTS = 1000
 
 
 def tree(data):
@@ -51,6 +51,7 @@ def homes_in_reach(own, other, chunks, reach, seed):
     return set(other.locate(healpix.pixels(*there)).tolist())
 
 
+@settings(max_examples=40)
 @given(data=st.data(), reach=st.floats(0.1, 20), seed=st.integers(0, 2**32 - 1))
 def test_no_row_in_reach_is_left_out(data, reach, seed):
     own, other = tree(data), tree(data)
