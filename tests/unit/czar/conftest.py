@@ -116,9 +116,7 @@ async def session(
     limits,
 ):
     metadata.publish(store, layout=metadata.family(replicas=replicas))
-    merge = Merge(
-        directory=tmp_path / "spill", threads=1, memory=2**28, spill=2**28
-    )
+    merge = Merge(directory=tmp_path / "spill", threads=1, memory=2**28, spill=2**28)
     with closing(merge):
         yield Session(
             preparation=Preparation(
