@@ -28,7 +28,9 @@ fuzz: .stamps/test
 		--minutes $(MINUTES) --state $(STATE) --found $(STATE:.json=.txt)
 
 bench: .stamps/test
+	$(BIN)/python tests/bench/planning.py
 	$(BIN)/python tests/bench/speed.py
+	$(BIN)/python tests/bench/exchange.py
 
 docs: .stamps/docs
 	$(BIN)/sphinx-build -q -W --keep-going -j auto docs docs/_build/html
