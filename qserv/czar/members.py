@@ -200,10 +200,22 @@ class Members:
                 )
 
     async def watch(self) -> None:
-        """Check for silent workers until cancelled."""
+        """Check for silent workers until cancelled.
+
+        While the czar itself was too busy to listen, nobody was silent.
+        """
+        pause = self._dead_after / 8
         while True:
-            await asyncio.sleep(self._dead_after / 8)
+            before = self._clock()
+            await asyncio.sleep(pause)
+            deaf = self._clock() - before - pause
+            if deaf > pause:
+                self._excuse(deaf)
             self.check()
+
+    def _excuse(self, seconds: float) -> None:
+        for worker, member in tuple(self._members.items()):
+            self._members[worker] = replace(member, seen=member.seen + seconds)
 
     async def close(self) -> None:
         """Close all channels."""

@@ -1,5 +1,7 @@
 """Members: who is alive, and who is told when somebody is not."""
 
+import asyncio
+
 import pytest
 
 from qserv.errors import InvalidRequest, WorkerUnavailable
@@ -33,6 +35,36 @@ async def test_silence_is_death_until_the_next_sign_of_life(members, clock):
             members.get("w1")
         assert await members.join("w1", "127.0.0.1:1", 1) == ("w1", True)
         assert set(members.alive) == {"w1", "w2"}
+
+
+async def test_a_czar_that_was_too_busy_to_listen_blames_nobody(
+    members, clock, monkeypatch
+):
+    late = asyncio.Queue()
+    turns = []
+
+    async def sleep(seconds):
+        # The clock does not wait while the czar is busy with something else.
+        clock.now += seconds + await late.get()
+        turns.append(clock.now)
+
+    monkeypatch.setattr("qserv.czar.members.asyncio.sleep", sleep)
+    await members.join("w1", "127.0.0.1:1", 1)
+    watching = asyncio.create_task(members.watch())
+
+    async def turn(seconds):
+        seen = len(turns)
+        late.put_nowait(seconds)
+        while len(turns) == seen or not late.empty():
+            await asyncio.wait([watching], timeout=0)
+
+    await turn(60.0)
+    await turn(0.0)
+    assert set(members.alive) == {"w1"}
+    for _ in range(9):
+        await turn(0.0)
+    assert set(members.alive) == set(), "and yet, who is silent is dead"
+    watching.cancel()
 
 
 async def test_a_worker_that_moves_is_told_of(members):
