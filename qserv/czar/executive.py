@@ -262,7 +262,8 @@ class _Run:
     def _send(self, send: Send) -> None:
         happened = self._tally.stages[self._job.task.stage]
         happened.tasks += 1
-        happened.sent += sum(t.ByteSize() for t in self._job.task.side_tables)
+        if self._job.task.side_tables:
+            happened.sent += len(self._packed)
         reader = asyncio.create_task(self._attend(send))
         self._readers[send.attempt] = reader
 

@@ -44,6 +44,6 @@ def test_analyze_counts_what_came(cluster, sky):
     assert len(gave) == len(took) == len(stages)
     assert 0 < answer < rows
     assert gave[-1].replace(",", "") == str(answer)
-    assert re.search(r"\d+ of (\d+) chunks in \d tasks, [\d,]+ bytes read", told)
+    assert re.search(r"\d+ of (\d+) chunks in \d tasks over [\d,]+ bytes of files", told)
     lines = cluster.query(f"EXPLAIN ANALYZE {STAGES}").to_arrow()["plan"].to_pylist()
     assert [line[:11] for line in lines] == [line[:11] for line in told.split("\n")]
