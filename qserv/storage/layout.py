@@ -130,7 +130,7 @@ class WorkerDirectory:
 
     @property
     def spool(self) -> Path:
-        """Rows that queries keep here or got from elsewhere, for as long as they run."""
+        """Rows that running queries keep here, or got from elsewhere."""
         return self.root / "spool"
 
     @property
