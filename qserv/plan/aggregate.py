@@ -191,7 +191,7 @@ class _Splitter:
             ref = self.distinct.setdefault(argument, fresh)
         merged = replace(node, argument=ref)
         whole = node.datatype.is_integer
-        return Cast(merged, node.datatype) if whole else functions.finite(merged)
+        return Cast(merged, node.datatype) if whole else merged
 
     def _partial(
         self, function: str, argument: Expression | None, datatype: DataType
@@ -208,7 +208,7 @@ class _Splitter:
     def _total(self, argument: Expression, *, wide: bool = False) -> Expression:
         if not argument.datatype.is_integer:
             partial = self._partial("SUM", argument, _DOUBLE)
-            return functions.finite(_aggregated("SUM", partial, _DOUBLE))
+            return _aggregated("SUM", partial, _DOUBLE)
         partial = self._partial("SUM", argument, DataType.HUGEINT)
         total = _aggregated("SUM", partial, DataType.HUGEINT)
         return total if wide else Cast(total, DataType.BIGINT)

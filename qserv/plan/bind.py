@@ -45,7 +45,7 @@ from qserv.plan.query import (
     clauses,
     with_columns,
 )
-from qserv.plan.scope import Names, Scope, same_name
+from qserv.plan.scope import Names, Scope, same_name, visible
 from qserv.plan.sources import read_from, renamed
 from qserv.plan.typing import bind_expression, truth
 
@@ -144,9 +144,9 @@ def _ordered(tree: Any, body: Body, names: Names) -> Body:
     """Put a SELECT with ORDER BY, LIMIT and OFFSET over a query that has them."""
     if not any(tree.args.get(k) for k in ("order", "limit", "offset")):
         return body
-    relation = Relation(next(names.numbers), "", body)
+    relation = Relation(next(names.numbers), "the result", body)
     outputs = tuple(Output(ColumnRef(relation.number, c), c) for c in body.columns)
-    scope = Scope(names, relations=[relation])
+    scope = Scope(names, relations=[relation], shown=[visible(relation)])
     return Select(
         (relation,),
         outputs,

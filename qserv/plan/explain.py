@@ -130,7 +130,7 @@ def _total(stages: int, happened: Mapping[int, Happened]) -> str:
     read = sum(did.scanned for did in all_of)
     return (
         f"{_rows(all_of[-1].rows)} in {seconds:.3f} s, "
-        f"{tasks:,} {'task' if tasks == 1 else 'tasks'}, {read:,} bytes of files"
+        f"{tasks:,} {'task' if tasks == 1 else 'tasks'}, {read:,} bytes read"
     )
 
 
@@ -147,7 +147,8 @@ def _worked(stage: Stage, did: Happened) -> str:
     done = "" if stage.once else f"{did.chunks:,} of {did.routed:,} {what} in "
     tasks = f"{did.tasks:,} {'task' if did.tasks == 1 else 'tasks'}"
     sent = f", {did.sent:,} broadcast" if did.sent else ""
-    return f", {done}{tasks} over {did.scanned:,} bytes of files{sent}"
+    where = "spools" if stage.buckets else "files"
+    return f", {done}{tasks} over {did.scanned:,} bytes of {where}{sent}"
 
 
 def _kind(plan: Plan, stage: Stage) -> str:

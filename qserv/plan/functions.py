@@ -105,7 +105,11 @@ def _alike(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
 def _compared(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
     if not all(a.datatype.is_numeric for a in arguments):
         return unify(name, arguments), DataType.BOOLEAN
-    whole = all(a.datatype.is_integer for a in arguments)
+    kinds = {a.datatype for a in arguments}
+    whole = all(kind.is_integer for kind in kinds)
+    if DataType.REAL in kinds and any(kind.is_integer for kind in kinds):
+        # DuckDB would round the whole number to a REAL: 16777217 = 16777216.
+        return tuple(cast(a, DataType.DOUBLE) for a in arguments), DataType.BOOLEAN
     # DuckDB compares columns in the wider type; a cast here would hide its statistics.
     return tuple(
         a if whole or not isinstance(a, Literal) else cast(a, DataType.DOUBLE)

@@ -22,8 +22,10 @@ def described(expression: Expression, alias: str) -> Column:
     match expression:
         case ColumnRef():
             return replace(expression.column, name=alias or expression.column.name)
-        case Aggregate():
-            return _described_aggregate(expression, alias)
+        case Aggregate() as aggregate:
+            return _described_aggregate(aggregate, alias)
+        case Call("FINITE", (Aggregate() as aggregate,)):
+            return _described_aggregate(aggregate, alias)
         case Window():
             return Column(alias or expression.function.lower(), expression.datatype)
         case Scalar(body):

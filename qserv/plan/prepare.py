@@ -64,6 +64,7 @@ from qserv.plan.query import (
     Shared,
     StageRows,
     all_of,
+    with_columns,
 )
 from qserv.plan.relations import Placement, Sky, anchors, place
 from qserv.plan.stages import Stages
@@ -111,7 +112,7 @@ class Preparer:
         if not top and body.limit is None and not body.offset:
             body = replace(body, orderings=())
         if (apart := self._grouped_apart(body)) is not None:
-            return self._select(apart, top=top)
+            body = apart
         body, sky = self.sources(body)
         while sky.families and (candidates := anchors(body, sky)):
             tried = [(place(body, sky, anchor), anchor) for anchor in candidates]
@@ -148,7 +149,8 @@ class Preparer:
 
     def _over(self, partial: Select, side: Body) -> Body:
         """Return a grouped SELECT over one side of what it was over."""
-        relation = replace(partial.relations[0], source=side)
+        relation = partial.relations[0]
+        relation = replace(relation, source=with_columns(side, relation.columns))
         return renumbered(replace(partial, relations=(relation,)), self._numbers)
 
     def _cost(self, body: Select, placement: Placement) -> tuple[float, float]:

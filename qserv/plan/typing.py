@@ -18,7 +18,6 @@ from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuer
 from qserv.plan import functions, inner
 from qserv.plan.depth import relations_of
 from qserv.plan.expressions import (
-    Aggregate,
     Call,
     Cast,
     Expression,
@@ -299,7 +298,7 @@ def _call(node: Any, scope: Scope) -> Expression:
     return functions.function(node.name, arguments)
 
 
-def _aggregate(name: str, node: Any, scope: Scope) -> Aggregate:
+def _aggregate(name: str, node: Any, scope: Scope) -> Expression:
     given, distinct = node.expressions, False
     if len(given) == 1 and isinstance(given[0], exp.Distinct):
         given, distinct = given[0].expressions, True
@@ -311,7 +310,10 @@ def _aggregate(name: str, node: Any, scope: Scope) -> Aggregate:
     if has_aggregate(argument) or has_window(argument):
         raise TypeMismatch(f"{where_is(node)}an aggregate inside an aggregate")
     _check_own(node, argument, scope)
-    return functions.aggregate(name, argument, distinct=distinct)
+    made = functions.aggregate(name, argument, distinct=distinct)
+    # MIN and MAX give what is there; a sum may be more than any DOUBLE.
+    sums = made.datatype is DataType.DOUBLE and name not in {"MIN", "MAX"}
+    return functions.finite(made) if sums else made
 
 
 def _check_own(node: Any, argument: Expression, scope: Scope) -> None:

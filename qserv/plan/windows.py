@@ -6,9 +6,9 @@ Their meanings are those of SQL:2003 (ISO/IEC 9075-2, section 6.10).
 from typing import Final
 
 from qserv.catalog.tables import DataType
-from qserv.errors import TypeMismatch, UnknownName
+from qserv.errors import InvalidValue, TypeMismatch, UnknownName
 from qserv.plan import functions
-from qserv.plan.expressions import Expression, Ordering, Window
+from qserv.plan.expressions import Expression, Literal, Ordering, Window
 
 _RANKS: Final = {"ROW_NUMBER": "row_number", "RANK": "rank", "DENSE_RANK": "dense_rank"}
 _SHARES: Final = {"PERCENT_RANK": "percent_rank", "CUME_DIST": "cume_dist"}
@@ -61,9 +61,16 @@ def _types(
         raise TypeMismatch(f"{name} takes {least} arguments, not {len(arguments)}")
     if name in _PICKS or name in _SHIFTS:
         return _shifted(name, arguments), arguments[0].datatype
-    if name == "NTILE" and not arguments[0].datatype.is_integer:
-        raise functions.refused(name, "a whole number", arguments)
+    if name == "NTILE":
+        _check_tiles(arguments[0], arguments)
     return arguments, DataType.DOUBLE if name in _SHARES else DataType.BIGINT
+
+
+def _check_tiles(count: Expression, arguments: functions.Arguments) -> None:
+    if not count.datatype.is_integer:
+        raise functions.refused("NTILE", "a whole number", arguments)
+    if isinstance(count, Literal) and float(count.value) < 1:
+        raise InvalidValue(f"NTILE parts rows into 1 or more, not {count.value}")
 
 
 def _counts(name: str) -> tuple[int, int]:
