@@ -1,0 +1,267 @@
+"""What keeps an answer right, switched off: then it must be wrong.
+
+Each case names a mechanism, and a query whose answer depends on it. The query is
+answered rightly first, in batches of one chunk and of all; so a case that fails after
+the mechanism is gone fails because of that.
+"""
+
+import re
+from dataclasses import replace
+
+import pytest
+from support.chunks import Chunks
+from support.oracle import Oracle, same
+from support.survey import survey
+from support.tiny import tiny
+
+from qserv.catalog.tables import Column
+from qserv.plan import cut, finish, nested, prepare, prepared, restrict, simplify
+from qserv.plan.limits import DEFAULT_SIZES, Sizes
+from qserv.plan.plan import Extent, Fragment
+from qserv.plan.planner import plan
+from qserv.plan.query import Output
+
+SMALL = Sizes(broadcast=1, merge=1, bucket=20_000)
+
+
+class World:
+    """Rows in chunks, and in the oracle."""
+
+    def __init__(self, made, leaf_rows):
+        self.chunks = Chunks(made, leaf_rows)
+        self.oracle = Oracle({self.chunks.release: made.rows})
+
+    def is_right(self, text, sizes=DEFAULT_SIZES, change=lambda made: made):
+        made = change(plan(text, self.chunks.snapshot, sizes=sizes))
+        expected = self.oracle.answer(text, self.chunks.snapshot)
+        return all(
+            _agree(self.chunks.run(made, batch), expected) for batch in (1, 10**6)
+        )
+
+
+def _agree(found, expected):
+    try:
+        same(found, expected, in_order=False)
+    except AssertionError:
+        return False
+    return True
+
+
+def fragments(change):
+    """Return what changes every fragment of a plan."""
+
+    def changed(made):
+        stages = (change(s) if isinstance(s, Fragment) else s for s in made.stages)
+        return replace(made, stages=tuple(stages))
+
+    return changed
+
+
+def sources(change):
+    """Return what changes every scan source of a plan."""
+    return fragments(lambda f: replace(f, sources=tuple(map(change, f.sources))))
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World(survey(), 60)
+
+
+@pytest.fixture(scope="module")
+def nullable():
+    """Every column of these rows may be NULL, the keys of children too."""
+    return World(tiny(), 1)
+
+
+NEAR = (
+    "SELECT COUNT(*) FROM Object a, Object b "
+    "WHERE DISTANCE(a.ra, a.dec, b.ra, b.dec) < {} AND a.class = 1"
+)
+WITHIN, BEYOND = NEAR.format(0.01), NEAR.format(0.1)
+
+
+def _without_host(sent):
+    host = re.compile(r'(?: AND )?\w+\."_chunk" = \w+\."_chunk"')
+    return replace(sent, sql=host.sub("", sent.sql))
+
+
+def _without_overlap(source):
+    near = source.extent is Extent.OWN_AND_OVERLAP
+    return replace(source, extent=Extent.OWN) if near else source
+
+
+def _not_beyond(source):
+    return replace(source, reach=0.0)
+
+
+def _halo_of_what_is_beside(source):
+    halo = source.extent is Extent.HALO
+    return replace(source, extent=Extent.OWN_AND_OVERLAP) if halo else source
+
+
+CHANGED = {
+    "a copy of the overlap belongs to one chunk": (WITHIN, fragments(_without_host)),
+    "the overlap is read": (WITHIN, sources(_without_overlap)),
+    "a halo reaches as far as a partner": (BEYOND, sources(_not_beyond)),
+    "a halo has each row once, the overlap for each chunk": (
+        BEYOND,
+        sources(_halo_of_what_is_beside),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_plan_without_it_is_wrong(world, name):
+    text, change = CHANGED[name]
+    assert world.is_right(text)
+    assert not world.is_right(text, change=change)
+
+
+def _anywhere(body, sky):
+    return [r for r in body.relations if r.number in sky.families]
+
+
+def _any_key(values, keys):
+    return any(v in keys for v in values)
+
+
+def _both_sides(body, left, right):
+    names = zip(body.columns, left.body.columns, right.body.columns, strict=True)
+    found = {
+        c.name: left.held.get(a.name) or right.held.get(b.name) for c, a, b in names
+    }
+    return {name: held for name, held in found.items() if held is not None}
+
+
+def _all_held(body, keys):
+    """Take the keys of neighbours and null-extended sides for those of own rows."""
+    del body
+    return dict(keys)
+
+
+PATCHED = {
+    "a copy is never preserved": (
+        prepare,
+        "anchors",
+        _anywhere,
+        (
+            "SELECT v.visit, s.sourceId FROM Visit v LEFT JOIN Source s "
+            "ON s.visit = v.visit AND s.flux > 190"
+        ),
+    ),
+    "a FULL JOIN by place is taken apart": (
+        simplify,
+        "shares_key",
+        lambda *_: True,
+        (
+            "SELECT COUNT(*), COUNT(a.objectId), COUNT(b.objectId) FROM Object a "
+            "FULL JOIN Object b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.01 "
+            "AND a.class = 1 AND b.class = 2"
+        ),
+    ),
+    "a group of a null-extended key is merged": (
+        finish,
+        "held",
+        _all_held,
+        (
+            "SELECT s.objectId, COUNT(*) FROM Object o LEFT JOIN Source s "
+            "ON s.objectId = o.objectId GROUP BY s.objectId"
+        ),
+    ),
+    "a group of a neighbour's key is merged": (
+        finish,
+        "held",
+        _all_held,
+        (
+            "SELECT b.objectId, COUNT(*) FROM Object a JOIN Object b "
+            "ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.01 "
+            "JOIN Source s ON s.objectId = a.objectId "
+            "WHERE b.mag < 18 AND s.flux > 100 GROUP BY b.objectId"
+        ),
+    ),
+    "NOT IN asks for all rows where NULLs may be about": (
+        nested,
+        "is_semijoin",
+        lambda node, local, *_: isinstance(local, prepared.Local),
+        (
+            "SELECT COUNT(*) FROM Source s LEFT JOIN Object o ON o.objectId = s.objectId "
+            "AND o.class = 1 WHERE o.objectId NOT IN "
+            "(SELECT objectId FROM ForcedSource WHERE flux > 230)"
+        ),
+    ),
+    "IN is local by the same director's key alone": (
+        nested,
+        "is_semijoin",
+        lambda node, local, *_: isinstance(local, prepared.Local),
+        "SELECT COUNT(*) FROM Object WHERE objectId IN (SELECT sourceId FROM Source)",
+    ),
+    "UNION tells equal rows apart in one chunk only if both sides hold the key": (
+        prepare,
+        "held_by_both",
+        _both_sides,
+        (
+            "SELECT COUNT(*) FROM (SELECT objectId FROM Object "
+            "UNION SELECT sourceId FROM Source) AS x"
+        ),
+    ),
+    "an area is dilated for the other side of a join": (
+        restrict,
+        "dilate",
+        lambda cover, *_: cover,
+        (
+            "SELECT a.objectId, b.objectId FROM Object a, Object b "
+            "WHERE DISTANCE(a.ra, a.dec, b.ra, b.dec) < 3 "
+            "AND CONTAINS(POINT(b.ra, b.dec), CIRCLE(0, 0, 0.002)) = 1"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PATCHED)
+def test_a_planner_without_it_is_wrong(world, name, monkeypatch):
+    room, mechanism, without, text = PATCHED[name]
+    assert world.is_right(text)
+    monkeypatch.setattr(room, mechanism, without)
+    assert not world.is_right(text)
+
+
+def test_equal_keys_of_two_types_hash_alike(world, monkeypatch):
+    text = (
+        "SELECT COUNT(*) FROM Object a JOIN Source s "
+        "ON CAST(a.class AS DOUBLE PRECISION) = s.sourceId"
+    )
+
+    def own(values, place):
+        return Output(values[0], Column(f"h{place}", values[0].datatype))
+
+    assert world.is_right(text, SMALL)
+    monkeypatch.setattr(cut, "_key", own)
+    assert not world.is_right(text, SMALL)
+
+
+def test_a_group_of_a_key_that_may_be_null_is_merged(nullable, monkeypatch):
+    text = "SELECT objectId, COUNT(*) FROM Source GROUP BY objectId"
+    made = plan(text, nullable.chunks.snapshot)
+    assert len(made.stages) == 2
+    monkeypatch.setattr(finish, "is_whole", _any_key)
+    assert len(plan(text, nullable.chunks.snapshot).stages) == 1
+
+
+def test_an_equality_drops_the_nulls_of_a_key(nullable):
+    text = (
+        "SELECT s.objectId, COUNT(*) FROM Object o JOIN Source s "
+        "ON s.objectId = o.objectId GROUP BY s.objectId"
+    )
+    assert len(plan(text, nullable.chunks.snapshot).stages) == 1
+    assert nullable.is_right(text)
+
+
+def test_the_first_rows_of_batches_are_merged(world):
+    def unmerged(made):
+        *first, last = made.stages
+        unordered = re.sub(r"\nORDER BY [^\n]*(?=\nLIMIT)", "", last.sql)
+        return replace(made, stages=(*first, replace(last, sql=unordered)))
+
+    text = "SELECT TOP 5 objectId, mag FROM Object ORDER BY mag DESC, objectId"
+    assert world.is_right(text)
+    assert not world.is_right(text, change=unmerged)
