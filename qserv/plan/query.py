@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from qserv.catalog.snapshot import Family, Snapshot, TableVersion
+from qserv.catalog.snapshot import Snapshot, TableVersion
 from qserv.catalog.tables import Column
 from qserv.plan.expressions import (
     ColumnRef,
@@ -25,7 +25,7 @@ from qserv.plan.expressions import (
     map_children,
     walk,
 )
-from qserv.plan.plan import Extent, Restrictor
+from qserv.plan.plan import Extent
 
 
 class JoinKind(StrEnum):
@@ -230,15 +230,6 @@ class Query:
     text: str
     snapshot: Snapshot
     body: Body
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A body whose relations are placed in a family's chunks, with its restrictors."""
-
-    body: Body
-    family: Family
-    restrictors: tuple[Restrictor, ...]
 
 
 def with_columns(body: Body, columns: tuple[Column, ...]) -> Body:
