@@ -19,7 +19,9 @@ from support.skies import base_borders, leaf_borders, mixed_tree, positions
 from support.survey import Survey
 
 from qserv import sqltext
+from qserv.catalog.tables import Table
 from qserv.sky.chunking import deepest_order
+from qserv.sky.healpix import ORDER
 
 TREES = (12, 60, 400)
 _WORDS = ["o'Brien", 'quo"te', "", "100%", "a_b", "Δ Cep", None, "star", "STAR"]
@@ -56,23 +58,36 @@ def catalog(seed: int) -> Catalog:
         world.add(surveys["v"], release="v", family="t")
         world.add(surveys["u"], release="u", overlap=overlap, tree=trees[others])
         worlds[leaves] = world
-    oracle = _oracle(surveys)
+    oracle = _oracle(surveys, worlds)
     return Catalog(seed, overlap, worlds, oracle, offered(), _samples(surveys))
 
 
-def _oracle(surveys: dict[str, Survey]) -> duckdb.DuckDBPyConnection:
+def _oracle(surveys, worlds: dict[int, Chunks]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 1})
     connection.execute(sqltext.read("worker/macros.sql"))
     for release, survey in surveys.items():
         connection.execute(f'CREATE SCHEMA "{release}"')
         for name, rows in survey.rows.items():
-            connection.register("arriving", _without_nan(rows))
+            plain = _without_nan(rows)
+            if survey.tables[name].partitioned:
+                plain = _with_chunks(plain, survey.tables[name], release, worlds)
+            connection.register("arriving", plain)
             more = _VECTOR if "ra" in rows.column_names else ""
             connection.execute(
                 f'CREATE TABLE "{release}"."{name}" AS SELECT *{more} FROM arriving'
             )
             connection.unregister("arriving")
     return connection
+
+
+def _with_chunks(rows, table: Table, release: str, worlds: dict[int, Chunks]):
+    """Add what the pseudo-columns are in each world."""
+    for leaves, world in worlds.items():
+        index = world._indexes[release, table.director or table.name]
+        homes = index.locate(rows[table.key].combine_chunks())
+        chunks = world.snapshot.family(release).tree.locate(homes)
+        rows = rows.append_column(f"_chunk{leaves}", pa.array(chunks))
+    return rows.append_column("_cell", pa.array(homes >> 2 * (ORDER - 12)))
 
 
 def _without_nan(rows: pa.Table) -> pa.Table:
@@ -284,4 +299,6 @@ def _samples(surveys: dict[str, Survey]) -> dict[str, list]:
                 known = [v for v in values if v is not None and v == v]  # noqa: PLR0124
                 domain = domain_of(column)
                 samples.setdefault(domain, []).extend(known or [1])
+    for domain in ("chunkId", "subChunkId"):
+        samples[domain] = [4, 5, 7, 15, 30, 60, 1000]
     return samples

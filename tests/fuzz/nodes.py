@@ -50,6 +50,8 @@ class Column:
     nullable: bool = True
     tolerance: float | None = None
     rough: bool = False
+    stored: str = ""
+    """What the oracle calls a pseudo-column, which ``*`` leaves out."""
 
 
 @dataclass

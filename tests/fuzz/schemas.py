@@ -24,6 +24,8 @@ def _columns(text: str) -> tuple[Column, ...]:
     return tuple(columns)
 
 
+WORLD = "@"
+"""Stands in the oracle's SQL for the number of leaves of the world that is asked."""
 _POSITION = "ra:DOUBLE! dec:DOUBLE!"
 TABLES = {
     "t": (
@@ -125,12 +127,19 @@ def domain_of(column: Column) -> str:
 
 def offered() -> dict[str, Stored]:
     return {
-        table.name: Stored(
-            release, table.name, [_column(c) for c in table.columns], _tags(table)
-        )
+        table.name: Stored(release, table.name, _columns_of(table), _tags(table))
         for release, tables in TABLES.items()
         for table in tables
     }
+
+
+def _columns_of(table: Table) -> list[Offered]:
+    columns = [_column(c) for c in table.columns]
+    if table.partitioned:
+        # The tree, and so the chunk, is another in each world.
+        columns.append(Offered("chunkId", "int", "chunkId", stored=f"_chunk{WORLD}"))
+        columns.append(Offered("subChunkId", "int", "subChunkId", stored="_cell"))
+    return columns
 
 
 def _tags(table: Table) -> tuple[str, ...]:

@@ -29,7 +29,9 @@ class Scope:
 
     def _offered(self) -> Iterator[tuple[Source | None, Column]]:
         for source in self.every():
-            yield from ((source, column) for column in source.columns)
+            for column in source.columns:
+                if not column.stored or self.rng.random() < 0.15:
+                    yield source, column
             merged = [c for c in source.columns if c.name in source.merged]
             yield from ((None, column) for column in merged)
 
@@ -53,13 +55,19 @@ def column(source: Source | None, offered: Column) -> Node:
     name = offered.name if source is None else f"{source.alias}.{offered.name}"
     return Node(
         name,
-        name,
+        f"{source.alias}.{offered.stored}" if source and offered.stored else name,
         kind=offered.kind,
         tolerance=offered.tolerance,
         rough=offered.rough,
         domain=offered.domain,
-        tags=("merged column",) if source is None else (),
+        tags=_tags(source, offered),
     )
+
+
+def _tags(source: Source | None, offered: Column) -> tuple[str, ...]:
+    if offered.stored:
+        return (f"pseudo-column {offered.name}",)
+    return ("merged column",) if source is None else ()
 
 
 def named(source: Source, name: str) -> Node:

@@ -58,7 +58,8 @@ class Shapes:
         source = self.table_source()
         scope = Scope(self.rng, self.catalog, [source])
         if self.rng.random() < 0.5:
-            outputs = [(column(source, c), c.name) for c in source.columns]
+            shown = [c for c in source.columns if not c.stored]
+            outputs = [(column(source, c), c.name) for c in shown]
             made = Select(outputs, [source], self.where(scope, 1), star=True)
             made.distinct = self.rng.random() < 0.2
             return made
