@@ -93,7 +93,8 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
                 if self.rng.random() < 0.4 and (key := self._key(scope)) is not None:
                     made.where.append(key)
                 return made
-        sources = [self.table_source()]
+        flags = any(kind == "flag" for kind, _ in wanted)
+        sources = [self.table_source("Object" if flags else None)]
         scope = Scope(self.rng, self.catalog, sources)
         outputs = []
         for number, (kind, domain) in enumerate(wanted):
