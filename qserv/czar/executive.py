@@ -262,8 +262,6 @@ class _Run:
     def _send(self, send: Send) -> None:
         happened = self._tally.stages[self._job.task.stage]
         happened.tasks += 1
-        if self._job.task.side_tables:
-            happened.sent += len(self._packed)
         reader = asyncio.create_task(self._attend(send))
         self._readers[send.attempt] = reader
 
@@ -361,7 +359,9 @@ class _Run:
         decoded = () if self._spools else self._checked(where, batch, end)
         await self._room.acquire()
         self._tally.bytes_scanned += end.counters.bytes_scanned
-        self._tally.stages[self._job.task.stage].scanned += end.counters.bytes_scanned
+        happened = self._tally.stages[self._job.task.stage]
+        happened.read += end.counters.bytes_scanned - end.counters.bytes_brought
+        happened.brought += end.counters.bytes_brought
         rows = Rows(
             messages=tuple(batch.messages),
             batches=decoded,

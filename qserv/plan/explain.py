@@ -42,8 +42,9 @@ class Happened:
         Sent to workers, again ones too.
     rows, size
         Of its result, in bytes.
-    scanned, sent
-        Bytes that workers read; bytes of earlier stages that went to them with tasks.
+    read, brought
+        Bytes of files that workers read; bytes that were brought to the chunks: with
+        the tasks, from around them, or by hash.
     seconds
         From its start to its end.
     """
@@ -53,8 +54,8 @@ class Happened:
     tasks: int = 0
     rows: int = 0
     size: int = 0
-    scanned: int = 0
-    sent: int = 0
+    read: int = 0
+    brought: int = 0
     seconds: float = 0.0
 
 
@@ -127,10 +128,12 @@ def _total(stages: int, happened: Mapping[int, Happened]) -> str:
     all_of = [happened.get(number, Happened()) for number in range(stages)]
     seconds = sum(did.seconds for did in all_of)
     tasks = sum(did.tasks for did in all_of)
-    read = sum(did.scanned for did in all_of)
+    read = sum(did.read for did in all_of)
+    brought = sum(did.brought for did in all_of)
     return (
         f"{_rows(all_of[-1].rows)} in {seconds:.3f} s, "
-        f"{tasks:,} {'task' if tasks == 1 else 'tasks'}, {read:,} bytes read"
+        f"{tasks:,} {'task' if tasks == 1 else 'tasks'}, {read:,} bytes read, "
+        f"{brought:,} brought"
     )
 
 
@@ -146,9 +149,8 @@ def _worked(stage: Stage, did: Happened) -> str:
     what = "buckets" if stage.buckets else "chunks"
     done = "" if stage.once else f"{did.chunks:,} of {did.routed:,} {what} in "
     tasks = f"{did.tasks:,} {'task' if did.tasks == 1 else 'tasks'}"
-    sent = f", {did.sent:,} broadcast" if did.sent else ""
-    where = "spools" if stage.buckets else "files"
-    return f", {done}{tasks} over {did.scanned:,} bytes of {where}{sent}"
+    brought = f", {did.brought:,} brought" * bool(did.brought)
+    return f", {done}{tasks}, {did.read:,} bytes of files read{brought}"
 
 
 def _kind(plan: Plan, stage: Stage) -> str:

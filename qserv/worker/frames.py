@@ -27,7 +27,7 @@ class TaskStream:
     def __init__(self, task: WorkerTask, attempt: int) -> None:
         self._task = task
         self._attempt = attempt
-        self._reads: dict[int, tuple[int, int]] = {}
+        self._reads: dict[int, tuple[int, int, int]] = {}
         self._ended = 0
         self._chunks_done = 0
         self._total = worker_pb2.Counters()
@@ -47,9 +47,12 @@ class TaskStream:
         """Whether all batches ended."""
         return self._ended == len(self._task.batches)
 
-    def reads(self, batch: int, files: int, size: int) -> None:
-        """Take note of the files that a batch reads and their bytes."""
-        self._reads[batch] = (files, size)
+    def reads(self, batch: int, files: int, size: int, brought: int = 0) -> None:
+        """Take note of the files that a batch reads, and of its bytes.
+
+        `brought` are bytes that came with the task or from peers, besides the files'.
+        """
+        self._reads[batch] = (files, size, brought)
 
     def data(self, batch: int, message: bytes) -> worker_pb2.TaskFrame:
         """Return the frame of a message."""
@@ -59,13 +62,14 @@ class TaskStream:
     def ended(self, batch: int, done: Done) -> list[worker_pb2.TaskFrame]:
         """Return the frames that end a batch."""
         items = self._task.batches[batch]
-        files, size = self._reads.pop(batch)
+        files, size, brought = self._reads.pop(batch)
         counters = worker_pb2.Counters(
             rows_out=done.rows,
             bytes_out=done.size,
             files=files,
-            bytes_scanned=size,
+            bytes_scanned=size + brought,
             engine_microseconds=done.microseconds,
+            bytes_brought=brought,
         )
         self._count(counters, len(items))
         end = worker_pb2.BatchEnd(

@@ -178,8 +178,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
             if unverified := self._inventory.unverified(files):
                 await asyncio.to_thread(self._inventory.verify, unverified)
             inputs = gathering.inputs(number) if gathering else Inputs()
-            size = sum(entry.size for entry in files) + inputs.size
-            stream.reads(number, len(files), size)
+            size = sum(entry.size for entry in files)
+            stream.reads(number, len(files), size, inputs.size)
             spools = task.request.HasField("spool")
             keep = self._spools.place(task.request, number) if spools else None
             return task.batch(entries, inputs, stream.rows, keep)

@@ -516,11 +516,14 @@ class Counters(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     BYTES_SCANNED_FIELD_NUMBER: _builtins.int
     ENGINE_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    BYTES_BROUGHT_FIELD_NUMBER: _builtins.int
     rows_out: _builtins.int
     bytes_out: _builtins.int
     files: _builtins.int
     bytes_scanned: _builtins.int
     engine_microseconds: _builtins.int
+    bytes_brought: _builtins.int
+    """of bytes_scanned: side tables, halos, buckets"""
     def __init__(
         self,
         *,
@@ -529,10 +532,11 @@ class Counters(_message.Message):
         files: _builtins.int = ...,
         bytes_scanned: _builtins.int = ...,
         engine_microseconds: _builtins.int = ...,
+        bytes_brought: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_out", b"bytes_out", "bytes_scanned", b"bytes_scanned", "engine_microseconds", b"engine_microseconds", "files", b"files", "rows_out", b"rows_out"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_brought", b"bytes_brought", "bytes_out", b"bytes_out", "bytes_scanned", b"bytes_scanned", "engine_microseconds", b"engine_microseconds", "files", b"files", "rows_out", b"rows_out"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -65,11 +65,11 @@ async def test_analyze_says_what_each_stage_did(session, planning, monkeypatch):
         tasks=first.tasks,
         rows=4 * ROWS,
         size=4000,
-        scanned=400,
+        read=400,
         seconds=first.seconds,
     )
     assert first.tasks + second.tasks == trailer.attempts
-    assert second.sent > 0
+    assert (second.read, second.brought) == (400, 0)
     assert (last.rows, last.tasks, last.routed) == (5, 0, 0)
     assert all(did.seconds > 0 for did in seen.values())
 
