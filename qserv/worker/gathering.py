@@ -19,7 +19,7 @@ from qserv.worker.arrowfile import stream
 from qserv.worker.disk import Folder
 from qserv.worker.engine import Relation
 from qserv.worker.halos import Near
-from qserv.worker.peers import Peers
+from qserv.worker.peers import Peers, Received
 from qserv.worker.pull import Pull
 from qserv.worker.shares import Shares
 from qserv.worker.spools import Spools
@@ -164,6 +164,7 @@ class Gathering:
             pixels=pixels,
             shift=shift,
             relation=rows if pulled else "",
+            chunks=_only(near, pulled),
         )
         return made, sum(each.size for each in pulled), around
 
@@ -183,6 +184,12 @@ class Gathering:
     def _written(self, table: worker_pb2.SideTable) -> Relation:
         path = self._folder.write(table.name, table.arrow_stream)
         return Relation(table.name, encode_schema(_schema(table)), (path,))
+
+
+def _only(near: Near, pulled: list[Received]) -> tuple[int, ...]:
+    """Return the chunks to take from rows that came; none where all are wanted."""
+    came = {chunk for each in pulled for chunk in each.chunks}
+    return near.elsewhere if came - {*near.elsewhere} else ()
 
 
 def _schema(table: worker_pb2.SideTable) -> pa.Schema:

@@ -1,7 +1,8 @@
 """The rows of a halo that other workers hold: pulled once for all batches of a task.
 
 Of each chunk they come from its preferred holder, from the next one where that fails.
-A batch of the pull is one chunk, so that a chunk is here whole or not at all.
+Rows come in batches of many chunks, and say which they are of: a batch that counts has
+all rows of its chunks, so that a chunk is here whole or not at all.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from qserv.catalog.tables import HEALPIX, Column, DataType
+from qserv.catalog.tables import CHUNK, HEALPIX, Column, DataType
 from qserv.errors import (
     ChunkMissing,
     ClusterError,
@@ -38,6 +39,7 @@ __all__ = ["Pull"]
 
 _NEAR: Final = "near"
 _HOME: Final = Column(HEALPIX, DataType.BIGINT)
+_HOST: Final = Column(CHUNK, DataType.BIGINT)
 
 _numbers = itertools.count(1)
 
@@ -74,10 +76,9 @@ class Pull:
         self._folder = folder
         self._peers = peers
         self._source = task.sources[halo.source]
-        columns = columns_from_proto(self._source.columns) or (_HOME,)
-        self._columns = columns
-        self.schema: pa.Schema = arrow_schema(columns)
-        """Of the rows."""
+        columns = columns_from_proto(self._source.columns)
+        self.schema: pa.Schema = arrow_schema(_with(_HOST, columns))
+        """Of the rows: the columns that are read, and the chunk."""
         self._holders = _holders(halo, near.elsewhere)
         loop = asyncio.get_running_loop()
         self._arrivals: dict[int, asyncio.Future[Received]] = {
@@ -99,9 +100,9 @@ class Pull:
             await asyncio.shield(self._arrivals[chunk])
 
     def rows(self, chunks: Iterable[int]) -> list[Received]:
-        """Return the rows of chunks that are here."""
+        """Return the rows of chunks that are here, and those that came with them."""
         found = [self._arrivals[chunk].result() for chunk in chunks]
-        return [rows for rows in found if rows.path]
+        return [*{rows.path: rows for rows in found if rows.path}.values()]
 
     async def close(self) -> None:
         """Stop what still comes."""
@@ -154,14 +155,14 @@ class Pull:
         left = set(chunks)
         async with aclosing(arriving):
             async for rows in arriving:
-                (chunk,) = rows.chunks if len(rows.chunks) == 1 else (None,)
-                if chunk not in left:
+                if not left.issuperset(rows.chunks):
                     raise CorruptData(
                         f"worker {peer.worker_id} sent rows of chunks {rows.chunks} "
                         "where others were asked for"
                     )
-                left.remove(chunk)
-                self._arrivals[chunk].set_result(rows)
+                left.difference_update(rows.chunks)
+                for chunk in rows.chunks:
+                    self._arrivals[chunk].set_result(rows)
         if left:
             raise TaskFailed(f"worker {peer.worker_id} sent too few chunks")
 
@@ -171,8 +172,9 @@ class Pull:
         source = common_pb2.ScanSource()
         source.CopyFrom(self._source)
         source.extent = common_pb2.EXTENT_OWN
-        if HEALPIX not in {column.name for column in source.columns}:
-            source.columns.extend(columns_to_proto([_HOME]))
+        columns = _with(_HOME, _with(_HOST, columns_from_proto(source.columns)))
+        del source.columns[:]
+        source.columns.extend(columns_to_proto(columns))
         names = ", ".join(f'"{name}"' for name in map(_escaped, self.schema.names))
         home = f'"{HEALPIX}" >> {2 * (ORDER - order)}'
         return worker_pb2.Task(
@@ -187,7 +189,6 @@ class Pull:
             chunks=chunks,
             schema=encode_schema(self.schema),
             scan_class=self._task.scan_class,
-            batch_chunks=1,
         )
 
     def _fail(self, chunks: Iterable[int], error: QservError) -> None:
@@ -218,6 +219,11 @@ def _holders(
         )
         for chunk in chunks
     }
+
+
+def _with(column: Column, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    there = column.name in {each.name for each in columns}
+    return columns if there else (*columns, column)
 
 
 def _escaped(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from qserv.catalog.tables import HEALPIX, Column
+from qserv.catalog.tables import CHUNK, HEALPIX, Column
 from qserv.errors import InternalError
 from qserv.plan.plan import MARK
 
@@ -33,6 +33,8 @@ class Around:
         relation of that name.
     relation
         Name of the rows that came from peers; empty where none are needed.
+    chunks
+        Of these, only rows of these chunks are read; empty where all are.
     """
 
     whole: frozenset[int]
@@ -40,6 +42,7 @@ class Around:
     pixels: str
     shift: int
     relation: str = ""
+    chunks: tuple[int, ...] = ()
 
 
 class Template:
@@ -99,7 +102,7 @@ def _relation(
     if halo and (partly := [p for chunk, p in files if chunk not in halo.whole]):
         parts.append(f"SELECT {names} FROM {_scan(partly)} WHERE {_within(halo)}")
     if halo and halo.relation:
-        parts.append(f"SELECT {names} FROM {_quoted(halo.relation)}")
+        parts.append(f"SELECT {names} FROM {_quoted(halo.relation)}{_only(halo)}")
     return f"({' UNION ALL '.join(parts) or _nothing(columns)})"
 
 
@@ -119,6 +122,11 @@ def _within(halo: Around) -> str:
     ranges = [f"{home} >= {low} AND {home} < {high}" for low, high in halo.ranges]
     pixels = f"{home} >> {halo.shift} IN (FROM {_quoted(halo.pixels)})"
     return f"({' OR '.join(ranges)}) AND {pixels}"
+
+
+def _only(halo: Around) -> str:
+    chunks = ", ".join(map(str, halo.chunks))
+    return f" WHERE {_quoted(CHUNK)} IN ({chunks})" if chunks else ""
 
 
 def _quoted(name: str) -> str:

@@ -9,7 +9,7 @@ from qserv.wire.codec import arrow_schema, encode_schema
 from qserv.wire.v1 import worker_pb2
 
 CHUNKS = list(range(64, 76))
-ID, MAG, NAME = w.COLUMNS[1:]
+ID, MAG, NAME = w.COLUMNS[1:4]
 COUNT = Column("n", DataType.BIGINT)
 SOURCE = f"{MARK}0{MARK}"
 PAIRS = f'SELECT "objectId", "mag", "name" FROM {SOURCE}'

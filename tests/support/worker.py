@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from qserv.catalog.snapshot import EVERYWHERE, Role
-from qserv.catalog.tables import HEALPIX, Column, DataType
+from qserv.catalog.tables import CHUNK, HEALPIX, Column, DataType
 from qserv.config import WorkerConfig
 from qserv.sky.chunking import pixel_range
 from qserv.storage import layout, shard
@@ -30,6 +30,7 @@ COLUMNS = (
     Column("objectId", DataType.BIGINT),
     Column("mag", DataType.DOUBLE),
     Column("name", DataType.VARCHAR),
+    Column(CHUNK, DataType.BIGINT),
 )
 OWN, OVERLAP, COPY, HALO = (
     common_pb2.EXTENT_OWN,
@@ -49,6 +50,7 @@ def rows_of(chunk, count, first=0):
             "objectId": chunk * 1_000_000 + number,
             "mag": 15 + (number % 100) / 10,
             "name": [f"star {n}" for n in number],
+            CHUNK: np.full(count, chunk),
         },
         schema=arrow_schema(COLUMNS),
     )

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from support import worker as w
 
-from qserv.catalog.tables import HEALPIX, Column, DataType
+from qserv.catalog.tables import CHUNK, HEALPIX, Column, DataType
 from qserv.errors import (
     ChunkMissing,
     CorruptData,
@@ -54,6 +54,7 @@ def rows_in(chunk):
             "objectId": homes >> 2 * (29 - FINE),
             "mag": np.zeros(len(homes)),
             "name": [f"star {home}" for home in homes],
+            CHUNK: np.full(len(homes), chunk),
         },
         schema=arrow_schema(w.COLUMNS),
     )
@@ -106,6 +107,15 @@ def within(chunk, reach):
     return set(found[hosts % 5 != 0].tolist())
 
 
+def in_reach(chunks, reach):
+    """Return the chunks that a halo is made of."""
+    return {*Halo(ALL, reach, frozenset()).near(chunks).elsewhere}
+
+
+def hosts_of(ids):
+    return {(each >> 2 * (FINE - ORDER)) + 4 * 4**ORDER for each in ids}
+
+
 @together
 @pytest.mark.parametrize("at_once", [1, 64])
 @pytest.mark.parametrize("reach", [0.01, 3.0, 40.0])
@@ -122,6 +132,7 @@ async def test_every_row_in_reach_is_read_once(workers, at_once, reach):
         assert len(set(found)) == len(found)
         wanted = set().union(*(within(chunk, reach) for chunk in end.chunks))
         assert wanted <= set(found)
+        assert hosts_of(found) <= in_reach(end.chunks, reach)
         if reach < 1 and at_once == 1:
             assert len(found) < 3 * 4 ** (FINE - ORDER)
 
@@ -171,7 +182,7 @@ async def test_rows_of_a_pull_that_broke_off_are_not_read(workers, monkeypatch):
 @together
 async def test_values_and_types_come_from_afar_as_from_here(workers):
     sql = f'SELECT "objectId", "{HEALPIX}", "mag", "name" FROM {SOURCE}'
-    columns = [ID, HOME, *w.COLUMNS[2:]]
+    columns = [ID, HOME, *w.COLUMNS[2:4]]
     args, more = request(workers, sql, columns=columns)
     answer = await workers[0].run(*args, **more)
     rows = pa.Table.from_batches(answer.rows)
@@ -256,6 +267,21 @@ class Blind:
 
     def value(self):
         return mock.ANY
+
+
+@together
+async def test_chunks_that_nobody_asked_for_are_refused(workers, monkeypatch):
+    """A peer that mixes up what it was asked, whose rows might be here twice."""
+    args, more = request(workers)
+    received = pull.received
+
+    async def mixed_up(call, **given):
+        async with contextlib.aclosing(received(call, **given)) as batches:
+            async for rows in batches:
+                yield dataclasses.replace(rows, chunks=(*rows.chunks, 100))
+
+    monkeypatch.setattr(pull, "received", mixed_up)
+    await workers[0].refuses(CorruptData, "others were asked for", *args, **more)
 
 
 def changed(call, ids):
