@@ -36,6 +36,7 @@ from qserv.plan.naming import described, unique
 from qserv.plan.query import (
     Body,
     Combined,
+    JoinKind,
     Operator,
     Output,
     Query,
@@ -171,7 +172,7 @@ def _select(tree: Any, names: Names, outer: Scope | None) -> Select:
     body = Select(
         relations=tuple(scope.relations),
         where=conjunction(tuple(scope.pool)),
-        outputs=unique(outputs),
+        outputs=unique(_loosened(outputs, scope)),
         distinct=_distinct(tree),
         groups=groups,
         having=having,
@@ -221,6 +222,20 @@ def _check_distinct(body: Select) -> None:
     values = {o.expression for o in body.outputs}
     if body.distinct and any(o.expression not in values for o in body.orderings):
         raise ParseError("ORDER BY of SELECT DISTINCT takes selected columns")
+
+
+def _loosened(outputs: tuple[Output, ...], scope: Scope) -> tuple[Output, ...]:
+    """Let columns of null-extended relations hold NULL, whatever their table says."""
+    lost = {r.number for r in scope.relations if r.join is JoinKind.LEFT}
+
+    def loosened(output: Output) -> Output:
+        value = output.expression
+        if not isinstance(value, ColumnRef) or output.column.nullable:
+            return output
+        nullable = value.column.nullable or value.relation in lost
+        return replace(output, column=replace(output.column, nullable=nullable))
+
+    return tuple(map(loosened, outputs))
 
 
 def _predicate(tree: exp.Select, clause: str, scope: Scope) -> Expression | None:

@@ -188,13 +188,13 @@ def halves(
         return None
     right, rest = cut(body, taken, number := next(numbers))
     left, rest, first = _rest_cut(rest, number, numbers)
-    ours = [_key(values, place) for place, values in enumerate(pairs)]
-    theirs = [_key((b, a), place) for place, (a, b) in enumerate(pairs)]
+    left, left_keys = _with_keys(left, [_keyed(a, b) for a, b in pairs])
+    right, right_keys = _with_keys(right, [_keyed(b, a) for a, b in pairs])
     return Halves(
-        left=replace(left, outputs=(*left.outputs, *ours)),
-        right=replace(right, outputs=(*right.outputs, *theirs)),
-        left_keys=tuple(o.column for o in ours),
-        right_keys=tuple(o.column for o in theirs),
+        left=left,
+        right=right,
+        left_keys=left_keys,
+        right_keys=right_keys,
         rest=rest,
         numbers=(first, number),
     )
@@ -214,13 +214,25 @@ def _equated(
                 pass
 
 
-def _key(values: tuple[Expression, Expression], place: int) -> Output:
+def _with_keys(
+    part: Select, values: Sequence[Expression]
+) -> tuple[Select, tuple[Column, ...]]:
+    """Give a side the values that are equated, those that it has not got yet."""
+    known = {o.expression: o for o in part.outputs}
+    for place, value in enumerate(values):
+        fresh = Output(value, Column(f"h{place}", value.datatype))
+        known.setdefault(value, fresh)
+    outputs = dict.fromkeys((*part.outputs, *known.values()))
+    keys = tuple(known[value].column for value in values)
+    return replace(part, outputs=tuple(outputs)), keys
+
+
+def _keyed(mine: Expression, other: Expression) -> Expression:
     """Return a value in the type in which it is compared: equal values hash equal."""
-    mine, other = values
     kinds = {mine.datatype, other.datatype}
     wide = DataType.BIGINT if all(k.is_integer for k in kinds) else DataType.DOUBLE
     kind = wide if len(kinds) > 1 else mine.datatype
-    return Output(cast(mine, kind), Column(f"h{place}", kind))
+    return cast(mine, kind)
 
 
 def _rest_cut(

@@ -64,6 +64,8 @@ from qserv.plan.query import (
     Shared,
     StageRows,
     all_of,
+    clauses,
+    subqueries,
     with_columns,
 )
 from qserv.plan.relations import Placement, Sky, anchors, place
@@ -138,6 +140,9 @@ class Preparer:
         ):
             return None
         union = inner.operator is Operator.UNION and inner.duplicates
+        asked = (s.body for c in clauses(body) for s in subqueries(c))
+        if not all(map(is_repeatable, asked)):
+            return None
         if not union or homes(inner.left) == homes(inner.right):
             return None
         rows = Relation(next(self._numbers), "", StageRows(UNKNOWN, (), 0.0))

@@ -8,6 +8,7 @@ from qserv.catalog.snapshot import Family
 from qserv.plan.depth import rebuild
 from qserv.plan.expressions import ColumnRef, Exists, InQuery, Subquery
 from qserv.plan.finish import windows
+from qserv.plan.functions import AGGREGATES
 from qserv.plan.keys import Held
 from qserv.plan.plan import Extent
 from qserv.plan.query import (
@@ -111,13 +112,17 @@ def all_rows(body: Body) -> StageRows | None:
 def is_repeatable(body: Body) -> bool:
     """Whether a query has the same rows wherever it is read.
 
-    TOP may take any rows, and ROW_NUMBER may number ties as it likes.
+    TOP may take any rows, and ROW_NUMBER may number them as it likes.
     """
     every = list(selects(body))
     if any(s.limit is not None or s.offset for s in every):
         return False
-    ranked = (w for s in every for w in windows(s) if w.orderings)
-    return all(w.function in _TELLING for w in ranked)
+    ranked = (w for s in every for w in windows(s))
+    return all(
+        w.function in _TELLING
+        or (w.function in AGGREGATES and not w.orderings and not w.frame)
+        for w in ranked
+    )
 
 
 def leaves(body: Body) -> Iterator[Relation]:

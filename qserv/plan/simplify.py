@@ -17,6 +17,7 @@ from itertools import count
 from typing import Final
 
 from qserv.catalog.tables import Column, DataType
+from qserv.errors import UnsupportedQuery
 from qserv.plan.depth import rebuild, relations_of, renumbered, substitute
 from qserv.plan.expressions import (
     Call,
@@ -32,6 +33,7 @@ from qserv.plan.expressions import (
     has_window,
 )
 from qserv.plan.keys import shares_key
+from qserv.plan.prepared import is_repeatable
 from qserv.plan.query import (
     Body,
     Combined,
@@ -122,6 +124,11 @@ class _Simplifier:
         assert right.condition is not None, "a FULL JOIN has ON or USING"
         if shares_key(left, right, conjuncts(right.condition)):
             return body
+        if not all(is_repeatable(s.body) for s in subqueries(right.condition)):
+            raise UnsupportedQuery(
+                "a subquery with TOP or ROW_NUMBER in ON of a FULL JOIN is not answered "
+                "yet: put it into WITH and join that"
+            )
         found = replace(body, relations=(left, replace(right, join=JoinKind.LEFT)))
         one = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
         partner = Exists(Select((left,), (one,), where=right.condition))
