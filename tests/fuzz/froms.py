@@ -24,7 +24,7 @@ class Froms:
             (4, self._by_key),
             (2, self._children),
             (3, self._replicated),
-            (4, self._neighbours),
+            (5, self._neighbours),
             (1, self._chain),
             (3, self._by_column),
             (1.5, self._other_family),
@@ -170,7 +170,7 @@ class Froms:
         tag = "near " + " ".join(sorted([first.relation.name, second.relation.name]))
         where = self._joined(second, on, tag)
         second.tags += ("join: near", f"join: near, {second.join}")
-        if rng.random() < 0.35:
+        if rng.random() < 0.5:
             # An area on one side limits the other, dilated.
             scope = Scope(rng, self.catalog, [first, second])
             side = rng.choice([first, second])

@@ -21,16 +21,17 @@ class Scope:
         """Return (source, column) pairs that fit."""
         return [
             (source, column)
-            for source, column in self._offered()
+            for source, column in self._offered(domain)
             if (kinds is None or column.kind in kinds)
             and (domain is None or column.domain == domain)
             and not (exact and column.tolerance is not None)
         ]
 
-    def _offered(self) -> Iterator[tuple[Source | None, Column]]:
+    def _offered(self, domain) -> Iterator[tuple[Source | None, Column]]:
         for source in self.every():
             for column in source.columns:
-                if not column.stored or self.rng.random() < 0.15:
+                asked = column.domain == domain
+                if not column.stored or asked or self.rng.random() < 0.15:
                     yield source, column
             merged = [c for c in source.columns if c.name in source.merged]
             yield from ((None, column) for column in merged)
