@@ -64,29 +64,38 @@ def joined_rows(body: Body) -> float:
 
     What no equality and no distance joins is multiplied: a cartesian product.
     """
-    return max((_made(select) for select in selects(body)), default=1.0)
+    return max((_needed(select) for select in selects(body)), default=1.0)
 
 
-def _made(body: Select) -> float:
-    counts = {frozenset((r.number,)): _filtered(r, body) for r in body.relations}
+def _needed(body: Select) -> float:
+    """Return about how many rows a join makes until no more are wanted."""
+    stops = not (body.grouped or body.distinct or body.orderings)
+    rows = _joined(body)
+    return rows if body.limit is None or not stops else min(rows, float(body.limit))
+
+
+def _joined(body: Select) -> float:
+    """Take the largest of the relations that equalities join, less what filters them.
+
+    A filter on one of them filters its partners: of an object in a cone, the sources.
+    """
     terms = [t for r in body.relations for t in conjuncts(r.condition)]
     terms += conjuncts(body.where)
-    rows = 1.0
+    groups = [frozenset((r.number,)) for r in body.relations]
+    product = 1.0
     for term in terms:
-        together = relations_of(term)
-        met = [group for group in counts if group & together]
-        if len(met) < 2:
-            continue
-        if not _links(term):
-            rows *= _GUESS
-            continue
-        counts[frozenset().union(*met)] = max(counts.pop(group) for group in met)
-    for count in counts.values():
-        rows *= count
-    stops = body.limit is not None and not (
-        body.grouped or body.distinct or body.orderings
-    )
-    return min(rows, float(body.limit or 0)) if stops else rows
+        met = [group for group in groups if group & relations_of(term)]
+        if len(met) > 1 and _links(term):
+            groups = [group for group in groups if group not in met]
+            groups.append(frozenset().union(*met))
+        elif len(met) > 1:
+            product *= _GUESS
+    for group in groups:
+        joined = [r for r in body.relations if r.number in group]
+        product *= max(source_rows(r) for r in joined)
+        for relation in joined:
+            product *= _kept(relation, body)
+    return max(product, _preserved(body))
 
 
 def _links(term: Expression) -> bool:
@@ -100,28 +109,23 @@ def _links(term: Expression) -> bool:
             return False
 
 
-def _joined(body: Select) -> float:
-    """Take the largest relation for the size of a join, each less what filters it."""
-    counts = [_filtered(r, body) for r in body.relations]
-    joined = {
-        r for t in conjuncts(body.where) for r in (relations_of(t),) if len(r) > 1
-    }
-    outer = any(r.join in {JoinKind.LEFT, JoinKind.FULL} for r in body.relations)
-    if len(counts) > 1 and not joined and not outer:
-        product = 1.0
-        for number in counts:
-            product *= number
-        return product
-    return max(counts, default=1.0)
+def _preserved(body: Select) -> float:
+    """Return about how many rows an outer join keeps at least."""
+    joins = {r.join for r in body.relations}
+    if not joins & {JoinKind.LEFT, JoinKind.FULL}:
+        return 0.0
+    first, *_ = body.relations
+    return source_rows(first) * _kept(first, body)
 
 
-def _filtered(relation: Relation, body: Select) -> float:
+def _kept(relation: Relation, body: Select) -> float:
+    """Return about which share of a relation's rows WHERE keeps."""
     rows = source_rows(relation)
-    mine = [t for t in conjuncts(body.where) if relations_of(t) == {relation.number}]
     share = 1.0
-    for term in mine:
-        share *= _share(term, relation, rows)
-    return rows * share
+    for term in conjuncts(body.where):
+        if relations_of(term) == {relation.number}:
+            share *= _share(term, relation, rows)
+    return share
 
 
 def source_rows(relation: Relation) -> float:

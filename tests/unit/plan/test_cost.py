@@ -10,6 +10,7 @@ from qserv.plan.planner import plan
 NEAR = "DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.001"
 PARENT = "s.objectId = a.objectId"
 CONE = "CONTAINS(POINT(ra, dec), CIRCLE(150, 2, 1)) = 1"
+PARENT_CONE = "CONTAINS(POINT(o.ra, o.dec), CIRCLE(150, 2, 1)) = 1"
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,19 @@ def test_an_area_spares_bytes_and_time(spent):
     part = spent(f"SELECT COUNT(mag) FROM Object WHERE {CONE}")
     assert 0 < part.bytes_read < whole.bytes_read / 4
     assert part.seconds < whole.seconds
+
+
+def test_what_filters_objects_filters_their_sources(spent):
+    join = f"FROM Object o JOIN Source s ON s.objectId = o.objectId WHERE {PARENT_CONE}"
+    whole = spent("SELECT s.flux FROM Source s").result_rows
+    assert spent(f"SELECT s.flux {join}").result_rows < whole / 50
+    grouped = spent(f"SELECT s.visit, COUNT(*) {join} GROUP BY s.visit")
+    assert grouped.bytes_moved < whole
+
+
+def test_an_outer_join_keeps_what_is_on_its_left(spent):
+    join = "FROM Object o LEFT JOIN Source s ON s.objectId = o.objectId AND s.visit = 1"
+    assert spent(f"SELECT o.mag {join}").result_rows >= 1500
 
 
 def test_columns_that_are_not_read_cost_nothing(spent):
