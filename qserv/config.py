@@ -115,6 +115,8 @@ class WorkerConfig(_Config):
     """DuckDB threads of an executor."""
     memory: ByteSize = ByteSize(1024 * MIB)
     """Bytes that an executor may use before it spills to disk."""
+    spill_bytes: ByteSize = ByteSize(20 * 1024 * MIB)
+    """Bytes on disk that an executor may take for what its memory does not hold."""
     batch_bytes: ByteSize = ByteSize(256 * MIB)
     """Bytes to read that chunks of one batch have together at most."""
     batch_chunks: Annotated[int, Field(ge=1)] = 64

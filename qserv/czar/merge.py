@@ -52,10 +52,10 @@ class Merge:
     ) -> None:
         self._directory = directory
         self._memory = memory
+        self._spill = spill
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": str(threads),
             "memory_limit": f"{memory}B",
-            "max_temp_directory_size": f"{spill}B",
             "enable_external_access": "false",
             "python_enable_replacements": "false",
         }
@@ -131,6 +131,8 @@ class Merge:
             ":memory:", config=self._config | {"temp_directory": str(spill)}
         )
         slot.execute(sqltext.read("worker/macros.sql"))
+        # Said when connecting, it is shown and not kept to (DuckDB 2.0).
+        slot.execute(f"SET max_temp_directory_size = '{self._spill}B'")
         slot.execute("SET lock_configuration = true")
         return slot
 

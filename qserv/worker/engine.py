@@ -63,12 +63,15 @@ class Settings:
         DuckDB threads.
     memory
         Bytes before it spills.
+    room
+        Bytes that it may spill.
     """
 
     data: str
     spill: str
     threads: int
     memory: int
+    room: int = 20 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,8 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     connection.execute(sqltext.read("worker/macros.sql"))
     directory = settings.data.replace("'", "''")
     for setting in (
+        # Said when connecting, it is shown and not kept to (DuckDB 2.0).
+        f"max_temp_directory_size = '{settings.room}B'",
         "parquet_metadata_cache = true",
         # The default, 8, reads ahead with threads that nobody accounted for.
         "async_threads = 0",
@@ -293,5 +298,8 @@ def error_of(error: Exception) -> QservError:
     if made is InvalidValue and ".parquet'" in told:
         return CorruptData(f"{told}; restore the file from another replica")
     if made is LimitExceeded:
-        told += "; select less, or give the workers more memory (setting memory)"
+        told += (
+            "; select less, or give the workers more memory or disk (settings memory "
+            "and spill_bytes)"
+        )
     return made(told)

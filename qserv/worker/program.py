@@ -162,6 +162,7 @@ def _settings(
         spill=str(directory.spill / str(number)),
         threads=config.threads,
         memory=config.memory,
+        room=config.spill_bytes,
     )
 
 

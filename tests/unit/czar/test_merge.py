@@ -52,6 +52,20 @@ async def test_large_results_come_in_many_messages(merge):
     assert result["x"][-1].as_py() == 2_999_999
 
 
+@pytest.mark.parametrize("spill", [2**20, 2**30])
+async def test_a_merge_may_not_fill_the_disk(tmp_path, spill):
+    numbered = "SELECT x, row_number() OVER (ORDER BY hash(i)) AS n"
+    texts = "SELECT i, md5(i::TEXT) || md5((-i)::TEXT) AS x FROM range(1000000) t(i)"
+    sql = f"SELECT count(x) FROM ({numbered} FROM ({texts})) WHERE n > 0"
+    made = Merge(directory=tmp_path, threads=1, memory=2**26, spill=spill)
+    with closing(made):
+        if spill > 2**20:
+            assert (await run(made, sql)).to_pydict() == {"x": [1_000_000]}
+            return
+        with pytest.raises(LimitExceeded, match="merge_memory or merge_spill"):
+            await run(made, sql)
+
+
 async def test_queries_at_the_same_time_see_their_own_rows(merge):
     def one(number):
         return run(merge, "SELECT SUM(x)::BIGINT FROM stage_0", stage_0=[batch(number)])

@@ -42,10 +42,16 @@ EVERY_TYPE = {
 
 
 @pytest.fixture
-def connection(tmp_path):
+def room():
+    return 2**30
+
+
+@pytest.fixture
+def connection(tmp_path, room):
     before = Path.cwd()
     (tmp_path / "data").mkdir()
-    settings = Settings(str(tmp_path / "data"), str(tmp_path / "spill"), 1, 2**26)
+    data, spill = str(tmp_path / "data"), str(tmp_path / "spill")
+    settings = Settings(data, spill, 1, 2**26, room)
     with engine.connect(settings) as connection:
         yield connection
     os.chdir(before)
@@ -130,6 +136,19 @@ def test_a_query_that_needs_too_much_memory_says_what_to_do(connection, small):
     sql = "SELECT len(list(i)) FROM range(30000000) t(i)"
     with pytest.raises(LimitExceeded, match=r"or give the workers more memory"):
         run(connection, sql, [T.BIGINT], small=small)
+
+
+@pytest.mark.parametrize("room", [2**20, 2**30])
+def test_a_query_may_not_fill_the_disk(connection, room):
+    numbered = "SELECT x, row_number() OVER (ORDER BY hash(i)) AS n"
+    texts = "SELECT i, md5(i::TEXT) || md5((-i)::TEXT) AS x FROM range(1000000) t(i)"
+    sql = f"SELECT count(x), max(n) FROM ({numbered} FROM ({texts}))"
+    if room > 2**20:
+        rows = run(connection, sql, [T.BIGINT, T.BIGINT], small=False)
+        assert rows == [(1_000_000, 1_000_000)]
+        return
+    with pytest.raises(LimitExceeded, match="settings memory and spill_bytes"):
+        run(connection, sql, [T.BIGINT, T.BIGINT], small=False)
 
 
 @pytest.mark.parametrize("small", [True, False])
