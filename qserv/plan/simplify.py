@@ -126,8 +126,8 @@ class _Simplifier:
             return body
         if not all(is_repeatable(s.body) for s in subqueries(right.condition)):
             raise UnsupportedQuery(
-                "a subquery with TOP or ROW_NUMBER in ON of a FULL JOIN is not answered "
-                "yet: put it into WITH and join that"
+                "a subquery with TOP or ROW_NUMBER in ON of a FULL JOIN is not "
+                "answered yet: put it into WITH and join that"
             )
         found = replace(body, relations=(left, replace(right, join=JoinKind.LEFT)))
         one = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))

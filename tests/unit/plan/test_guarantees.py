@@ -14,12 +14,10 @@ from support.oracle import Oracle, same
 from support.survey import survey
 from support.tiny import tiny
 
-from qserv.catalog.tables import Column
 from qserv.plan import cut, finish, nested, prepare, prepared, restrict, simplify
 from qserv.plan.limits import DEFAULT_SIZES, Sizes
 from qserv.plan.plan import Extent, Fragment
 from qserv.plan.planner import plan
-from qserv.plan.query import Output
 
 SMALL = Sizes(broadcast=1, merge=1, bucket=20_000)
 
@@ -231,11 +229,8 @@ def test_equal_keys_of_two_types_hash_alike(world, monkeypatch):
         "ON CAST(a.class AS DOUBLE PRECISION) = s.sourceId"
     )
 
-    def own(values, place):
-        return Output(values[0], Column(f"h{place}", values[0].datatype))
-
     assert world.is_right(text, SMALL)
-    monkeypatch.setattr(cut, "_key", own)
+    monkeypatch.setattr(cut, "_keyed", lambda mine, other: mine)
     assert not world.is_right(text, SMALL)
 
 
