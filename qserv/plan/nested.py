@@ -12,6 +12,7 @@ from typing import Protocol
 
 from qserv.plan.depth import free
 from qserv.plan.expressions import (
+    ColumnRef,
     Exists,
     Expression,
     InQuery,
@@ -108,6 +109,8 @@ class Nested:
         *,
         positive: bool,
     ) -> Expression:
+        if isinstance(node, ColumnRef):
+            return node
         if not any(isinstance(n, _NESTED) for n in walk(node)):
             return node
         changed = map_children(

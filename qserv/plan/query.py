@@ -266,13 +266,18 @@ def map_clauses(body: Select, mapper: Callable[[Expression], Expression]) -> Sel
     def optional(node: Expression | None) -> Expression | None:
         return None if node is None else mapper(node)
 
+    def output(of: Output) -> Output:
+        # Of a thousand outputs most stay what they are.
+        changed = mapper(of.expression)
+        return of if changed is of.expression else Output(changed, of.column)
+
     return replace(
         body,
         relations=tuple(
             replace(r, condition=optional(r.condition)) for r in body.relations
         ),
         where=optional(body.where),
-        outputs=tuple(Output(mapper(o.expression), o.column) for o in body.outputs),
+        outputs=tuple(output(o) for o in body.outputs),
         groups=tuple(map(mapper, body.groups)),
         having=optional(body.having),
         orderings=tuple(
@@ -283,11 +288,15 @@ def map_clauses(body: Select, mapper: Callable[[Expression], Expression]) -> Sel
 
 def subqueries(node: Expression) -> Iterator[Subquery]:
     """Yield the subqueries that stand in an expression, not those inside of them."""
+    if isinstance(node, ColumnRef):
+        return iter(())
     return (n for n in walk(node) if isinstance(n, Exists | InQuery | Scalar))
 
 
 def map_subqueries(node: Expression, mapper: "Callable[[Body], Body]") -> Expression:
     """Return an expression with `mapper` applied to the queries in it."""
+    if isinstance(node, ColumnRef):
+        return node
     changed = map_children(node, lambda part: map_subqueries(part, mapper))
     if isinstance(changed, Exists | InQuery | Scalar):
         return replace(changed, body=mapper(changed.body))

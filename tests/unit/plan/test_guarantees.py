@@ -182,8 +182,8 @@ PATCHED = {
         "is_semijoin",
         lambda node, local, *_: isinstance(local, prepared.Local),
         (
-            "SELECT COUNT(*) FROM Source s LEFT JOIN Object o ON o.objectId = s.objectId "
-            "AND o.class = 1 WHERE o.objectId NOT IN "
+            "SELECT COUNT(*) FROM Source s LEFT JOIN Object o "
+            "ON o.objectId = s.objectId AND o.class = 1 WHERE o.objectId NOT IN "
             "(SELECT objectId FROM ForcedSource WHERE flux > 230)"
         ),
     ),
