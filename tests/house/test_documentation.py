@@ -106,3 +106,16 @@ LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)")
 def test_links_lead_somewhere(page):
     ends = LINK.findall(page.read_text())
     assert [end for end in ends if not (page.parent / end).exists()] == []
+
+
+EXAMPLE = re.compile(r"```toml\n# (czar|worker)\.toml\n(.*?)```", re.DOTALL)
+MODELS = {"czar": config.CzarConfig, "worker": config.WorkerConfig}
+
+
+def test_examples_of_settings_are_settings(tmp_path):
+    found = [each for page in pages() for each in EXAMPLE.findall(page.read_text())]
+    assert len(found) > 2
+    for program, text in found:
+        path = tmp_path / f"{program}.toml"
+        path.write_text(text)
+        assert config.load(MODELS[program], path).model_fields_set
