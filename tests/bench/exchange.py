@@ -234,6 +234,7 @@ def main() -> None:
             ours, theirs, count = race(contest, asked.rounds)
             row = (f"{ours:.0f}", f"{theirs:.0f}", f"{ours / theirs:.2f}")
             report.add_row(contest.name, f"{count:,}", *row, contest.promise)
+    report.caption = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     Console().print(report)
 
 

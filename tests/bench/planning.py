@@ -5,6 +5,7 @@ memory. Beside each time stands that of sqlglot alone, which only parses the sam
 on a noisy machine both grow together. Process time is what the work itself took.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -255,6 +256,7 @@ def main() -> None:
             f"{ours.process / theirs.process:.1f}",
             f"<= {question.limit:g} ms",
         )
+    report.caption = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     Console().print(report)
 
 
