@@ -65,6 +65,7 @@ def _planned(body: Body, catalog: Catalog, way: Way) -> Plan:
     return planned(body.text(ADQL), catalog.worlds[way.leaves], sizes)
 
 
+_MOST_ROWS = 30_000
 _SMALL = Sizes(broadcast=800.0, merge=1000.0, bucket=700.0)
 
 
@@ -82,6 +83,8 @@ def check(body: Body, catalog: Catalog, ways: list[Way]) -> Outcome:
         whole = _uncut(catalog, body, ways[0].leaves)
     except duckdb.Error as error:
         return Outcome(REFUSED, f"oracle: {_told(error)[:60]}")
+    if len(outcome.expected) > _MOST_ROWS:
+        return Outcome(REFUSED, "oracle: more rows than are worth comparing")
     for way in ways:
         outcome.plan = plans[way.small]
         try:

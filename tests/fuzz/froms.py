@@ -292,6 +292,8 @@ class Froms:
         if rng.random() < 0.15:
             body = self.set_operation(1)
         first = Source(body, self.alias(), tags=("node derived",))
+        if rng.random() < 0.12:
+            first.names = [f"n{i}" for i in range(len(body.columns))]
         if rng.random() < 0.4:
             return [first], []
         second = self.table_source()

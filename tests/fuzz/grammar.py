@@ -1,6 +1,7 @@
 """Random queries over the whole language, grammar-directed."""
 
 import random
+from dataclasses import replace
 
 from fuzz.catalogs import Catalog
 from fuzz.expressions import literal, numeric, predicate, value
@@ -11,6 +12,8 @@ from fuzz.rows import Rows, reads
 from fuzz.scopes import Scope, any_column, named
 from fuzz.shapes import Shapes
 from fuzz.subqueries import Subqueries
+
+_WAYS = (True, False, True, False, "ASC NULLS FIRST", "DESC NULLS FIRST")
 
 
 class Grammar(Froms, Subqueries, Rows, Shapes):
@@ -54,9 +57,12 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
         for number in range(self.rng.choice([1, 1, 2])):
             body = self.select(1, exact=True)
             body.limit, body.offset = None, 0
-            name = f"w{number}"
-            made.append((name, body))
-            self.ctes.append(Named(name, body.columns, ("node CTE",)))
+            name, columns, listed = f"w{number}", body.columns, ""
+            if self.rng.random() < 0.2:
+                columns = [replace(c, name=f"k{i}") for i, c in enumerate(columns)]
+                listed = f" ({', '.join(c.name for c in columns)})"
+            made.append((f"{name}{listed}", body))
+            self.ctes.append(Named(name, columns, ("node CTE",)))
         body = self.set_operation(1) if self.rng.random() < 0.2 else self.select(1)
         body.ctes = made
         return body
@@ -230,7 +236,7 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
         places = list(enumerate(made.outputs, 1))
         rng.shuffle(places)
         made.orders = [
-            (Node(name, name, tags=(tag,)), rng.random() < 0.5)
+            (Node(name, name, tags=(tag,)), rng.choice(_WAYS))
             for place, (_, alias) in places
             for name, tag in [
                 rng.choice([(alias, "order by name"), (str(place), "order by number")])

@@ -6,7 +6,7 @@ whole tables is what the product has to answer over chunks.
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ADQL, DUCK = 0, 1
 
@@ -99,16 +99,23 @@ class Source:
     """Names that USING or NATURAL made one of both sides."""
     nested: list["Source"] = field(default_factory=list)
     """What is joined to it in brackets, before it joins what stands before."""
+    names: list[str] = field(default_factory=list)
+    """New names of its columns: ``AS x (a, b)``."""
 
     @property
     def columns(self) -> list[Column]:
-        return self.relation.columns
+        if not self.names:
+            return self.relation.columns
+        pairs = zip(self.relation.columns, self.names, strict=True)
+        return [replace(column, name=name) for column, name in pairs]
 
     def text(self, dialect: int) -> str:
         inner = self.relation.text(dialect)
         if isinstance(self.relation, (Select, SetOp)):
             inner = f"({inner})"
         name = f"{inner} AS {self.alias}"
+        if self.names:
+            name += f" ({', '.join(self.names)})"
         if self.bare and dialect == ADQL:
             name = inner
         if self.nested:
@@ -232,7 +239,7 @@ def _tail(body: Body, dialect: int) -> str:
     if body.orders:
         nulls = " NULLS LAST" if dialect == DUCK else ""
         terms = (
-            f"{node.text(dialect)} {'DESC' if down else 'ASC'}{nulls}"
+            f"{node.text(dialect)} {_way(down)}{'' if 'NULLS' in _way(down) else nulls}"
             for node, down in body.orders
         )
         text += f" ORDER BY {', '.join(terms)}"
@@ -242,6 +249,11 @@ def _tail(body: Body, dialect: int) -> str:
     if body.offset:
         text += f" OFFSET {body.offset}"
     return text
+
+
+def _way(down: bool | str) -> str:
+    """Write in which direction is ordered; a text says it in full."""
+    return down if isinstance(down, str) else "DESC" if down else "ASC"
 
 
 def _aggregates(node: Node) -> bool:
@@ -279,6 +291,11 @@ def tags(body: Body) -> set[str]:
             found.add(f"clause {thing.join.strip() or 'comma'}")
         if isinstance(thing, Source) and isinstance(thing.relation, (Select, SetOp)):
             found.add("clause derived table")
+        if isinstance(thing, Source) and thing.names:
+            found.add("clause AS x (a, b)")
+        if isinstance(thing, (Select, SetOp)):
+            ways = {w for _, w in thing.orders if isinstance(w, str)}
+            found |= {f"clause {way}" for way in ways}
         if isinstance(thing, Source) and thing.nested:
             found.add("clause joins in brackets")
         if isinstance(thing, Source) and (thing.using or thing.natural):

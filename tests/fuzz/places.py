@@ -108,6 +108,8 @@ def _ranges(scope, source, lon, lat, size) -> Node:
     a = source.alias
     low, high = round(lon - size, 5), round(lon + size, 5)
     south, north = round(lat - size, 5), round(lat + size, 5)
+    if scope.rng.random() < 0.2:
+        return _solved(scope, source, lat, size)
     if scope.rng.random() < 0.3:
         return Node(
             *[f"({a}.dec BETWEEN {south} AND {north})"] * 2,
@@ -125,6 +127,19 @@ def _ranges(scope, source, lon, lat, size) -> Node:
     if scope.rng.random() < 0.5:
         text = f"({text} AND {a}.dec > {south} AND {a}.dec < {north})"
     return Node(text, text, [], "bool", tags=(tag,))
+
+
+def _solved(scope, source, lat, size) -> Node:
+    """Limit the declination by what has to be solved for it."""
+    a, lat, size = source.alias, round(lat, 5), round(size, 5)
+    tags = ("region dec solved",)
+    if scope.rng.random() < 0.5:
+        op = scope.rng.choice(["<", ">="])
+        adql = f"(ABS({a}.dec - ({lat})) * 3600 {op} {size} * 3600)"
+        duck = f"(abs({a}.dec - ({lat}e0)) * 3600e0 {op} {size}e0 * 3600e0)"
+        return Node(adql, duck, [], "bool", tags=tags)
+    adql = f"(2 * {a}.dec + 1 > {2 * lat:.5f})"
+    return Node(adql, adql, [], "bool", tags=tags)
 
 
 def _polygon(scope, source, lon, lat, size) -> Node:

@@ -11,9 +11,10 @@ _MOMENTS = ("STDDEV", "STDDEV_POP", "VARIANCE", "VAR_POP", "STDDEV_SAMP", "VAR_S
 _IN_DUCK = {"STDDEV": "stddev_samp", "VARIANCE": "var_samp"}
 _PARTITION = ("COUNT(*)", "SUM({0})", "MAX({0})", "MIN({0})", "COUNT({0})")
 """Window functions that any partition decides."""
+_RANKS = ("RANK()", "DENSE_RANK()", "PERCENT_RANK()", "CUME_DIST()")
 _SEQUENCE = (
     *("ROW_NUMBER()", "LAG({0})", "LEAD({0})"),
-    *("FIRST_VALUE({0})", "LAST_VALUE({0})"),
+    *("FIRST_VALUE({0})", "LAST_VALUE({0})", "NTILE(3)", "LAG({0}, 2, -1)"),
 )
 """Those that need rows in one order."""
 _FRAMES = (
@@ -50,6 +51,8 @@ class Rows:
         made.outputs = [(node, f"c{i}") for i, node in enumerate(nodes)]
         if rng.random() < 0.35:
             made.having = [self._having(scope)]
+        if made.groups and rng.random() < 0.12:
+            made.outputs.append((self._over_groups(scope), f"c{len(nodes)}"))
         if made.groups and rng.random() < 0.15:
             node = self.aggregate(scope, exact=True)
             node.tags += ("order by aggregate",)
@@ -147,12 +150,12 @@ class Rows:
             parts.append(self._group_key(scope) or any_column(scope, exact=True) or it)
             over = "PARTITION BY {1}"
         unique = self._unique(scope)
-        names = ["RANK()", "DENSE_RANK()", *_PARTITION]
+        names = [*_RANKS, *_PARTITION]
         name = rng.choice([*names, *_SEQUENCE] if unique else names)
         keys = unique if name in _SEQUENCE else unique[:1]
         if name in _PARTITION and rng.random() < 0.6:
             keys = []
-        if "RANK" in name and not keys:
+        if name in _RANKS and not keys:
             name = "COUNT(*)"
         frame = ""
         if name in _PARTITION and unique and keys == unique and rng.random() < 0.5:
@@ -167,6 +170,18 @@ class Rows:
         )
         tags = (f"window {name.partition('(')[0]}",) + ("window frame",) * bool(frame)
         return Node(adql, duck, parts, "int", tags=tags)
+
+    def _over_groups(self, scope: Scope) -> Node:
+        """Return a window function of what groups have."""
+        it = self.aggregate(scope, exact=True)
+        if it.kind != "int":
+            it = _aggregate("COUNT(*)", "COUNT(*)", [], "int", "COUNT(*)")
+        name = self.rng.choice(["SUM({0}) OVER ()", "MAX({0}) OVER ()", *_RANKS[:2]])
+        adql = duck = name
+        if "OVER" not in name:
+            adql = f"{name} OVER (ORDER BY {{0}} DESC)"
+            duck = f"{name} OVER (ORDER BY {{0}} DESC NULLS LAST)"
+        return Node(adql, duck, [it], "int", aggregate=True, tags=("window of groups",))
 
     def _unique(self, scope: Scope) -> list[Node]:
         """Return columns that tell all rows in scope apart, if there are such."""
