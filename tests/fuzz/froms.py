@@ -22,8 +22,8 @@ class Froms:
         shapes = [
             (6, self._single),
             (4, self._by_key),
-            (2, self._children),
-            (3, self._replicated),
+            (2.6, self._children),
+            (4, self._replicated),
             (5, self._neighbours),
             (1, self._chain),
             (3, self._by_column),
@@ -53,7 +53,7 @@ class Froms:
         """Give a source a join with its conditions; inner ones may stand in WHERE."""
         source.join = self.rng.choice(kinds)
         source.tags = (f"join: {tag}", f"join: {tag}, {source.join}")
-        if tag.startswith("near ") and tag[5].isupper():
+        if ", near" in tag or (tag.startswith("near ") and tag[5].isupper()):
             source.tags = source.tags[:1]
         if source.join == "JOIN" and self.rng.random() < 0.35:
             source.join = "CROSS JOIN"
@@ -314,7 +314,9 @@ class Froms:
     def _matched(self, first: Source, second: Source, tag: str):
         """Join two sources on any column that both have, near each other, or not."""
         rng = self.rng
-        if has_position(first) and has_position(second) and rng.random() < 0.6:
+        if has_position(first) and rng.random() < 0.5:
+            second = self._placed()
+        if has_position(first) and has_position(second) and rng.random() < 0.8:
             return [first, second], self._joined(
                 second, [self._near(first, second)], f"{tag}, near"
             )

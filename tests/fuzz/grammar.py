@@ -36,7 +36,7 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
     def query(self) -> Body:
         """Return one query."""
         roll = self.rng.random()
-        if roll < 0.08:
+        if roll < 0.09:
             return self._with()
         if roll < 0.17:
             return self.set_operation(2)
@@ -77,6 +77,11 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
         first.limit, first.offset, first.orders = None, 0, []
         wanted = [(c.kind, c.domain) for c in first.columns]
         second = self._alike(first, wanted)
+        if rng.random() < 0.3:
+            # What limits both sides limits the whole, one way or the other.
+            for side in (first, second):
+                limit = self._key(Scope(rng, self.catalog, side.sources))
+                side.where += [limit] if limit is not None else []
         made = SetOp(op, first, second, bare=rng.random() < 0.6)
         if rng.random() < 0.25:
             more = self._alike(first, wanted)
@@ -170,7 +175,7 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
     def plain(self, made: Select, scope: Scope, depth: int, *, exact: bool) -> None:
         rng = self.rng
         places = scope.positions()
-        if exact and places and not made.distinct and rng.random() < 0.4:
+        if exact and places and not made.distinct and rng.random() < 0.55:
             # What is derived from a table with positions may have them.
             made.outputs = [(named(places[0], n), n) for n in ("ra", "dec")]
         for number in range(rng.choice([1, 2, 3, 4])):

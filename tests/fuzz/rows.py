@@ -153,12 +153,12 @@ class Rows:
         names = [*_RANKS, *_PARTITION]
         name = rng.choice([*names, *_SEQUENCE] if unique else names)
         keys = unique if name in _SEQUENCE else unique[:1]
-        if name in _PARTITION and rng.random() < 0.6:
-            keys = []
+        if name in _PARTITION:
+            keys = rng.choice([[], [], unique[:1], unique])
         if name in _RANKS and not keys:
             name = "COUNT(*)"
         frame = ""
-        if name in _PARTITION and unique and keys == unique and rng.random() < 0.5:
+        if name in _PARTITION and unique and keys == unique and rng.random() < 0.9:
             frame = f" ROWS BETWEEN {rng.choice(_FRAMES)}"
         terms = []
         for key in keys:

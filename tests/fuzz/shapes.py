@@ -57,6 +57,9 @@ class Shapes:
         """Return ``SELECT *`` or names without an alias before them."""
         source = self.table_source()
         scope = Scope(self.rng, self.catalog, [source])
+        if self.rng.random() < 0.2:
+            count = Node("COUNT(*)", "COUNT(*)", aggregate=True)
+            return Select([(count, "c0")], [source], tags=("node bare COUNT(*)",))
         if self.rng.random() < 0.5:
             shown = [c for c in source.columns if not c.stored]
             outputs = [(column(source, c), c.name) for c in shown]

@@ -38,7 +38,7 @@ class Subqueries:
         ]
         source = self.table_source(rng.choice(names))
         named = [c for c in self.ctes if any(x.domain == domain for x in c.columns)]
-        if named and rng.random() < 0.6:
+        if named and rng.random() < 0.85:
             source = Source(
                 rng.choice(named), self.alias(), tags=("CTE in a subquery",)
             )
@@ -58,7 +58,7 @@ class Subqueries:
             made.having = [_count_over(rng.choice([1, 2]))]
         elif depth > 1 and rng.random() < 0.3:
             where.append(self.subquery_predicate(inner, 0))
-        elif rng.random() < 0.1:
+        elif rng.random() < 0.2:
             made.distinct, made.tags = True, ("subquery DISTINCT",)
         return made
 
