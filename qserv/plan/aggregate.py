@@ -139,8 +139,15 @@ class _Splitter:
         """Rewrite an expression of a clause into one over the partials."""
         if node in self.keys:
             return self.keys[node]
-        if isinstance(node, Aggregate):
-            return self._merge_aggregate(node)
+        match node:
+            case Call("FINITE", (Aggregate() as inner,)):
+                merged = self._merge_aggregate(inner)
+                checked = isinstance(merged, Call) and merged.function == "FINITE"
+                return merged if checked else functions.finite(merged)
+            case Aggregate():
+                return self._merge_aggregate(node)
+            case _:
+                pass
         if isinstance(node, ColumnRef):
             return self._key(node)
         changed = map_children(node, self._merge)
