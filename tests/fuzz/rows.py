@@ -168,8 +168,9 @@ class Rows:
             f"{name} OVER ({over}{_order(terms, last)}{frame})"
             for last in ("", " NULLS LAST")
         )
+        kind = "float" if name in {"PERCENT_RANK()", "CUME_DIST()"} else "int"
         tags = (f"window {name.partition('(')[0]}",) + ("window frame",) * bool(frame)
-        return Node(adql, duck, parts, "int", tags=tags)
+        return Node(adql, duck, parts, kind, rough=kind == "float", tags=tags)
 
     def _over_groups(self, scope: Scope) -> Node:
         """Return a window function of what groups have."""

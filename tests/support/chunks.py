@@ -47,7 +47,10 @@ OVERLAP = 60 / 3600
 
 @dataclass(frozen=True)
 class _Index:
-    """A director's keys and the homes that they got at first load."""
+    """A director's keys and the homes that they got at first load.
+
+    It learns the homes of children's keys that have no director, which no loader takes.
+    """
 
     keys: pa.Array
     homes: np.ndarray
@@ -67,6 +70,19 @@ class _Index:
             np.int64,
         )
         return np.where(at < 0, stray % SPHERE, np.append(self.homes, 0)[at])
+
+    def learnt(self, keys: pa.Array, homes: np.ndarray) -> "_Index":
+        """Return the index with the keys that it did not know."""
+        keys = keys.cast(self.keys.type)
+        new = pc.and_(pc.is_valid(keys), pc.invert(pc.is_in(keys, self.keys)))
+        which = np.flatnonzero(new.to_numpy(zero_copy_only=False))
+        if not which.size:
+            return self
+        more = keys.take(pa.array(which))
+        return _Index(
+            pa.concat_arrays([self.keys, more]),
+            np.concatenate([self.homes, homes[which]]),
+        )
 
 
 class Chunks:
@@ -205,7 +221,7 @@ class Chunks:
 
     def _shards(self, release: str, table: Table) -> tuple[IndexShard, ...]:
         index = self._indexes.get((release, table.name))
-        if index is None or not len(index.keys):
+        if index is None or table.kind is not TableKind.DIRECTOR or not len(index.keys):
             return ()
         ends = pc.min_max(index.keys).as_py()
         return (IndexShard(0, ends["min"], ends["max"], ("w",)),)
@@ -213,7 +229,9 @@ class Chunks:
     def _located(self, table: Table, rows: pa.Table, release: str) -> Located:
         director = table.name if table.director is None else table.director
         keys = rows[table.key].combine_chunks()
-        homes = self._indexes[release, director].locate(keys)
+        index = self._indexes[release, director]
+        homes = index.locate(keys)
+        self._indexes[release, director] = index.learnt(keys, homes)
         if pa.types.is_integer(keys.type):
             keys = pc.fill_null(keys, -1)
         position = table.position or ()
