@@ -38,7 +38,7 @@ def start(tmp_path):
 
 def worker_at(endpoint, tmp_path):
     channel = aio_channel(endpoint)
-    return channel, w.Worker(tmp_path, WorkerStub(channel), None)
+    return channel, w.Worker(tmp_path, WorkerStub(channel), None, endpoint)
 
 
 async def frames_of(call):
