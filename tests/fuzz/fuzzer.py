@@ -69,7 +69,7 @@ def ways(rng: random.Random) -> list[Way]:
     """Choose how a query is run: all chunks at once, few at a time, pruned or not."""
     leaves = rng.choices(TREES, [4, 4, 2])[0]
     small = rng.random() < 0.25
-    few = [1, 1, 3, 400] if leaves == 12 and not small else [1, 1, 3]
+    few = [1, 3, 400] if leaves == 12 and not small else [1, 3, 3]
     found = [Way(leaves, rng.choice(few), small=small)]
     if rng.random() < 0.2:
         found.append(Way(leaves, 3 if found[0].parts == 1 else 1, small=not small))

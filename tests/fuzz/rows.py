@@ -60,6 +60,11 @@ class Rows:
 
     def _group_key(self, scope: Scope) -> Node | None:
         keys = ("objectId", "galId", "starId")
+        if self.rng.random() < 0.2:
+            # A key that may be NULL: its rows are in many chunks.
+            for source in scope.every():
+                if getattr(source.relation, "name", "") == "Forced":
+                    return named(source, "objectId")
         if self.rng.random() < 0.35:
             found = [any_column(scope, domain=k, exact=True) for k in keys]
             found = [f for f in found if f is not None]
@@ -101,9 +106,9 @@ class Rows:
             made.domain, made.rough = it.domain, it.rough
             return made
         it = numeric(scope, 1, exact=True)
-        if roll > 0.87 and not exact:
+        if roll > 0.85 and not exact:
             return self._moment(scope)
-        if roll > 0.79 and not exact:
+        if roll > 0.78 and not exact:
             text = rng.choice(["AVG({0})", "AVG({0})", "AVG(DISTINCT {0})"])
             made = _aggregate(text, text, [it], "float", text.partition("{")[0])
             made.tolerance, made.rough = 1e-9 if it.rough else 1e-12, True
@@ -124,7 +129,7 @@ class Rows:
 
     def _moment(self, scope: Scope) -> Node:
         it = any_column(
-            scope, ("float",), self.rng.choice(["jd", "jd", "flux", "mag"]), exact=True
+            scope, ("float",), self.rng.choice(["jd"] * 6 + ["flux", "mag"]), exact=True
         )
         it = it or numeric(scope, 0, exact=True)
         name = self.rng.choice(_MOMENTS)
