@@ -96,6 +96,10 @@ def check_positions(lon: Floats, lat: Floats) -> None:
         )
 
 
+_WHOLE_TURN: Final = 360.0 - 1e-11
+"""Degrees; what lies beyond is 4e-8 arcsec from the meridian 0."""
+
+
 def pixels(lon: npt.ArrayLike, lat: npt.ArrayLike, order: int = ORDER) -> Pixels:
     """Return the NESTED pixel of each position.
 
@@ -114,6 +118,8 @@ def pixels(lon: npt.ArrayLike, lat: npt.ArrayLike, order: int = ORDER) -> Pixels
     import healpy
 
     lon, lat = _positions(lon, lat)
+    # healpy puts 359.99999999999994 into the base pixel before: take it for 0.
+    lon = np.where(lon > _WHOLE_TURN, 0.0, lon)
     fine = healpy.ang2pix(2**ORDER, lon, lat, nest=True, lonlat=True)
     return np.asarray(fine, dtype=np.int64) >> 2 * (ORDER - order)
 
