@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qserv.catalog.tables import Table
+from qserv.catalog.views import View
 from qserv.errors import UnknownName
 from qserv.sky.chunking import ChunkTree
 
@@ -177,6 +178,14 @@ class Release:
     family: str
     tables: Mapping[str, TableVersion]
     """By lower-case table name."""
+    views: Mapping[str, View] = field(default_factory=dict)
+    """By lower-case name; no table has that name."""
+
+    @property
+    def named(self) -> str:
+        """The names of its tables and views, for messages."""
+        tables = [version.table.name for version in self.tables.values()]
+        return ", ".join(sorted(tables + [view.name for view in self.views.values()]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +221,20 @@ class Snapshot:
         """
         found = self.release(release)
         if (version := found.tables.get(table.lower())) is None:
-            known = ", ".join(sorted(t.table.name for t in found.tables.values()))
             raise UnknownName(
-                f"release {found.name} has no table {table}; it has: {known}"
+                f"release {found.name} has no table {table}; it has: {found.named}"
             )
         return version
+
+    def view(self, release: str, name: str) -> View | None:
+        """Return a view of a release, both named in any case; None if it is none.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such release; lists those that are.
+        """
+        return self.release(release).views.get(name.lower())
 
     def family(self, release: str) -> Family:
         """Return the family of a release."""
