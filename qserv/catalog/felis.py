@@ -48,7 +48,7 @@ def read_schema(
         The sidecar; by default the file beside `path` that ends in ``.sidecar.yaml``.
     only
         Names of the tables that are wanted, in any case; None means all of the file.
-        A director that a wanted child names comes with it.
+        The directors that a wanted table names come with it.
 
     Returns
     -------
@@ -80,7 +80,8 @@ def read_schema(
 
 def _with_directors(only: Collection[str], entries: Mapping[str, Entry]) -> set[str]:
     wanted = {name.lower() for name in only}
-    directors = (entries[name].director for name in wanted & entries.keys())
+    said = [entries[name] for name in wanted & entries.keys()]
+    directors = {director for e in said for director in (e.director, e.second_director)}
     return wanted | {name.lower() for name in directors if name}
 
 
@@ -107,6 +108,9 @@ def _table(where: Place, item: Any, name: str, entry: Entry) -> Table:
             key=entry.key,
             director=entry.director,
             position=entry.position,
+            second_key=entry.second_key,
+            second_director=entry.second_director,
+            id=entry.id,
             description=where.text(item, "description", ""),
         )
     except InvalidRequest as error:

@@ -128,6 +128,9 @@ def _table(row: Any, columns: tuple[Column, ...]) -> Table:
         director=row.director,
         position=(row.longitude, row.latitude) if row.longitude else None,
         description=row.description,
+        second_key=row.second_key,
+        second_director=row.second_director,
+        id=row.id_column,
     )
 
 

@@ -34,6 +34,9 @@ def infer(name: str, schema: pa.Schema, entry: Entry) -> Table:
         key=entry.key,
         director=entry.director,
         position=entry.position,
+        second_key=entry.second_key,
+        second_director=entry.second_director,
+        id=entry.id,
     )
 
 

@@ -6,6 +6,16 @@
       Object:  {kind: director, key: objectId, position: [ra, dec]}
       Source:  {kind: child, director: Object, key: objectId, position: [ra, dec]}
       Filter:  {kind: replicated}
+      RefObject:   {kind: director, key: refObjectId, position: [ra, dec]}
+      RefObjMatch:
+        kind: ref-match
+        key: objectId
+        director: Object
+        second_key: refObjectId
+        second_director: RefObject
+
+A child may also declare a column with an id of its own, ``id: sourceId``, by which its
+rows are then found as a director's are by its key.
 """
 
 from dataclasses import dataclass
@@ -14,17 +24,21 @@ from typing import Any, Final
 
 from qserv.catalog.tables import TableKind
 from qserv.catalog.yamlfile import Place, load
-from qserv.errors import InvalidRequest, UnsupportedQuery
+from qserv.errors import InvalidRequest
 
 SIDECAR_SUFFIX: Final = ".sidecar.yaml"
 """A sidecar of ``dr1.yaml`` is looked for in ``dr1.sidecar.yaml``."""
 
 _KEYS: Final = {
-    "kind": "director, child or replicated",
+    "kind": "director, child, ref-match or replicated",
     "key": "a column name",
     "director": "a table name",
+    "second_key": "a column name",
+    "second_director": "a table name",
+    "id": "a column name",
     "position": "two column names",
 }
+_NAMES: Final = ("key", "director", "second_key", "second_director", "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +47,7 @@ class Entry:
 
     Parameters
     ----------
-    kind, key, director, position
+    kind, key, director, position, second_key, second_director, id
         As in `qserv.catalog.tables.Table`.
     """
 
@@ -41,6 +55,9 @@ class Entry:
     key: str | None = None
     director: str | None = None
     position: tuple[str, str] | None = None
+    second_key: str | None = None
+    second_director: str | None = None
+    id: str | None = None
 
 
 def read_sidecar(path: Path | str) -> dict[str, Entry]:
@@ -85,7 +102,10 @@ def no_entry(name: str, sidecar: Path | str | None) -> InvalidRequest:
         f"under `tables:` {where}: "
         f"`{name}: {{kind: director, key: ID, position: [RA, DEC]}}`, "
         f"`{name}: {{kind: child, director: TABLE, key: ID, position: [RA, DEC]}}` "
-        f"(position may be left out) or `{name}: {{kind: replicated}}`"
+        "(position may be left out), "
+        f"`{name}: {{kind: ref-match, director: TABLE, key: ID, "
+        "second_director: TABLE, second_key: ID}` "
+        f"or `{name}: {{kind: replicated}}`"
     )
 
 
@@ -95,17 +115,12 @@ def _entry(where: Place, item: Any) -> Entry:
         raise where.at(min(unknown)).wrong(
             f"is unknown; an entry has {', '.join(_KEYS)}"
         )
-    if kind == TableKind.REF_MATCH:
-        raise UnsupportedQuery(
-            f"{where.path}: {where.inside}.kind: ref-match tables cannot be loaded yet"
-        )
     if kind not in set(TableKind):
         raise where.at("kind").wrong(f"is {kind!r}; write {_KEYS['kind']}")
     return Entry(
         kind=TableKind(kind),
-        key=where.text(item, "key", "") or None,
-        director=where.text(item, "director", "") or None,
         position=_position(where, item),
+        **{name: where.text(item, name, "") or None for name in _NAMES},
     )
 
 

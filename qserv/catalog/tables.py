@@ -1,10 +1,13 @@
 """What a table is: its kind, its columns with unit and meaning, its keys.
 
 A *director* table has a position and an id of its own (Object). A *child* table's rows
-live in the home chunk of their director key (Source, ForcedSource). A *replicated*
+live in the home chunk of their director key (Source, ForcedSource). A *ref-match*
+table has pairs of director keys: a row lives in the home chunk of its first director
+that is not NULL, and a copy lies beside the home chunk of its second. A *replicated*
 table is small and has a copy on every worker (Filter, Visit).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -61,6 +64,16 @@ class TableKind(StrEnum):
     REPLICATED = "replicated"
 
 
+_SPREAD: Final[Mapping[TableKind, tuple[str, str]]] = {
+    TableKind.DIRECTOR: ("key position", ""),
+    TableKind.CHILD: ("key director", "position id"),
+    TableKind.REF_MATCH: ("key director second_key second_director", ""),
+    TableKind.REPLICATED: ("", "position"),
+}
+"""What a table of each kind must say of itself, and what it may say besides."""
+_SAID: Final = ("key", "director", "second_key", "second_director", "id", "position")
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table or of a result.
@@ -103,14 +116,20 @@ class Table:
         Its columns, system columns excluded.
     key
         Director: its own id column. Child: the column that holds its director's id.
-        Replicated: None.
+        Ref-match: the column with the first director's id. Replicated: None.
     director
-        Child: the name of its director table in the same release.
+        Child and ref-match: the name of the director table in the same release.
     position
         The two columns (longitude, latitude; degrees, ICRS) of the row's own position;
         None for a table without one, such as ForcedSource.
     description
         One sentence for people.
+    second_key, second_director
+        Ref-match: the column with the second director's id, and that table, which may
+        be the first one again. A row may lack one of its two ids, never both.
+    id
+        Child: a column with an id of each row, never NULL and never twice, by which
+        an index finds its home; None for a child without one.
     """
 
     name: str
@@ -120,6 +139,9 @@ class Table:
     director: str | None = None
     position: tuple[str, str] | None = None
     description: str = ""
+    second_key: str | None = None
+    second_director: str | None = None
+    id: str | None = None
     _by_name: dict[str, Column] = field(
         init=False, repr=False, compare=False, hash=False
     )
@@ -146,31 +168,44 @@ class Table:
         self._check_kind()
 
     def _check_kind(self) -> None:
-        wants_key = self.kind in {TableKind.DIRECTOR, TableKind.CHILD}
-        if wants_key != (self.key is not None):
-            raise InvalidRequest(
-                f"table {self.name}: a {self.kind} table "
-                f"{'needs' if wants_key else 'has no'} key column"
-            )
-        if self.kind is TableKind.DIRECTOR and self.position is None:
-            raise InvalidRequest(
-                f"table {self.name}: a director table needs two position columns"
-            )
-        if (self.kind is TableKind.CHILD) != (self.director is not None):
-            raise InvalidRequest(
-                f"table {self.name}: a child table, and only that, names its director"
-            )
-        for name in (self.key, *(self.position or ())):
+        needed, may_be = (said.split() for said in _SPREAD[self.kind])
+        for what in _SAID:
+            said = getattr(self, what) is not None
+            if (what not in needed + may_be) if said else (what in needed):
+                raise InvalidRequest(
+                    f"table {self.name}: a {self.kind} table "
+                    f"{'has no' if said else 'must say its'} {what}"
+                )
+        for name in (self.key, self.second_key, self.id, *(self.position or ())):
             if name is not None and name.lower() not in self._by_name:
                 raise InvalidRequest(
                     f"table {self.name}: there is no column {name}; "
                     f"its columns are {', '.join(c.name for c in self.columns)}"
                 )
+        if self.key and self.second_key and self.key.lower() == self.second_key.lower():
+            raise InvalidRequest(
+                f"table {self.name}: key and second_key are one column, {self.key}; "
+                "a ref-match row pairs the ids of two columns"
+            )
 
     @property
     def partitioned(self) -> bool:
         """Whether the rows lie in chunks (all kinds but replicated)."""
         return self.kind is not TableKind.REPLICATED
+
+    @property
+    def links(self) -> tuple[tuple[str, str], ...]:
+        """Columns with ids of directors, each with its director: first, then second."""
+        pairs = (self.key, self.director), (self.second_key, self.second_director)
+        return tuple((key, director) for key, director in pairs if key and director)
+
+    @property
+    def indexed(self) -> str | None:
+        """The column whose values an index turns into homes: never NULL, never twice.
+
+        A director's key, or a child's own id.
+        """
+        return self.key if self.kind is TableKind.DIRECTOR else self.id
 
     @property
     def system_columns(self) -> tuple[str, ...]:

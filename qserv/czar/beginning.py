@@ -134,7 +134,7 @@ def _existing(
     tables: tuple[Table, ...], known: Mapping[str, TableVersion]
 ) -> tuple[TableVersion, ...]:
     names = [table.name.lower() for table in tables]
-    names += [table.director.lower() for table in tables if table.director]
+    names += [director.lower() for table in tables for _, director in table.links]
     return tuple(known[name] for name in dict.fromkeys(names) if name in known)
 
 
@@ -240,8 +240,9 @@ def _table(table: Table, known: Mapping[str, TableVersion]) -> Table:
 
 def _shape(table: Table) -> Iterable[tuple[str, object]]:
     yield "kind", str(table.kind)
-    yield "key", table.key and table.key.lower()
-    yield "director", table.director and table.director.lower()
+    for what in ("key", "director", "second_key", "second_director", "id"):
+        said: str | None = getattr(table, what)
+        yield what, said and said.lower()
     yield "position", table.position and tuple(c.lower() for c in table.position)
     for number, column in enumerate(table.columns, 1):
         yield f"column {number}", f"{column.name.lower()} {column.datatype}"
@@ -253,10 +254,9 @@ def _check_directors(
     kinds = {name: version.table.kind for name, version in known.items()}
     kinds |= {table.name.lower(): table.kind for table in tables}
     for table in tables:
-        if table.director is None:
-            continue
-        if kinds.get(table.director.lower()) is not TableKind.DIRECTOR:
-            raise InvalidRequest(
-                f"table {table.name}: its director {table.director} is no director "
-                "table of this load or release"
-            )
+        for _, director in table.links:
+            if kinds.get(director.lower()) is not TableKind.DIRECTOR:
+                raise InvalidRequest(
+                    f"table {table.name}: its director {director} is no director "
+                    "table of this load or release"
+                )

@@ -133,7 +133,7 @@ def _definitions(
 ) -> list[Table]:
     """Return the tables to load and the directors that they name."""
     chosen = {table.name.lower() for table, _ in wanted}
-    chosen |= {table.director.lower() for table, _ in wanted if table.director}
+    chosen |= {director.lower() for table, _ in wanted for _, director in table.links}
     return [table for table in tables if table.name.lower() in chosen]
 
 

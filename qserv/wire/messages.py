@@ -85,6 +85,9 @@ def table_to_proto(table: Table) -> czar_pb2.TableDefinition:
         director=table.director or "",
         position=table.position or (),
         description=table.description,
+        second_key=table.second_key or "",
+        second_director=table.second_director or "",
+        id=table.id or "",
     )
 
 
@@ -115,6 +118,9 @@ def table_from_proto(message: czar_pb2.TableDefinition) -> Table:
         if message.position
         else None,
         description=message.description,
+        second_key=message.second_key or None,
+        second_director=message.second_director or None,
+        id=message.id or None,
     )
 
 

@@ -639,11 +639,19 @@ class TableDefinition(_message.Message):
     DIRECTOR_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    SECOND_KEY_FIELD_NUMBER: _builtins.int
+    SECOND_DIRECTOR_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     key: _builtins.str
     director: _builtins.str
     description: _builtins.str
+    second_key: _builtins.str
+    """of a ref-match table"""
+    second_director: _builtins.str
+    id: _builtins.str
+    """a child's column with an id of its own"""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ColumnDescription]: ...
     @_builtins.property
@@ -660,10 +668,13 @@ class TableDefinition(_message.Message):
         director: _builtins.str = ...,
         position: _abc.Iterable[_builtins.str] | None = ...,
         description: _builtins.str = ...,
+        second_key: _builtins.str = ...,
+        second_director: _builtins.str = ...,
+        id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "description", b"description", "director", b"director", "key", b"key", "kind", b"kind", "name", b"name", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "description", b"description", "director", b"director", "id", b"id", "key", b"key", "kind", b"kind", "name", b"name", "position", b"position", "second_director", b"second_director", "second_key", b"second_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ from qserv.catalog.felis import FELIS_TYPES, read_schema
 from qserv.catalog.inference import infer
 from qserv.catalog.sidecar import Entry, is_sidecar, read_sidecar
 from qserv.catalog.tables import Column, DataType, Table, TableKind
-from qserv.errors import InvalidRequest, UnsupportedQuery
+from qserv.errors import InvalidRequest
 
 FELIS = """
 name: dr1
@@ -35,6 +35,8 @@ tables:
   Object: {kind: director, key: id, position: [ra, dec]}
   source: {kind: child, director: Object, key: id}
 """
+CHILD = "{kind: child, director: Object, key: id}"
+WITH_M = FELIS + '  - {name: m, "@id": "#s.m", datatype: long}\n'
 
 
 @pytest.fixture
@@ -160,11 +162,39 @@ def test_a_sidecar_is_not_felis(schema, tmp_path):
     assert read_sidecar(sidecar)["source"] == Entry(TableKind.CHILD, "id", "Object")
 
 
-def test_ref_match_tables_come_later(schema):
-    with pytest.raises(
-        UnsupportedQuery, match=r"tables.source.kind: ref-match tables cannot"
+def test_a_ref_match_table_names_two_keys_and_two_directors(schema):
+    pairs = "{kind: ref-match, director: Object, key: id, "
+    second = "second_director: Object, second_key: m}"
+    match = read_schema(schema(WITH_M, SIDECAR.replace(CHILD, pairs + second)))[1]
+    assert match.links == (("id", "Object"), ("m", "Object"))
+    for wrong, says in (
+        (pairs.removesuffix(", ") + "}", "a ref-match table must say its second_key"),
+        (pairs + second[:-1] + ", id: m}", "a ref-match table has no id"),
+        (pairs + second.replace("key: m", "key: ID"), "are one column, id"),
+        (pairs + second.replace("key: m", "key: o"), "there is no column o"),
     ):
-        read_schema(schema(sidecar=SIDECAR.replace("kind: child", "kind: ref-match")))
+        with pytest.raises(InvalidRequest, match=says):
+            read_schema(schema(WITH_M, SIDECAR.replace(CHILD, wrong)))
+
+
+def test_a_child_may_declare_an_id_of_its_own(schema):
+    with_id = SIDECAR.replace("director: Object, ", "director: Object, id: m, ")
+    director, child = read_schema(schema(WITH_M, with_id))
+    assert (director.indexed, child.indexed) == ("id", "m")
+    with pytest.raises(InvalidRequest, match="a director table has no id"):
+        read_schema(
+            schema(sidecar=SIDECAR.replace("kind: director", "kind: director, id: id"))
+        )
+
+
+def test_wanting_a_ref_match_table_wants_both_its_directors(schema):
+    sidecar = SIDECAR.replace(
+        CHILD,
+        "{kind: ref-match, director: Gone, key: id, "
+        "second_director: Object, second_key: m}",
+    )
+    found = read_schema(schema(WITH_M, sidecar), only=["Source"])
+    assert [table.name for table in found] == ["Object", "Source"]
 
 
 def test_columns_are_inferred_from_arrow():

@@ -14,6 +14,7 @@ from qserv.catalog.database import FILE, Database
 from qserv.catalog.publication import Contribution, Load, Origin
 from qserv.catalog.snapshot import IndexShard
 from qserv.catalog.store import Store
+from qserv.catalog.tables import TableKind
 from qserv.errors import Conflict, InvalidRequest, UnknownName
 
 
@@ -43,6 +44,24 @@ def test_a_publication_shows_in_the_next_snapshot_whole(store):
     assert (source.table, source.rows, source.offset) == (metadata.SOURCE, 50, None)
     copied = snapshot.table("hip", "Filter").statistics
     assert metadata.chunks_of(copied) == {0: [6, 600]}
+
+
+def test_links_and_ids_of_tables_survive_a_restart(store, tmp_path):
+    pairs = replace(
+        metadata.SOURCE,
+        name="Pairs",
+        kind=TableKind.REF_MATCH,
+        second_key="sourceId",
+        second_director="Object",
+    )
+    named = replace(metadata.SOURCE, id="sourceId")
+    tables = (metadata.OBJECT, metadata.FILTER, named, pairs)
+    metadata.publish(store, tables=tables)
+    store.close()
+
+    with closing(Store.open(tmp_path)) as again:
+        release = again.snapshot().release("hip").tables
+    assert {version.table for version in release.values()} == set(tables)
 
 
 def test_all_of_it_survives_a_restart(store, tmp_path):

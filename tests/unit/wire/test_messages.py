@@ -22,6 +22,16 @@ COLUMNS = (
     [
         Table("Object", TableKind.DIRECTOR, COLUMNS, "objectId", None, ("ra", "dec")),
         Table("Forced", TableKind.CHILD, COLUMNS, "objectId", "Object"),
+        Table("Source", TableKind.CHILD, COLUMNS, "objectId", "Object", id="dec"),
+        Table(
+            "Match",
+            TableKind.REF_MATCH,
+            COLUMNS,
+            "objectId",
+            "Object",
+            second_key="dec",
+            second_director="RefObject",
+        ),
         Table("Filter", TableKind.REPLICATED, COLUMNS, description="Bands."),
     ],
     ids=lambda table: table.name,
