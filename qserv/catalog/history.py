@@ -22,6 +22,7 @@ from qserv.catalog.snapshot import (
     TableVersion,
 )
 from qserv.catalog.tables import Column, DataType, Table, TableKind
+from qserv.catalog.views import View
 from qserv.errors import UnknownName
 from qserv.sky.chunking import ChunkTree
 
@@ -90,7 +91,7 @@ def entry(row: Any) -> ManifestEntry:
 
 
 def live(entries: sa.Table, version: int) -> sa.ColumnElement[bool]:
-    """Return the condition that a manifest entry is live at a version."""
+    """Return the condition that a manifest entry, or a view, is live at a version."""
     return sa.and_(
         entries.c.valid_from <= version,
         sa.or_(entries.c.valid_to.is_(None), entries.c.valid_to > version),
@@ -155,6 +156,7 @@ class _Reader:
                     state=ReleaseState(row.state),
                     family=row.family_name,
                     tables=versions,
+                    views=self._views(row.id),
                 )
                 for row, versions in found
                 if versions
@@ -227,6 +229,17 @@ class _Reader:
                     index=tuple(self._index(row)),
                 )
         return versions
+
+    def _views(self, release_id: int) -> dict[str, View]:
+        views = self.tables["catalog_view"]
+        rows = self.connection.execute(
+            sa.select(views)
+            .where(views.c.release_id == release_id, live(views, self.number))
+            .order_by(views.c.folded)
+        )
+        return {
+            row.folded: View(row.name, row.definition, row.description) for row in rows
+        }
 
     def _version(self, table_id: int) -> Any:
         versions = self.tables["table_version"]

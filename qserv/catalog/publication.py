@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qserv.catalog import history
+from qserv.catalog import history, viewstore
 from qserv.catalog.database import now
 from qserv.catalog.snapshot import Family, ManifestEntry, ReleaseState, Role
 from qserv.catalog.tables import Table
@@ -231,6 +231,7 @@ class _Writer:
         for table in publication.tables:
             folded = table.name.lower()
             if not self._has("catalog_table", release_id=release_id, folded=folded):
+                viewstore.refuse(self.connection, self.tables, release_id, table.name)
                 self._table(release_id, table)
 
     def _table(self, release_id: int, table: Table) -> None:

@@ -5,14 +5,14 @@ and the new snapshot id become visible together or not at all.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from qserv.catalog import history
+from qserv.catalog import history, viewstore
 from qserv.catalog.database import Database, now
 from qserv.catalog.publication import (
     Contribution,
@@ -23,6 +23,7 @@ from qserv.catalog.publication import (
     write,
 )
 from qserv.catalog.snapshot import Snapshot
+from qserv.catalog.views import View
 
 
 class Store:
@@ -138,13 +139,8 @@ class Store:
 
     def allocate(self) -> int:
         """Return a number for a commit, larger than any before, never given again."""
-        cluster = self._tables["cluster"]
         with self._writing() as connection:
-            connection.execute(
-                sa.update(cluster).values(allocated=cluster.c.allocated + 1)
-            )
-            found = connection.execute(sa.select(cluster.c.allocated))
-            return int(found.scalar_one())
+            return self._allocated(connection)
 
     def files(self, release: str, table: str) -> tuple[HeldFile, ...]:
         """Return the live files of a table and who holds them; none for a new one."""
@@ -212,6 +208,45 @@ class Store:
             fresh = history.read_snapshot(connection, self._tables, None)
         self._newest = fresh
         return fresh
+
+    def create_view(self, release: str, view: View) -> Snapshot:
+        """Make a view, or one in the place of another; return the new snapshot.
+
+        Raises
+        ------
+        Conflict
+            If a table of the release has its name.
+        """
+        return self._changed(
+            lambda connection, number: viewstore.put(
+                connection, self._tables, number, release, view
+            )
+        )
+
+    def drop_view(self, release: str, name: str) -> Snapshot:
+        """End a view; return the new snapshot. Those before it keep the view."""
+        return self._changed(
+            lambda connection, number: viewstore.end(
+                connection, self._tables, number, release, name
+            )
+        )
+
+    def _changed(self, change: Callable[[sa.Connection, int], None]) -> Snapshot:
+        """Make a snapshot of a change that touches no file."""
+        with self._writing() as connection:
+            number = self._allocated(connection)
+            made = {"id": number, "created": now()}
+            connection.execute(sa.insert(self._tables["snapshot"]).values(made))
+            change(connection, number)
+            fresh = history.read_snapshot(connection, self._tables, None)
+        self._newest = fresh
+        return fresh
+
+    def _allocated(self, connection: sa.Connection) -> int:
+        cluster = self._tables["cluster"]
+        connection.execute(sa.update(cluster).values(allocated=cluster.c.allocated + 1))
+        found = connection.execute(sa.select(cluster.c.allocated))
+        return int(found.scalar_one())
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
