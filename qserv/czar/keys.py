@@ -20,7 +20,7 @@ from qserv.plan.plan import (
     KeyRangeRestrictor,
     KeyRestrictor,
 )
-from qserv.sky.chunking import pixel_ranges
+from qserv.sky.healpix import ORDER
 from qserv.wire.errors import from_rpc
 from qserv.wire.messages import keys_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
@@ -73,25 +73,27 @@ class Resolver:
         -------
         dict
             Order-29 pixels, distinct, in the leaves in which the keys that exist have
-            their homes; a pixel of every leaf where no index can tell.
+            their homes, or where there is a reach the homes themselves. What no index
+            can tell is left out: it limits nothing.
 
         Raises
         ------
         WorkerUnavailable
             If no holder of a shard answers.
         """
-        return {each: await self._of(each, snapshot, found) for each in restrictors}
+        known = {each: await self._of(each, snapshot, found) for each in restrictors}
+        return {each: homes for each, homes in known.items() if homes is not None}
 
     async def _of(
         self,
         restrictor: KeyedRestrictor,
         snapshot: Snapshot,
         found: Mapping[int, pa.Table],
-    ) -> Homes:
+    ) -> Homes | None:
         version = snapshot.table(restrictor.release, restrictor.table)
         family = snapshot.family(restrictor.release)
         if version.rows and not version.index:
-            return _every_leaf(family)
+            return None
         match restrictor:
             case KeyRestrictor():
                 return await self._homes(version, restrictor.keys)
@@ -101,7 +103,7 @@ class Resolver:
                 column = found[restrictor.stage][restrictor.column]
                 keys = _distinct(column)
                 if keys is None or len(keys) > _FOUND:
-                    return _every_leaf(family)
+                    return None
                 return await self._homes(version, keys)
 
     async def _homes(self, version: TableVersion, keys: Sequence[Key]) -> Homes:
@@ -148,7 +150,7 @@ class Resolver:
         self, version: TableVersion, family: Family, wanted: KeyRangeRestrictor
     ) -> Homes:
         low, high = wanted.low, wanted.high
-        order = int(max(family.tree.orders))
+        order = ORDER if wanted.reach else int(max(family.tree.orders))
         lookups = [
             self._lookup(version, shard, low=low, high=high, order=order)
             for shard in version.index
@@ -202,10 +204,6 @@ class Resolver:
                 self._members.lost(worker, typed)
             raise typed from error
         return reply.homes
-
-
-def _every_leaf(family: Family) -> Homes:
-    return pixel_ranges(family.tree.chunks)[:, 0]
 
 
 def _distinct(column: pa.ChunkedArray) -> list[Key] | None:

@@ -37,6 +37,14 @@ def director_of(relation: Relation) -> Director | None:
     return Director(stored.release.lower(), name.lower())
 
 
+def second_director_of(relation: Relation) -> Director | None:
+    """Return the director table whose keys a ref-match table holds second."""
+    stored = relation.stored
+    if stored is None or stored.table.second_director is None:
+        return None
+    return Director(stored.release.lower(), stored.table.second_director.lower())
+
+
 def equalities(
     conditions: Iterable[Expression],
 ) -> Iterator[tuple[ColumnRef, ColumnRef]]:

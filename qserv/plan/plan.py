@@ -104,11 +104,14 @@ class KeyRestrictor:
         The director table, whose index turns keys into homes.
     keys
         The keys, without NULL and duplicates; empty when nothing can match.
+    reach
+        How far in degrees a home may lie outside the chunk that needs its rows.
     """
 
     release: str
     table: str
     keys: tuple[int | str, ...]
+    reach: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +124,15 @@ class KeyRangeRestrictor:
         The director table, whose index turns keys into homes.
     low, high
         The least and the greatest key, both included.
+    reach
+        As of a `KeyRestrictor`.
     """
 
     release: str
     table: str
     low: int
     high: int
+    reach: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +145,15 @@ class FoundRestrictor:
         The director table, whose index turns keys into homes.
     stage, column
         The stage, and its column that holds the keys; NULLs have no home.
+    reach
+        As of a `KeyRestrictor`.
     """
 
     release: str
     table: str
     stage: int
     column: str
+    reach: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ from qserv.plan.prepared import (
     is_repeatable,
     less,
     once_each,
+    second_keys,
     with_rows,
     with_source,
 )
@@ -176,12 +177,14 @@ class Preparer:
         """
         families: dict[int, Family] = {}
         keys: dict[ColumnRef, Held] = {}
+        seconds: dict[ColumnRef, Held] = {}
         relations: list[Relation] = []
         central: set[int] = set()
         for relation in body.relations:
             prepared = self._source(relation)
             if prepared is None:
                 relations.append(self._stored(relation, families, keys))
+                seconds |= second_keys(relation)
                 continue
             relations.append(replace(relation, source=prepared.body))
             if isinstance(prepared, Central):
@@ -191,7 +194,8 @@ class Preparer:
                 keys |= exported(relation.number, prepared)
         if families or inside:
             relations = [self._row_source(r, central) for r in relations]
-        return replace(body, relations=tuple(relations)), Sky(families, keys)
+        sky = Sky(families, keys, seconds)
+        return replace(body, relations=tuple(relations)), sky
 
     def _row_source(self, relation: Relation, central: Collection[int]) -> Relation:
         """Make a query that the czar answers a stage, for workers to read."""

@@ -8,8 +8,7 @@ from qserv.catalog.snapshot import Family
 from qserv.plan.depth import rebuild
 from qserv.plan.expressions import ColumnRef, Exists, InQuery, Subquery
 from qserv.plan.finish import windows
-from qserv.plan.functions import AGGREGATES
-from qserv.plan.keys import Held
+from qserv.plan.keys import Held, second_director_of
 from qserv.plan.plan import Extent
 from qserv.plan.query import (
     Body,
@@ -97,7 +96,8 @@ class Around:
 def both(one: Sky, other: Sky) -> Sky:
     """Return what is known of the relations of two queries."""
     families = {**one.families, **other.families}
-    return Sky(families, {**one.keys, **other.keys})
+    seconds = {**one.seconds, **other.seconds}
+    return Sky(families, {**one.keys, **other.keys}, seconds)
 
 
 def all_rows(body: Body) -> StageRows | None:
@@ -137,6 +137,14 @@ def exported(number: int, local: Local) -> dict[ColumnRef, Held]:
     return {ColumnRef(number, by_name[n]): held for n, held in local.held.items()}
 
 
+def second_keys(relation: Relation) -> dict[ColumnRef, Held]:
+    """Return the column of a ref-match table that holds its second director's keys."""
+    director, key = second_director_of(relation), relation.second_key
+    if director is None or key is None:
+        return {}
+    return {key: Held(director, key.column.nullable)}
+
+
 def as_copy(relation: Relation) -> Relation:
     """Return a relation of which every worker has all rows."""
     return replace(relation, extent=Extent.COPY)
@@ -174,7 +182,11 @@ def less(sky: Sky, relations: Iterable[Relation]) -> Sky:
     """Return what is known without some relations."""
     gone = {r.number for r in relations}
     families = {n: f for n, f in sky.families.items() if n not in gone}
-    return Sky(families, {k: h for k, h in sky.keys.items() if k.relation not in gone})
+    keys, seconds = (
+        {k: h for k, h in known.items() if k.relation not in gone}
+        for known in (sky.keys, sky.seconds)
+    )
+    return Sky(families, keys, seconds)
 
 
 def held_by_both(body: Combined, left: Local, right: Local) -> dict[str, Held]:

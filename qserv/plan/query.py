@@ -99,6 +99,8 @@ class Relation:
         Of overlap rows: a relation with rows of the chunk beside which they are stored.
     leader
         The relation whose rows have the same homes as those that join them.
+    second_reach
+        Of a ref-match table: as `home_reach`, of the homes of its second keys.
     """
 
     number: int
@@ -111,6 +113,7 @@ class Relation:
     home_reach: float = 0.0
     host: int | None = None
     leader: int | None = None
+    second_reach: float = 0.0
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -140,6 +143,14 @@ class Relation:
         if table is None or table.key is None:
             return None
         return ColumnRef(self.number, table.column(table.key))
+
+    @property
+    def second_key(self) -> ColumnRef | None:
+        """The key of the second director of a ref-match table."""
+        table = None if self.stored is None else self.stored.table
+        if table is None or table.second_key is None:
+            return None
+        return ColumnRef(self.number, table.column(table.second_key))
 
 
 @dataclass(frozen=True, slots=True)

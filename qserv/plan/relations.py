@@ -27,6 +27,15 @@ chunk each, and every other relation must be *local* to it:
     (δ' is how far b's own rows lie from their homes). ``Source s`` of a neighbour b is
     in the halo too: its home is b's.
 
+``Object o JOIN ObjectRef m ON m.objectId = o.objectId JOIN Ref r ON r.refId = m.refId``
+    A ref-match row lies in the home chunk of its first key: own rows join own rows.
+    The homes of a pair are within the overlap radius of each other (loading refuses
+    others), so r is among its own and overlap rows of that chunk.
+
+``Ref r LEFT JOIN ObjectRef m ON m.refId = r.refId``
+    By its second key a ref-match row has a copy in r's home chunk: it is among m's own
+    and overlap rows there, and ``_chunk`` tells it from the copies of other chunks.
+
 ``… JOIN Filter f``
     A copy is whole everywhere. But ``Filter f LEFT JOIN Source s`` would null-extend f
     in each chunk again: a copy may only be on the null-extended side.
@@ -68,11 +77,15 @@ class Sky:
     families
         Relation number -> its family, for relations that lie in chunks.
     keys
-        Columns of its relations that hold director keys.
+        Columns of its relations that hold director keys: the rows have their homes.
+    seconds
+        Columns that hold the second keys of ref-match tables: their homes are within
+        the overlap radius of the rows' homes.
     """
 
     families: Mapping[int, Family]
     keys: Mapping[ColumnRef, Held]
+    seconds: Mapping[ColumnRef, Held] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,9 @@ def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
     """Place the relations of a SELECT around one anchor."""
     family = sky.families[anchor.number]
     first = replace(anchor, extent=Extent.OWN, reach=_offset(anchor))
+    # The homes of a pair are no farther apart than its family's overlap radius.
+    paired = family.overlap if anchor.second_key is not None else 0.0
+    first = replace(first, second_reach=paired)
     return _Attempt(body, sky, family, {anchor.number: first}).run()
 
 
@@ -124,6 +140,27 @@ def place_inside(
 ) -> Placement:
     """Place the relations of a correlated subquery around those of its outer query."""
     return _Attempt(body, sky, family, dict(around)).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """An equality of director keys with a relation that is placed.
+
+    Parameters
+    ----------
+    leader
+        That relation.
+    reach
+        How far the homes of its keys lie outside the chunk, in degrees.
+    first, second
+        Whether it is by the second key of the leader (`first` is False), or of the
+        relation that is to be placed.
+    """
+
+    leader: Relation
+    reach: float
+    first: bool
+    second: bool
 
 
 @dataclass(slots=True)
@@ -162,27 +199,58 @@ class _Attempt:
 
     def _beside(self, relation: Relation) -> Relation | None:
         """Place a relation whose rows are stored beside the chunk."""
-        leader = self._leader(relation)
-        if leader is not None and leader.extent is Extent.OWN:
-            reach = _offset(relation)
-            own = replace(relation, extent=Extent.OWN, reach=reach)
-            return replace(own, leader=leader.number)
+        for link in self._links(relation):
+            if (linked := self._linked_beside(relation, link)) is not None:
+                return linked
         for near, other in self._partners(relation):
             reach = other.reach + near.radius
-            if self._overlaps(relation, other, near, reach):
+            within = f"is within {near.radius * _ARCSEC:.6g} arcsec of"
+            if self._overlaps(relation, other, within, reach):
                 return self._neighbour(relation, other, near, Extent.OWN_AND_OVERLAP)
         return None
+
+    def _linked_beside(self, relation: Relation, link: _Link) -> Relation | None:
+        """Place a relation that is stored where the key of its leader has its home."""
+        here = link.reach == 0 and link.leader.extent is not Extent.HALO
+        if here and not link.second:
+            return self._linked(relation, link, Extent.OWN)
+        if link.leader.stored is None:
+            return None  # Only a table's rows say beside which chunk they are stored.
+        reach = link.reach + _offset(relation)
+        copied = here and link.second and self._is_copied(relation, link.leader)
+        if copied or (
+            not link.second
+            and self._overlaps(relation, link.leader, "has a key of", reach)
+        ):
+            placed = self._linked(relation, link, Extent.OWN_AND_OVERLAP)
+            return replace(placed, host=link.leader.number)
+        return None
+
+    def _linked(self, relation: Relation, link: _Link, extent: Extent) -> Relation:
+        """Return a relation that is placed by a key, and where its homes are then."""
+        apart = self._apart(relation)
+        home = link.reach + (apart if link.second else 0.0)
+        return replace(
+            relation,
+            extent=extent,
+            reach=home + _offset(relation),
+            home_reach=home,
+            second_reach=link.reach + (0.0 if link.second else apart),
+            leader=link.leader.number if link.first and not link.second else None,
+        )
+
+    def _apart(self, relation: Relation) -> float:
+        """Return how far apart the homes of a ref-match row's two keys are, at most."""
+        if relation.second_key is None:
+            return 0.0
+        return self.sky.families[relation.number].overlap
 
     def _around(self, relation: Relation) -> Relation | None:
         """Place a relation whose rows are fetched from the chunks around."""
         if relation.stored is None or _offset(relation) == float("inf"):
             return None
-        leader = self._leader(relation)
-        if leader is not None:
-            home = leader.home_reach
-            reach = home + _offset(relation)
-            far = replace(relation, extent=Extent.HALO, reach=reach, home_reach=home)
-            return replace(far, leader=leader.number)
+        for link in self._links(relation):
+            return self._linked(relation, link, Extent.HALO)
         for near, other in self._partners(relation):
             if other.reach < float("inf"):
                 return self._neighbour(relation, other, near, Extent.HALO)
@@ -201,18 +269,25 @@ class _Attempt:
             host=other.number,
         )
 
-    def _leader(self, relation: Relation) -> Relation | None:
-        """Return a placed relation that has the same director key by equality."""
+    def _links(self, relation: Relation) -> list[_Link]:
+        """Return the placed relations with the same director key, the nearest first."""
         conditions = (*conjuncts(relation.condition), *conjuncts(self.body.where))
-        found = []
-        for mine, held in self.sky.keys.items():
-            if mine.relation != relation.number:
-                continue
-            for theirs in equal_to(mine, conditions) - {mine}:
-                other, key = self.placed.get(theirs.relation), self.sky.keys.get(theirs)
-                if other and key and key.director == held.director:
-                    found.append(other)
-        return min(found, key=lambda r: r.extent is not Extent.OWN, default=None)
+        found: list[_Link] = []
+        for second, known in enumerate((self.sky.keys, self.sky.seconds)):
+            for mine, held in known.items():
+                if mine.relation != relation.number:
+                    continue
+                for theirs in equal_to(mine, conditions) - {mine}:
+                    found += self._link(theirs, held, second=bool(second))
+        return sorted(found, key=lambda k: (k.leader.extent is Extent.HALO, k.reach))
+
+    def _link(self, theirs: ColumnRef, held: Held, *, second: bool) -> Iterable[_Link]:
+        other = self.placed.get(theirs.relation)
+        first = self.sky.keys.get(theirs)
+        key = first or self.sky.seconds.get(theirs)
+        if other is not None and key is not None and key.director == held.director:
+            reach = other.home_reach if first else other.second_reach
+            yield _Link(other, reach, first is not None, second)
 
     def _partners(self, relation: Relation) -> Iterable[tuple[Near, Relation]]:
         """Yield the placed relations that this one must be near to."""
@@ -231,16 +306,14 @@ class _Attempt:
         return None
 
     def _overlaps(
-        self, relation: Relation, other: Relation, near: Near, reach: float
+        self, relation: Relation, other: Relation, within: str, reach: float
     ) -> bool:
+        """Whether all rows that matter are among own and overlap rows."""
         table = None if relation.stored is None else relation.stored.table
         family, families = self.family, self.sky.families
         if table is None or family is None or families[relation.number] is not family:
             why = f"{relation.alias} is of another family than {other.alias}"
-        elif any(
-            ref.relation == relation.number and ref.column.name == CHUNK
-            for ref in references(self.body)
-        ):
+        elif self._names_chunk(relation):
             why = f"the chunkId of {relation.alias} is not that of its neighbour"
         elif other.extent is Extent.HALO:
             why = f"{other.alias} is not stored beside the chunk"
@@ -250,7 +323,7 @@ class _Attempt:
             why = f"positions of {table.name} were refined after its first load"
         elif reach > family.overlap:
             why = (
-                f"{relation.alias} is within {near.radius * _ARCSEC:.6g} arcsec of "
+                f"{relation.alias} {within} "
                 f"{other.alias}, which reaches {reach * _ARCSEC:.6g} arcsec outside a "
                 f"chunk; the overlap is {family.overlap * _ARCSEC:.6g} arcsec"
             )
@@ -258,6 +331,22 @@ class _Attempt:
             return True
         self.reasons[relation.number] = why
         return False
+
+    def _is_copied(self, relation: Relation, leader: Relation) -> bool:
+        """Whether all pairs with a second key of the leader lie beside the chunk."""
+        same = self.sky.families[relation.number] is self.family
+        if same and not self._names_chunk(relation):
+            return True
+        self.reasons[relation.number] = (
+            f"the copy of {relation.alias} beside {leader.alias} has another chunkId"
+        )
+        return False
+
+    def _names_chunk(self, relation: Relation) -> bool:
+        return any(
+            ref.relation == relation.number and ref.column.name == CHUNK
+            for ref in references(self.body)
+        )
 
 
 def describe(relations: Sequence[Relation], edges: Iterable[Neighbours]) -> str:

@@ -17,6 +17,8 @@ from qserv.plan.plan import (
     Route,
 )
 from qserv.sky.chunking import ChunkTree
+from qserv.sky.healpix import ORDER
+from qserv.sky.ranges import RangeSet
 from qserv.sky.regions import dilate
 
 Homes = Mapping[KeyedRestrictor, npt.NDArray[np.int64]]
@@ -33,8 +35,8 @@ def route(sent: Fragment, snapshot: Snapshot, homes: Homes) -> Route:
     snapshot
         The one that it was planned against.
     homes
-        The order-29 pixels of the keys that the director index knows, for each
-        restrictor in `qserv.plan.plan.keyed`.
+        The order-29 pixels of the keys that the director index knows, for the
+        restrictors in `qserv.plan.plan.keyed`; one that is left out limits nothing.
 
     Returns
     -------
@@ -92,8 +94,18 @@ def _allowed(
                     area = dilate(area, restrictor.reach)
                 kept &= _at(tree, tree.overlapping(area))
             case _:
-                kept &= _at(tree, tree.locate(homes[restrictor]))
+                if (known := homes.get(restrictor)) is not None:
+                    kept &= _at(tree, _around(tree, known, restrictor.reach))
     return kept
+
+
+def _around(
+    tree: ChunkTree, homes: npt.NDArray[np.int64], reach: float
+) -> npt.NDArray[np.int64]:
+    """Return the chunks that hold these homes, or come within reach of one."""
+    if not reach:
+        return tree.locate(homes)
+    return tree.overlapping(dilate(RangeSet.from_pixels(ORDER, homes), reach))
 
 
 def _at(tree: ChunkTree, chunks: npt.NDArray[np.int64]) -> Mask:
