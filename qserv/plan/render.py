@@ -54,6 +54,8 @@ _AGGREGATES: Final = {
     "VAR_SAMP": "var_samp({0})",
     "VAR_POP": "var_pop({0})",
 }
+_FEW: Final = 8
+"""Items that are as fast compared one by one."""
 TYPES: Final = {DataType.HUGEINT: "DECIMAL(38, 0)"}
 """DuckDB's names of types that it calls otherwise."""
 
@@ -121,8 +123,7 @@ class Writer:
             case Case():
                 return self._case(node)
             case InList():
-                items = ", ".join(map(self.sql, node.items))
-                return f"({self.sql(node.argument)} IN ({items}))"
+                return f"({self.sql(node.argument)} IN ({self._items(node.items)}))"
             case Aggregate():
                 return self._aggregate(node)
             case Window():
@@ -134,6 +135,12 @@ class Writer:
                 return f"({self.sql(node.argument)} IN ({values}))"
             case Exists() | InQuery() | Scalar():
                 return self._subquery(node)
+
+    def _items(self, items: tuple[Expression, ...]) -> str:
+        """Write the items of a list: many constants as rows, which are hashed."""
+        written = ", ".join(map(self.sql, items))
+        many = len(items) > _FEW and all(isinstance(i, Literal | Null) for i in items)
+        return f"SELECT unnest([{written}])" if many else written
 
     def _bound(self, value: Bound) -> str:
         """Bind a value to a parameter; one value is one parameter.
