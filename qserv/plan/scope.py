@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from qserv.catalog.snapshot import Snapshot, TableVersion
 from qserv.catalog.tables import CHUNK, HEALPIX, Column, DataType
+from qserv.catalog.views import View
 from qserv.dialects.lexis import where_is
 from qserv.errors import ParseError, UnknownName
 from qserv.plan.expressions import Call, ColumnRef, Expression
@@ -26,6 +27,14 @@ def same_name(identifier: exp.Identifier, name: str) -> bool:
     if identifier.args.get("quoted"):
         return bool(identifier.name == name)
     return bool(identifier.name.lower() == name.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """A view of a release, as FROM names it."""
+
+    release: str
+    view: View
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,11 @@ class Names:
     shared: Mapping[str, Shared] = field(default_factory=dict)
     numbers: "count[int]" = field(default_factory=count)
 
-    def find(self, node: exp.Table) -> TableVersion | Shared:
+    def find(self, node: exp.Table) -> TableVersion | Viewed | Shared:
         """Return what FROM names.
 
-        An unqualified name means a query of WITH, or a table of the default release;
-        without one, of the only release that has such a table.
+        An unqualified name means a query of WITH, or a table or a view of the default
+        release; without one, of the only release that has such a one.
 
         Raises
         ------
@@ -77,8 +86,9 @@ class Names:
         return _only(node, self.snapshot)
 
 
-def _only(node: exp.Table, snapshot: Snapshot) -> TableVersion:
-    having = [r for r in snapshot.releases.values() if node.name.lower() in r.tables]
+def _only(node: exp.Table, snapshot: Snapshot) -> TableVersion | Viewed:
+    name = node.name.lower()
+    having = [r for r in snapshot.releases.values() if name in {*r.tables, *r.views}]
     if len(having) == 1:
         return _named(node, having[0].name, snapshot)
     if having:
@@ -87,32 +97,41 @@ def _only(node: exp.Table, snapshot: Snapshot) -> TableVersion:
             f"{where_is(node)}{node.name} may be any of {several}: say which"
         )
     known = ", ".join(
-        f"{t.release}.{t.table.name}"
-        for r in snapshot.releases.values()
-        for t in r.tables.values()
+        f"{release.name}.{name}"
+        for release in snapshot.releases.values()
+        for name in (
+            *(t.table.name for t in release.tables.values()),
+            *(v.name for v in release.views.values()),
+        )
     )
     raise UnknownName(
         f"{where_is(node)}there is no table {node.name}; loaded are: {known or 'none'}"
     )
 
 
-def _named(node: exp.Table, release: str, snapshot: Snapshot) -> TableVersion:
+def _named(node: exp.Table, release: str, snapshot: Snapshot) -> TableVersion | Viewed:
     try:
-        version = snapshot.table(release, node.name)
+        view = snapshot.view(release, node.name)
+        version = None if view is not None else snapshot.table(release, node.name)
     except UnknownName as error:
         raise UnknownName(f"{where_is(node)}{error.text}") from error
-    spelled = node.args.get("db")
-    if spelled is not None and not same_name(spelled, version.release):
-        raise UnknownName(
-            f'{where_is(node)}there is no release "{spelled.name}"; '
-            f"a name in quotes must match exactly: {version.release}"
-        )
-    if not same_name(node.this, version.table.name):
-        raise UnknownName(
-            f'{where_is(node)}there is no table "{node.name}"; '
-            f"a name in quotes must match exactly: {version.table.name}"
-        )
+    _check_case(node.args.get("db"), snapshot.release(release).name, node, "release")
+    if view is not None:
+        _check_case(node.this, view.name, node, "view")
+        return Viewed(snapshot.release(release).name, view)
+    assert version is not None, "a name that is no view's is a table's"
+    _check_case(node.this, version.table.name, node, "table")
     return version
+
+
+def _check_case(
+    identifier: exp.Identifier | None, name: str, node: exp.Table, what: str
+) -> None:
+    if identifier is not None and not same_name(identifier, name):
+        raise UnknownName(
+            f'{where_is(node)}there is no {what} "{identifier.name}"; '
+            f"a name in quotes must match exactly: {name}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +173,12 @@ class Merged:
     hidden: frozenset[Expression]
 
 
-def visible(relation: Relation) -> Visible:
-    """Return what a relation shows under its alias."""
+def visible(relation: Relation, release: str | None = None) -> Visible:
+    """Return what a relation shows under its alias; a view is of a release, too."""
     stored = relation.stored
     return Visible(
         relation.alias,
-        None if stored is None else stored.release,
+        release if stored is None else stored.release,
         {c.name.lower(): (c, ColumnRef(relation.number, c)) for c in relation.columns},
         relation.alias if stored is None else stored.table.name,
         _hidden(relation),

@@ -13,9 +13,10 @@ from sqlglot import exp
 
 from qserv.catalog.snapshot import TableVersion
 from qserv.catalog.tables import Column
+from qserv.dialects import adql
 from qserv.dialects.lexis import where_is
 from qserv.dialects.nodes import Joined
-from qserv.errors import ParseError, UnsupportedQuery
+from qserv.errors import ParseError, UnsupportedQuery, UserError
 from qserv.plan import functions
 from qserv.plan.expressions import (
     ColumnRef,
@@ -33,7 +34,7 @@ from qserv.plan.query import (
     Shared,
     with_columns,
 )
-from qserv.plan.scope import Merged, Names, Scope, Visible, visible
+from qserv.plan.scope import Merged, Names, Scope, Viewed, Visible, visible
 from qserv.plan.typing import bind_expression, truth
 
 _TABLE: Final = {"this", "db", "catalog", "alias"}
@@ -142,18 +143,19 @@ def _side(node: Any, scope: Scope, bind_body: BindBody) -> Scope:
     """Read one side of a join: a table, a subquery, or a join in brackets."""
     if isinstance(node, Joined):
         return _read(node.this, node.args["joins"], scope, bind_body)
-    relation = _relation(node, scope.names, bind_body)
+    shown = _shown(node, scope.names, bind_body)
     side = scope.beside()
-    side.relations.append(relation)
-    side.shown.append(visible(relation))
+    side.relations.append(shown[0])
+    side.shown.append(visible(*shown))
     return side
 
 
-def _relation(node: Any, names: Names, bind_body: BindBody) -> Relation:
+def _shown(node: Any, names: Names, bind_body: BindBody) -> tuple[Relation, str | None]:
+    """Read a table, a view or a subquery; a view with the name of its release."""
     number, alias = next(names.numbers), node.args.get("alias")
     if isinstance(node, exp.Subquery):
         body = renamed(bind_body(node.this, names, None), alias)
-        return Relation(number, node.alias, body)
+        return Relation(number, node.alias, body), None
     if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
         raise UnsupportedQuery(
             f"{where_is(node)}{node.key.upper()} in FROM is not answered yet"
@@ -161,12 +163,24 @@ def _relation(node: Any, names: Names, bind_body: BindBody) -> Relation:
     if extra := {k for k, v in node.args.items() if v} - _TABLE:
         clause = min(extra).upper()
         raise UnsupportedQuery(f"{where_is(node)}{clause} in FROM is not answered yet")
-    source = names.find(node)
-    return Relation(number, node.alias or _name(source), source)
+    match names.find(node):
+        case Viewed(release, view) as viewed:
+            body = _viewed(viewed, names, bind_body)
+            return Relation(number, node.alias or view.name, body), release
+        case Shared(name=name) as shared:
+            return Relation(number, node.alias or name, shared), None
+        case TableVersion(table=table) as version:
+            return Relation(number, node.alias or table.name, version), None
 
 
-def _name(source: TableVersion | Shared) -> str:
-    return source.name if isinstance(source, Shared) else source.table.name
+def _viewed(viewed: Viewed, names: Names, bind_body: BindBody) -> Body:
+    """Bind the text of a view, which sees nothing of the query that reads it."""
+    inside = replace(names, default_release=viewed.release, shared={})
+    try:
+        return bind_body(adql.parse(viewed.view.text), inside, None)
+    except UserError as error:
+        name = f"{viewed.release}.{viewed.view.name}"
+        raise type(error)(f"in view {name}: {error.text}") from error
 
 
 def _joined(join: exp.Join, left: Scope, right: Scope) -> Scope:
