@@ -5,16 +5,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from qserv.catalog.snapshot import Family, Snapshot, TableVersion
+from qserv.catalog.snapshot import Family, Release, Snapshot, TableVersion
 from qserv.catalog.tables import Table, TableKind
-from qserv.errors import InvalidRequest
+from qserv.errors import Conflict, InvalidRequest
 
 OVERLAP: Final = 60 / 3600
 """Degrees, unless a family's first load says otherwise."""
 LEAF_ROWS: Final = 1_000_000
 LEAF_BYTES: Final = 2**30
 
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +116,16 @@ def target(asked: Beginning, snapshot: Snapshot, *, replicas: int) -> Target:
     ------
     InvalidRequest
         If it does not fit; says what and why.
+    Conflict
+        If a view has the name of a table.
     """
     _check_names(asked)
     release = snapshot.releases.get(asked.release.lower())
     known = release.tables if release else {}
     tables = tuple(_table(table, known) for table in asked.tables)
     _check_directors(tables, known)
+    if release:
+        _check_views(tables, release)
     return Target(
         release=release.name if release else asked.release,
         layout=_layout(asked, snapshot, replicas),
@@ -145,13 +149,22 @@ def _check_names(asked: Beginning) -> None:
         *(("table", table.name) for table in asked.tables),
     ]
     for kind, name in names:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise InvalidRequest(
                 f"{kind} {name!r}: a name is a letter, then letters, digits and _"
             )
     folded = [table.name.lower() for table in asked.tables]
     if not folded or len(set(folded)) < len(folded):
         raise InvalidRequest("a load names at least one table, and each table once")
+
+
+def _check_views(tables: tuple[Table, ...], release: Release) -> None:
+    for table in tables:
+        if table.name.lower() in release.views:
+            raise Conflict(
+                f"{release.name}.{table.name} is a view: drop it, or give the table "
+                "another name"
+            )
 
 
 def _layout(asked: Beginning, snapshot: Snapshot, replicas: int) -> Layout:

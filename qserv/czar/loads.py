@@ -88,6 +88,11 @@ class Loads:
         Seconds of a loader's silence after which another may take its place.
     clock
         Monotonic seconds.
+
+    Attributes
+    ----------
+    one_commit
+        Held by whoever makes a snapshot: their numbers come in order.
     """
 
     def __init__(
@@ -108,13 +113,24 @@ class Loads:
         self._clock = clock
         self._open: dict[str, _Open] = {}
         self._ended: dict[str, Transaction] = {}
-        self._one_commit = asyncio.Lock()
+        self.one_commit = asyncio.Lock()
         self._commits: set[asyncio.Task[int]] = set()
 
     @property
     def open(self) -> tuple[str, ...]:
         """Ids of the loads that are neither committed nor aborted."""
         return tuple(self._open)
+
+    def making(self, release: str, table: str) -> str | None:
+        """Return the id of the open load that makes or fills a table, if one does."""
+        for number, load in self._open.items():
+            names = {known.name.lower() for known in load.target.tables}
+            if (
+                load.target.release.lower() == release.lower()
+                and table.lower() in names
+            ):
+                return number
+        return None
 
     async def begin(self, asked: Beginning) -> tuple[str, Target]:
         """Begin a load.
@@ -262,7 +278,7 @@ class Loads:
 
     async def _commit(self, load: _Open) -> int:
         number = load.transaction.id
-        async with self._one_commit:
+        async with self.one_commit:
             try:
                 snapshot = await self._publish(load)
             except Exception as error:  # any failure must undo what was installed
