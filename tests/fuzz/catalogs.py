@@ -6,6 +6,7 @@ oracle. Floats are multiples of 1/8, so that their sums are exact in any order, 
 `jd`, whose squares are not: it tells a stable variance from sums of squares.
 """
 
+import math
 from dataclasses import dataclass
 
 import duckdb
@@ -290,13 +291,17 @@ def _words(rng, n):
     return pa.array([_WORDS[i] for i in rng.integers(0, len(_WORDS), n)], pa.string())
 
 
+def _nan(value) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def _samples(surveys: dict[str, Survey]) -> dict[str, list]:
     samples: dict[str, list] = {}
     for release, survey in surveys.items():
         for table in TABLES[release]:
             for column in table.columns:
                 values = survey.rows[table.name][column.name].to_pylist()
-                known = [v for v in values if v is not None and v == v]  # noqa: PLR0124
+                known = [v for v in values if v is not None and not _nan(v)]
                 domain = domain_of(column)
                 samples.setdefault(domain, []).extend(known or [1])
     for domain in ("chunkId", "subChunkId"):

@@ -6,6 +6,7 @@ import numpy as np
 from fuzz.nodes import Node, Source, Table
 from fuzz.scopes import Scope
 
+from qserv.errors import QservError
 from qserv.sky import healpix
 from qserv.sky.regions import Polygon, box, chord2
 
@@ -178,7 +179,7 @@ def _box(scope, source, lon, lat, size) -> Node:
 def _in_polygon(scope, source, adql, make, tag) -> Node:
     try:
         center, east, north, plane = make().frame()
-    except Exception:  # noqa: BLE001 - a polygon that the product refuses: any other
+    except QservError:  # a polygon that the product refuses: any other
         return _circle(scope, source, 10.0, 20.0, 30.0)
     a = source.alias
     parts = vector(source)
