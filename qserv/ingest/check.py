@@ -1,10 +1,10 @@
-"""Finds rows that no release may hold: bad positions, bad keys, orphans.
+"""Finds rows that no release may hold: bad positions, bad keys, orphans, far pairs.
 
 Each check is one vectorised pass. What it finds is told by file, row and column; the
 first few are spelled out, all are counted, and any one of them refuses the load.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 from qserv.catalog.tables import DataType
 from qserv.errors import BadContribution, InvalidRequest
 from qserv.ingest.rows import Rows
+from qserv.sky import healpix
 
 LISTED: Final = 5
 """How many bad rows an error spells out."""
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
 
 
 class Findings:
@@ -119,41 +121,51 @@ def positions(
     return rows, _floats(rows, ra), lat, wrapped
 
 
-def keys(rows: Rows, findings: Findings) -> pa.Array:
-    """Return the key column as int64 or string, after noting where it is NULL.
+def keys(rows: Rows, name: str, findings: Findings, *, null: bool = False) -> pa.Array:
+    """Return a column of keys as int64 or string, after noting where it is NULL.
+
+    Parameters
+    ----------
+    rows, findings
+        Rows of a table, and what takes the bad ones.
+    name
+        The column.
+    null
+        Whether it may be NULL.
 
     Raises
     ------
     InvalidRequest
-        If the key is neither a whole number nor text.
+        If a key is neither a whole number nor text.
     """
     table = rows.table
-    assert table.key is not None
-    column = table.column(table.key)
+    column = table.column(name)
     if not (column.datatype.is_integer or column.datatype is DataType.VARCHAR):
         raise InvalidRequest(
             f"table {table.name}: key {column.name} is {column.datatype}; a director "
-            "key is a whole number or text"
+            "key or an id is a whole number or text"
         )
     found = rows.data.column(column.name).combine_chunks()
-    findings.add(_flags(pc.is_null(found)), column.name, lambda _: "the key is NULL")
+    if not null:
+        bad = _flags(pc.is_null(found))
+        findings.add(bad, column.name, lambda _: "the key is NULL")
     return found.cast(pa.int64()) if column.datatype.is_integer else found
 
 
 def duplicates(rows: Rows, key: pa.Array, live: Flags, findings: Findings) -> None:
-    """Note director keys that repeat, in this load or among what is live.
+    """Note keys that repeat, in this load or among what is live.
 
     Parameters
     ----------
     rows, key
-        Rows of a director table and their keys.
+        Rows of a table and the values of its column that has an index.
     live
         Whether a key has a home already.
     findings
         Takes all but the first row of a key, and rows whose key is live.
     """
-    assert rows.table.key is not None
-    column = rows.table.column(rows.table.key).name
+    assert rows.table.indexed is not None
+    column = rows.table.column(rows.table.indexed).name
     codes = pc.fill_null(key.dictionary_encode().indices, -1).to_numpy()
     first = np.full(codes.max(initial=-1) + 2, -1, dtype=np.int64)
     # Written from the last row to the first, so that the first row of a key stays.
@@ -165,17 +177,66 @@ def duplicates(rows: Rows, key: pa.Array, live: Flags, findings: Findings) -> No
     )
 
 
-def orphans(rows: Rows, homes: npt.NDArray[np.int64], findings: Findings) -> None:
-    """Note child rows whose director has no home (-1); NULL keys are noted before."""
-    table = rows.table
-    assert table.key is not None
-    column = table.column(table.key).name
+def orphans(
+    rows: Rows, link: tuple[str, str], homes: Integers, findings: Findings
+) -> None:
+    """Note rows whose director has no home (-1); NULL keys are another's matter.
+
+    Parameters
+    ----------
+    rows, findings
+        Rows of a child or ref-match table, and what takes the bad ones.
+    link
+        The column and its director (`Table.links`).
+    homes
+        Of the keys in that column.
+    """
+    key, director = link
+    column = rows.table.column(key).name
     null = _flags(pc.is_null(rows.data.column(column)))
     findings.add(
         (homes < 0) & ~null,
         column,
+        lambda value: f"{_show(value)} is not in {director}: the row is an orphan",
+    )
+
+
+def pairs(
+    rows: Rows, homes: Sequence[Integers], radius: float, findings: Findings
+) -> None:
+    """Note pairs of nothing with nothing, and pairs that the overlap does not span.
+
+    Parameters
+    ----------
+    rows, findings
+        Rows of a ref-match table, and what takes the bad ones.
+    homes
+        Of both keys, -1 where a key has none.
+    radius
+        Overlap radius in degrees.
+
+    Notes
+    -----
+    Homes are known to a pixel of order 29, 0.4 mas around its centre, and an overlap is
+    complete to `healpix.SLACK` beyond its radius, seen from any point of a home. So
+    centres may lie half the slack beyond the radius.
+    """
+    (key, director), (second, other) = rows.table.links
+    first, second = (rows.table.column(name).name for name in (key, second))
+    empty = [_flags(pc.is_null(rows.data.column(name))) for name in (first, second)]
+    findings.add(empty[0] & empty[1], first, lambda _: f"both it and {second} are NULL")
+    both = np.flatnonzero((homes[0] >= 0) & (homes[1] >= 0))
+    far = np.zeros(len(rows), dtype=np.bool_)
+    apart = healpix.separations(
+        *(healpix.centers(healpix.ORDER, known[both]) for known in homes)
+    )
+    far[both] = apart > radius + healpix.SLACK / 2
+    findings.add(
+        far,
+        second,
         lambda value: (
-            f"{_show(value)} is not in {table.director}: the row is an orphan"
+            f"{_show(value)} of {other} lies farther from its {director} than the "
+            f"family's overlap, {radius * 3600:g} arcsec"
         ),
     )
 

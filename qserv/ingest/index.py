@@ -1,4 +1,7 @@
-"""The director index: key -> home, written in shards by key, asked over the wire."""
+"""An index: key -> home, written in shards by key, asked over the wire.
+
+Of a director it is on its key, of a child on the id that it declares.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +34,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def shard_count(rows: int) -> int:
-    """Return how many index shards `rows` director rows make.
+    """Return how many index shards `rows` rows make.
 
     At most `SHARD_ROWS` a shard; a small table is still cut into a few, so that
     several workers answer for it.
@@ -43,12 +46,12 @@ def shard_count(rows: int) -> int:
 def shards(
     table: Table, keys: pa.Array, homes: Integers, numbers: Sequence[int]
 ) -> Iterator[Slice]:
-    """Cut the index of new director rows into shards of about equal size.
+    """Cut the index of new rows into shards of about equal size.
 
     Parameters
     ----------
     table
-        The director table.
+        A table with an index.
     keys, homes
         Its new keys, without NULL and duplicates, and their order-29 pixels.
     numbers
@@ -59,11 +62,11 @@ def shards(
     Slice
         Rows sorted by key; `chunk` is the shard's number.
     """
-    assert table.key is not None
+    assert table.indexed is not None
     order = pc.sort_indices(keys)
     rows = pa.Table.from_arrays(
         [keys.take(order), pa.array(homes[order.to_numpy()])],
-        schema=index_schema(table.column(table.key)),
+        schema=index_schema(table.column(table.indexed)),
     )
     assert rows.column_names == [INDEX_KEY, HEALPIX]
     cuts = np.linspace(0, len(keys), len(numbers) + 1).astype(int).tolist()
@@ -73,7 +76,7 @@ def shards(
 
 @dataclass(frozen=True, slots=True)
 class LiveIndex:
-    """The index of a director table as it is live.
+    """The index of a table as it is live.
 
     Parameters
     ----------
@@ -143,7 +146,7 @@ def _between(keys: pa.Array, shard: czar_pb2.IndexShardLocation) -> Integers:
     low, high = value_from_proto(shard.low), value_from_proto(shard.high)
     if pa.types.is_string(keys.type) != isinstance(low, str):
         raise InvalidRequest(
-            f"keys are {keys.type}, but the director's live keys are like {low!r}"
+            f"keys are {keys.type}, but the table's live keys are like {low!r}"
         )
     inside = pc.and_(pc.greater_equal(keys, low), pc.less_equal(keys, high))
     return np.flatnonzero(inside.to_numpy(zero_copy_only=False)).astype(np.int64)

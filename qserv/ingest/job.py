@@ -56,9 +56,8 @@ class Job:
         live = {
             existing.name.lower(): index.LiveIndex(begun.release, existing, channels)
             for existing in begun.tables
-            if existing.index
         }
-        self._locator = Locator(live=live, loaded={})
+        self._locator = Locator(live=live, loaded={}, overlap=begun.overlap)
         self._located: dict[str, Located] = {}
         self._copies: dict[str, tuple[Table, pa.Table]] = {}
         self._sources: list[pb.Contribution] = []

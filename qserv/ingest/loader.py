@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qserv.catalog.tables import Table, TableKind
-from qserv.errors import InvalidRequest, QservError, UnsupportedQuery
+from qserv.errors import InvalidRequest, QservError
 from qserv.ingest import files
 from qserv.ingest.job import Job
 from qserv.ingest.peers import Channels, Czar
@@ -121,11 +121,6 @@ def _check_names(tables: Mapping[str, Table], names: Sequence[str]) -> None:
             "a load names at least one table, and each once, whatever its case: "
             f"TABLE=FILES, not {', '.join(names) or 'nothing'}"
         )
-    for name in names:
-        if tables[name.lower()].kind is TableKind.REF_MATCH:
-            raise UnsupportedQuery(
-                f"table {name}: ref-match tables cannot be loaded yet"
-            )
 
 
 def _definitions(

@@ -66,11 +66,11 @@ class Placement:
 
 
 def shards_wanted(tables: Iterable[Located]) -> int:
-    """Return how many index shards the directors among the tables of a load make."""
+    """Return how many index shards the tables of a load make."""
     return sum(
         index.shard_count(len(located.homes))
         for located in tables
-        if located.table.kind is TableKind.DIRECTOR
+        if located.ids is not None
     )
 
 
@@ -92,17 +92,18 @@ def of_chunks(
     tree
         The family's tree.
     overlap
-        Overlap radius in degrees; only director tables have an overlap, and an index.
+        Overlap radius in degrees; only director and ref-match tables have an overlap.
     placement
         Who holds what.
     """
     table = located.table
     for slice_ in partition.own(located, tree):
         yield Parcel(table, Role.BASE, slice_, placement.chunk(slice_.chunk))
-    if table.kind is not TableKind.DIRECTOR:
+    if table.kind in {TableKind.DIRECTOR, TableKind.REF_MATCH}:
+        for slice_ in partition.overlap(located, tree, overlap):
+            yield Parcel(table, Role.OVERLAP, slice_, placement.chunk(slice_.chunk))
+    if located.ids is None:
         return
-    for slice_ in partition.overlap(located, tree, overlap):
-        yield Parcel(table, Role.OVERLAP, slice_, placement.chunk(slice_.chunk))
     shards = dict(placement.take_shards(index.shard_count(len(located.homes))))
-    for slice_ in index.shards(table, located.keys, located.homes, list(shards)):
+    for slice_ in index.shards(table, located.ids, located.homes, list(shards)):
         yield Parcel(table, Role.INDEX, slice_, shards[slice_.chunk])

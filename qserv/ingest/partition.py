@@ -1,7 +1,8 @@
 """Gives each row its home, and beside which chunks a copy of it must lie.
 
 The home of a director row is the pixel of its position when it is first loaded; the
-home of a child row is that of its director. Rows are sorted by (home, key), and chunks
+home of a child row is that of its director, and the home of a ref-match row that of
+its first director that is not NULL. Rows are sorted by (home, key), and chunks
 are ranges of homes, so that each chunk is one slice of the sorted rows.
 """
 
@@ -41,9 +42,15 @@ class Located:
     homes
         Order-29 pixel of each row's director, int64.
     keys
-        Director key of each row, int64 or string.
+        Director key of each row, int64 or string; of a ref-match row the first, which
+        may be NULL.
     lon, lat
         Own position in degrees; None for a table without position.
+    seconds
+        Home of each ref-match row's second director, -1 where one of the two is NULL;
+        None for other tables.
+    ids
+        Values of the column that gets an index; None for a table without.
     """
 
     table: Table
@@ -52,6 +59,8 @@ class Located:
     keys: pa.Array
     lon: Floats | None = None
     lat: Floats | None = None
+    seconds: Integers | None = None
+    ids: pa.Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
     Parameters
     ----------
     located
-        Rows of a director or child table.
+        Rows of a partitioned table.
     tree
         The family's tree.
 
@@ -114,12 +123,15 @@ def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
 
 
 def overlap(located: Located, tree: ChunkTree, radius: float) -> Iterator[Slice]:
-    """Copy rows beside the chunks that lie within the overlap radius.
+    """Copy rows beside the chunks where others look for them.
+
+    Those are the chunks within the overlap radius of a row's position; of a ref-match
+    row, the home chunk of its second director.
 
     Parameters
     ----------
     located
-        Rows of a table with position.
+        Rows of a table with position, or of a ref-match table.
     tree
         The family's tree.
     radius
@@ -130,9 +142,7 @@ def overlap(located: Located, tree: ChunkTree, radius: float) -> Iterator[Slice]
     Slice
         One for each chunk with rows around it; ``_chunk`` is that chunk.
     """
-    assert located.lon is not None
-    assert located.lat is not None
-    which, hosts = overlap_hosts(located.lon, located.lat, tree, radius)
+    which, hosts = _hosts(located, tree, radius)
     if not which.size:
         return
     near = _take(located, which)
@@ -143,16 +153,28 @@ def overlap(located: Located, tree: ChunkTree, radius: float) -> Iterator[Slice]
         yield Slice(int(hosts[start]), rows.slice(start, stop - start), None)
 
 
+def _hosts(
+    located: Located, tree: ChunkTree, radius: float
+) -> tuple[npt.NDArray[np.intp], Integers]:
+    """Return which rows are copied, ascending, and beside which chunks."""
+    if located.seconds is None:
+        assert located.lon is not None
+        assert located.lat is not None
+        return overlap_hosts(located.lon, located.lat, tree, radius)
+    paired = np.flatnonzero(located.seconds >= 0)
+    hosts = tree.locate(located.seconds[paired])
+    elsewhere = hosts != tree.locate(located.homes[paired])
+    return paired[elsewhere], hosts[elsewhere]
+
+
 def _take(located: Located, which: npt.NDArray[np.intp]) -> Located:
-    assert located.lon is not None
-    assert located.lat is not None
     return Located(
         table=located.table,
         data=located.data.take(which),
         homes=located.homes[which],
         keys=located.keys.take(pa.array(which)),
-        lon=located.lon[which],
-        lat=located.lat[which],
+        lon=None if located.lon is None else located.lon[which],
+        lat=None if located.lat is None else located.lat[which],
     )
 
 
@@ -167,8 +189,7 @@ def _from_home(located: Located) -> Floats:
             healpix.unit_vectors(located.lon[strays], located.lat[strays]), axis=-1
         )
         homes = healpix.centers(healpix.ORDER, located.homes[strays])
-        half_chord = np.linalg.norm(vectors - homes, axis=-1) / 2
-        distance[strays] = np.degrees(2 * np.arcsin(np.minimum(half_chord, 1)))
+        distance[strays] = healpix.separations(vectors, homes)
         distance[strays] += healpix.max_radius(healpix.ORDER) + _ROUNDING
     return distance
 
@@ -181,7 +202,7 @@ def _order(
         ranks = np.empty(len(keys), dtype=np.int64)
         ranks[pc.sort_indices(keys).to_numpy()] = np.arange(len(keys))
     else:
-        ranks = keys.to_numpy()
+        ranks = pc.fill_null(keys, 0).to_numpy()
     return np.lexsort((ranks, homes) if hosts is None else (ranks, homes, hosts))
 
 

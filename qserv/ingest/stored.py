@@ -44,7 +44,7 @@ def stored_schema(table: Table) -> pa.Schema:
 
 
 def index_schema(key: Column) -> pa.Schema:
-    """Return the Arrow schema of the index on a director's key column.
+    """Return the Arrow schema of the index on a column.
 
     Columns are `INDEX_KEY` (int64 or string) and ``_healpix_29``.
     """
@@ -55,5 +55,5 @@ def index_schema(key: Column) -> pa.Schema:
 def bounded_columns(table: Table) -> tuple[str, ...]:
     """Return the columns of a table whose bounds its manifest entries have."""
     home = (HEALPIX,) if table.partitioned else ()
-    names = (table.key, *(table.position or ()))
+    names = (table.key, table.second_key, table.id, *(table.position or ()))
     return (*home, *(table.column(name).name for name in names if name))

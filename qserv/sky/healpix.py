@@ -159,6 +159,12 @@ def centers(order: int, pixels: Pixels) -> Floats:
     return np.stack(healpy.pix2vec(2**order, pixels, nest=True), axis=-1)
 
 
+def separations(vectors: Floats, others: Floats) -> Floats:
+    """Return the angles between pairs of unit vectors, shapes (n, 3), in degrees."""
+    half_chord = np.linalg.norm(vectors - others, axis=-1) / 2
+    return np.asarray(np.degrees(2 * np.arcsin(np.minimum(half_chord, 1))))
+
+
 def center_positions(order: int, pixels: Pixels) -> tuple[Floats, Floats]:
     """Return longitude and latitude of the centres of pixels, degrees."""
     import healpy

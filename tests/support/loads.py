@@ -1,5 +1,6 @@
 """Small tables to load, and the steps of a load without any process."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,23 @@ FORCED = Table(
     columns(objectId="BIGINT", flux="DOUBLE"),
     key="objectId",
     director="Object",
+)
+NAMED_SOURCE = replace(SOURCE, id="sourceId")
+REF_OBJECT = Table(
+    "RefObject",
+    TableKind.DIRECTOR,
+    columns(refObjectId="BIGINT", ra="DOUBLE", dec="DOUBLE"),
+    key="refObjectId",
+    position=("ra", "dec"),
+)
+MATCH = Table(
+    "RefObjMatch",
+    TableKind.REF_MATCH,
+    columns(objectId="BIGINT", refObjectId="BIGINT", arcsec="DOUBLE"),
+    key="objectId",
+    director="Object",
+    second_key="refObjectId",
+    second_director="RefObject",
 )
 FILTER = Table(
     "Filter", TableKind.REPLICATED, columns(filterId="SMALLINT", name="VARCHAR")

@@ -1,9 +1,22 @@
 """Rows that no release may hold are refused by file, row and column."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.loads import FORCED, OBJECT, SOURCE, columns, gather, located, parquet
+from support.loads import (
+    FORCED,
+    MATCH,
+    NAMED_SOURCE,
+    OBJECT,
+    REF_OBJECT,
+    SOURCE,
+    columns,
+    gather,
+    located,
+    parquet,
+)
 
 from qserv.catalog.tables import DataType, Table, TableKind
 from qserv.errors import BadContribution, InvalidRequest
@@ -114,6 +127,79 @@ def test_orphans_are_refused(locator, tmp_path):
     )
     assert "row 3, column objectId: the key is NULL" in str(caught.value)
     assert "row 1" not in str(caught.value)
+
+
+def test_ids_of_children_are_unique_not_null_and_not_live(tmp_path):
+    locator = Locator(live={"source": Live(id7=0)}, loaded={})
+    locate(locator, tmp_path, OBJECT, objectId=[1], dec=[0])
+    rows = {"sourceId": [5, None, 5, 7], "objectId": [1] * 4, "dec": [0] * 4}
+    with pytest.raises(BadContribution) as caught:
+        locate(locator, tmp_path, NAMED_SOURCE, **rows)
+    assert [line.split(".parquet, ")[1] for line in caught.value.text.splitlines()] == [
+        "row 2, column sourceId: the key is NULL",
+        "row 3, column sourceId: 5 is a duplicate key",
+        "row 4, column sourceId: 7 is in the release already",
+    ]
+
+
+ARCSEC = 1 / 3600
+FAR = "of RefObject lies farther from its Object than the family's overlap, 60 arcsec"
+
+
+@pytest.fixture
+def pairing(tmp_path):
+    """Two objects, one a load ago, and three of reference around the first."""
+    live = {"object": Live(id9=0)}
+    locator = Locator(live=live, loaded={}, overlap=60 * ARCSEC)
+    locate(locator, tmp_path, OBJECT, objectId=[1, 2], ra=[0, 90], dec=[0, 0])
+    away = np.array([0, 60, 60.002]) * ARCSEC
+    locate(locator, tmp_path, REF_OBJECT, refObjectId=[1, 2, 3], ra=[0] * 3, dec=away)
+    return locator
+
+
+def test_a_pair_lives_with_the_first_director_that_it_has(pairing, tmp_path):
+    found, _ = locate(
+        pairing,
+        tmp_path,
+        MATCH,
+        objectId=[1, 1, 2, None, 9],
+        refObjectId=[1, 2, None, 3, None],
+    )
+    objects, refs = (pairing.loaded[name].homes for name in ("object", "refobject"))
+    first = objects[0]
+    assert found.homes.tolist() == [first, first, objects[1], refs[2], 0]
+    assert found.seconds.tolist() == [refs[0], refs[1], -1, -1, -1]
+
+
+def test_pairs_without_directors_or_too_far_apart_are_refused(pairing, tmp_path):
+    with pytest.raises(BadContribution) as caught:
+        locate(
+            pairing,
+            tmp_path,
+            MATCH,
+            objectId=[1, None, 3, 1, 2],
+            refObjectId=[3, None, 1, 4, 1],
+        )
+    assert [line.split(".parquet, ")[1] for line in caught.value.text.splitlines()] == [
+        f"row 1, column refObjectId: 3 {FAR}",
+        "row 2, column objectId: both it and refObjectId are NULL",
+        "row 3, column objectId: 3 is not in Object: the row is an orphan",
+        "row 4, column refObjectId: 4 is not in RefObject: the row is an orphan",
+        f"row 5, column refObjectId: 1 {FAR}",
+    ]
+
+
+def test_both_keys_of_a_pair_have_the_types_of_their_directors(pairing):
+    worded = replace(MATCH, columns=columns(objectId="BIGINT", refObjectId="VARCHAR"))
+    with pytest.raises(BadContribution, match=r"its key refObjectId is string, but"):
+        located(worded, pairing, objectId=[1], refObjectId=["1"])
+
+
+def test_without_the_check_a_far_pair_would_be_loaded(pairing, tmp_path, monkeypatch):
+    """The guarantee, switched off."""
+    monkeypatch.setattr(check, "pairs", lambda *_: None)
+    found, _ = locate(pairing, tmp_path, MATCH, objectId=[2], refObjectId=[1])
+    assert len(found.homes) == 1
 
 
 def test_children_find_directors_of_this_load_and_live_ones(tmp_path):

@@ -102,7 +102,5 @@ def test_keys_outside_all_shards_are_not_asked(live):
 
 
 def test_text_is_no_whole_number(live):
-    with pytest.raises(
-        InvalidRequest, match=r"keys are string, but the director's live"
-    ):
+    with pytest.raises(InvalidRequest, match=r"keys are string, but the table's live"):
         live[0].homes(pa.array(["1"]))

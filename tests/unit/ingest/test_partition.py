@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.loads import FORCED, OBJECT, SOURCE, columns, located
+from support.loads import FORCED, MATCH, OBJECT, REF_OBJECT, SOURCE, columns, located
 from support.skies import border_sky, cross_border, kdtree_pairs, mixed_tree
 
 from qserv.catalog.tables import SYSTEM_COLUMNS, Table, TableKind
@@ -193,3 +193,82 @@ def test_nothing_gives_nothing():
     assert list(partition.own(empty, tree)) == []
     assert list(partition.overlap(empty, tree, RADIUS)) == []
     assert list(partition.copies(empty.data)) == []
+
+
+@pytest.fixture(scope="module")
+def pairs(sky, tree):
+    """Objects, and one of reference up to an overlap away from each; some alone."""
+    rng = np.random.default_rng(13)
+    n = len(sky["ra"])
+    away = rng.uniform(0, RADIUS, n) * rng.choice((-1, 1), n)
+    dec = np.clip(sky["dec"] + away, -90, 90)
+    locator = Locator(live={}, loaded={}, overlap=RADIUS)
+    objects = located(OBJECT, locator, **(sky | {"mag": np.float32(sky["mag"])}))
+    references = located(
+        REF_OBJECT, locator, refObjectId=np.arange(n), ra=sky["ra"], dec=dec
+    )
+    alone = rng.integers(0, 5, n)
+    keys = {
+        "objectId": pa.array(sky["objectId"], mask=alone == 0),
+        "refObjectId": pa.array(np.arange(n), mask=alone == 1),
+    }
+    return objects, references, located(MATCH, locator, **keys)
+
+
+def test_a_pair_lies_in_one_chunk_and_a_copy_beside_its_second(pairs, tree):
+    objects, references, matches = pairs
+    own = together(partition.own(matches, tree)).to_pydict()
+    copies = together(partition.overlap(matches, tree, RADIUS)).to_pydict()
+    homes = dict(zip(objects.keys.to_pylist(), objects.homes.tolist(), strict=True))
+    assert homes.pop(None, None) is None
+    seconds = references.homes.tolist()
+    expected, crossing = set(), set()
+    for key, second in zip(*(matches.data[c].to_pylist() for c in KEYS), strict=True):
+        home = seconds[second] if key is None else homes[key]
+        expected.add((key, second, home, chunk_of(tree, home)))
+        if key is None or second is None:
+            continue
+        if (host := chunk_of(tree, seconds[second])) != chunk_of(tree, home):
+            crossing.add((key, second, home, host))
+    columns = (*KEYS, "_healpix_29", "_chunk")
+    assert set(zip(*(own[c] for c in columns), strict=True)) == expected
+    assert set(zip(*(copies[c] for c in columns), strict=True)) == crossing
+    assert len(own["_chunk"]) == len(expected) == len(objects.homes)
+    assert len(copies["_chunk"]) == len(crossing) > 100
+
+
+KEYS = ("objectId", "refObjectId")
+
+
+def chunk_of(tree, home):
+    return int(tree.locate(np.array([home]))[0])
+
+
+def test_both_directors_of_a_pair_meet_in_each_of_its_chunks(pairs, tree):
+    """What the planner relies on: no pair needs a row that is not stored there."""
+    objects, references, matches = pairs
+    beside = {
+        name: held(located, tree)
+        for name, located in zip(KEYS, (objects, references), strict=True)
+    }
+    for slices in (
+        partition.own(matches, tree),
+        partition.overlap(matches, tree, RADIUS),
+    ):
+        for slice_ in slices:
+            whole = slice_.rows.drop_null()
+            for name in KEYS:
+                assert set(whole[name].to_pylist()) <= beside[name][slice_.chunk]
+
+
+def held(located, tree):
+    """Return the keys that each chunk has, own or beside it."""
+    found = {}
+    for slices in (
+        partition.own(located, tree),
+        partition.overlap(located, tree, RADIUS),
+    ):
+        for slice_ in slices:
+            keys = slice_.rows[located.table.key].to_pylist()
+            found.setdefault(slice_.chunk, set()).update(keys)
+    return found
