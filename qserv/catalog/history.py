@@ -238,7 +238,8 @@ class _Reader:
             .order_by(views.c.folded)
         )
         return {
-            row.folded: View(row.name, row.definition, row.description) for row in rows
+            row.folded: View(row.name, row.definition, row.description, row.valid_from)
+            for row in rows
         }
 
     def _version(self, table_id: int) -> Any:

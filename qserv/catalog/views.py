@@ -15,8 +15,11 @@ class View:
         One ADQL query; its tables are qualified, or those of the view's own release.
     description
         What its rows are.
+    since
+        The first snapshot that shows it; 0 where none does yet.
     """
 
     name: str
     text: str
     description: str = ""
+    since: int = 0

@@ -77,7 +77,7 @@ class Views:
 
     async def create(
         self, release: str, view: View, *, replaces: bool = False
-    ) -> tuple[Described, int]:
+    ) -> Described:
         """Make a view.
 
         Parameters
@@ -91,8 +91,8 @@ class Views:
 
         Returns
         -------
-        tuple
-            The view with its columns, and the snapshot that shows it.
+        Described
+            The view with its columns.
 
         Raises
         ------
@@ -132,17 +132,15 @@ class Views:
         task.add_done_callback(self._changes.discard)
         return await asyncio.shield(task)
 
-    async def _create(
-        self, release: str, view: View, *, replaces: bool
-    ) -> tuple[Described, int]:
+    async def _create(self, release: str, view: View, *, replaces: bool) -> Described:
         async with self._loads.one_commit:
             snapshot = self._store.snapshot()
             home = snapshot.release(release)
             self._check_name(home, view.name, replaces=replaces)
-            made = await asyncio.to_thread(self._checked, snapshot, home, view)
+            columns = await asyncio.to_thread(self._checked, snapshot, home, view)
             fresh = await asyncio.to_thread(self._store.create_view, home.name, view)
         _log.info("view created", view=_full(home, view), snapshot=fresh.id)
-        return made, fresh.id
+        return Described(home.name, replace(view, since=fresh.id), columns)
 
     async def _drop(self, release: str, name: str) -> int:
         async with self._loads.one_commit:
@@ -172,8 +170,10 @@ class Views:
                 "give the view another name"
             )
 
-    def _checked(self, snapshot: Snapshot, home: Release, view: View) -> Described:
-        """Describe a view as it would be.
+    def _checked(
+        self, snapshot: Snapshot, home: Release, view: View
+    ) -> tuple[Column, ...]:
+        """Return the columns that a view will have.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class Views:
                 f"view {other} reads {_full(home, view)} and could not be read with "
                 f"this text: {trouble}; drop or replace {other} first"
             )
-        return Described(home.name, view, columns)
+        return columns
 
     def _knows_more(self, text: str, after: Snapshot, home: Release) -> bool:
         """Whether all names of a text are known once its own view is there."""

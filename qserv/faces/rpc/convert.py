@@ -4,15 +4,18 @@ from collections.abc import Mapping
 
 from qserv.catalog.publication import Contribution
 from qserv.catalog.snapshot import EVERYWHERE, IndexShard, TableVersion
+from qserv.catalog.views import View
 from qserv.czar.beginning import Beginning, Target
 from qserv.czar.installation import family_workers
 from qserv.czar.loads import Placed
 from qserv.czar.members import Member
 from qserv.czar.results import LANGUAGE, Frame, Header, Progress, Request, Trailer
+from qserv.czar.views import Described
 from qserv.dialects.statements import Mode
 from qserv.errors import UnsupportedQuery
 from qserv.ingest.transaction import StagedFile
 from qserv.wire.messages import (
+    columns_to_proto,
     entry_from_proto,
     table_from_proto,
     table_to_proto,
@@ -187,4 +190,22 @@ def staged(message: czar_pb2.StagedFile) -> StagedFile:
         table=message.table,
         entry=entry_from_proto(message.entry),
         workers=frozenset(message.worker_ids),
+    )
+
+
+def view(message: czar_pb2.CreateViewRequest) -> View:
+    """Read what a view is to be."""
+    return View(message.name, message.text, message.description)
+
+
+def described(value: Described) -> czar_pb2.ViewDescription:
+    """Turn a view and what it shows into its message."""
+    return czar_pb2.ViewDescription(
+        release=value.release,
+        name=value.view.name,
+        text=value.view.text,
+        description=value.view.description,
+        columns=columns_to_proto(value.columns),
+        trouble=value.trouble,
+        since=value.view.since,
     )

@@ -18,6 +18,7 @@ from qserv.czar.merge import Merge
 from qserv.czar.preparation import Preparation
 from qserv.czar.queries import Queries
 from qserv.czar.session import Session
+from qserv.czar.views import Views
 from qserv.faces.rpc.service import CzarService
 from qserv.plan import cost, explain, planner, route
 from qserv.plan.limits import Sizes
@@ -156,11 +157,14 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
         replicas=config.replicas,
     )
     stack.push_async_callback(loads.close)
+    planning = _Planner(config)
+    views = Views(store=store, planning=planning, loads=loads)
+    stack.push_async_callback(views.close)
     session = Session(
         preparation=Preparation(
             store=store,
             members=members,
-            planning=_Planner(config),
+            planning=planning,
             max_rows=config.max_rows,
         ),
         members=members,
@@ -175,6 +179,7 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
     service = CzarService(
         session=session,
         loads=loads,
+        views=views,
         installation=installation,
         members=members,
         store=store,

@@ -12,6 +12,7 @@ from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
 from qserv.czar.session import Session
+from qserv.czar.views import Views
 from qserv.dialects.statements import Mode
 from qserv.faces.rpc import convert
 from qserv.faces.rpc.status import status
@@ -31,6 +32,8 @@ class CzarService(CzarServicer):
         Answers queries.
     loads
         Runs loads.
+    views
+        Makes, drops and describes views.
     installation
         Has workers forget aborted loads.
     members
@@ -46,6 +49,7 @@ class CzarService(CzarServicer):
         *,
         session: Session,
         loads: Loads,
+        views: Views,
         installation: Installation,
         members: Members,
         store: Store,
@@ -53,6 +57,7 @@ class CzarService(CzarServicer):
     ) -> None:
         self._session = session
         self._loads = loads
+        self._views = views
         self._installation = installation
         self._members = members
         self._store = store
@@ -103,6 +108,39 @@ class CzarService(CzarServicer):
     ) -> czar_pb2.StatusReply:
         """Describe the cluster."""
         return status(self._store.snapshot(), self._members, self._session.running)
+
+    @override
+    async def CreateView(
+        self,
+        request: czar_pb2.CreateViewRequest,
+        context: "Context[czar_pb2.CreateViewRequest, czar_pb2.CreateViewReply]",
+    ) -> czar_pb2.CreateViewReply:
+        """Make a view."""
+        made = await self._views.create(
+            request.release, convert.view(request), replaces=request.replace
+        )
+        return czar_pb2.CreateViewReply(view=convert.described(made))
+
+    @override
+    async def DropView(
+        self,
+        request: czar_pb2.DropViewRequest,
+        context: "Context[czar_pb2.DropViewRequest, czar_pb2.DropViewReply]",
+    ) -> czar_pb2.DropViewReply:
+        """Drop a view."""
+        snapshot = await self._views.drop(request.release, request.name)
+        return czar_pb2.DropViewReply(snapshot=snapshot)
+
+    @override
+    async def ListViews(
+        self,
+        request: czar_pb2.ListViewsRequest,
+        context: "Context[czar_pb2.ListViewsRequest, czar_pb2.ListViewsReply]",
+    ) -> czar_pb2.ListViewsReply:
+        """Describe views."""
+        snapshot = request.snapshot if request.HasField("snapshot") else None
+        found = await self._views.describe(snapshot, request.release or None)
+        return czar_pb2.ListViewsReply(views=map(convert.described, found))
 
     @override
     async def Join(

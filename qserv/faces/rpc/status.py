@@ -85,6 +85,7 @@ def _release(snapshot: Snapshot, release: Release) -> czar_pb2.ReleaseStatus:
         orders=family.tree.orders,
         overlap=family.overlap,
         tables=[_table(table) for table in release.tables.values()],
+        views=[view.name for view in release.views.values()],
     )
 
 

@@ -54,6 +54,21 @@ class CzarStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StatusRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.CreateView = channel.unary_unary(
+                '/qserv.wire.v1.Czar/CreateView',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.CreateViewRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.CreateViewReply.FromString,
+                _registered_method=True)
+        self.DropView = channel.unary_unary(
+                '/qserv.wire.v1.Czar/DropView',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.DropViewRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.DropViewReply.FromString,
+                _registered_method=True)
+        self.ListViews = channel.unary_unary(
+                '/qserv.wire.v1.Czar/ListViews',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.FromString,
+                _registered_method=True)
         self.Join = channel.unary_unary(
                 '/qserv.wire.v1.Czar/Join',
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.JoinRequest.SerializeToString,
@@ -113,6 +128,25 @@ class CzarServicer:
     def Status(self, request, context):
         """Workers, releases, tables, running queries.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateView(self, request, context):
+        """Views: named queries that stand in FROM as tables do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropView(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListViews(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -177,6 +211,21 @@ def add_CzarServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StatusRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StatusReply.SerializeToString,
+            ),
+            'CreateView': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateView,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.CreateViewRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.CreateViewReply.SerializeToString,
+            ),
+            'DropView': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropView,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.DropViewRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.DropViewReply.SerializeToString,
+            ),
+            'ListViews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListViews,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.SerializeToString,
             ),
             'Join': grpc.unary_unary_rpc_method_handler(
                     servicer.Join,
@@ -317,6 +366,87 @@ class Czar:
             '/qserv.wire.v1.Czar/Status',
             qserv_dot_wire_dot_v1_dot_czar__pb2.StatusRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_czar__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateView(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/CreateView',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.CreateViewRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.CreateViewReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropView(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/DropView',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.DropViewRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.DropViewReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListViews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/ListViews',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class CzarStub:
     """Stops a running query of this czar."""
     Status: _grpc.UnaryUnaryMultiCallable[_czar_pb2.StatusRequest, _czar_pb2.StatusReply]
     """Workers, releases, tables, running queries."""
+    CreateView: _grpc.UnaryUnaryMultiCallable[_czar_pb2.CreateViewRequest, _czar_pb2.CreateViewReply]
+    """Views: named queries that stand in FROM as tables do."""
+    DropView: _grpc.UnaryUnaryMultiCallable[_czar_pb2.DropViewRequest, _czar_pb2.DropViewReply]
+    ListViews: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ListViewsRequest, _czar_pb2.ListViewsReply]
     Join: _grpc.UnaryUnaryMultiCallable[_czar_pb2.JoinRequest, _czar_pb2.JoinReply]
     """A worker joins, and says every few seconds that it is there."""
     Begin: _grpc.UnaryUnaryMultiCallable[_czar_pb2.BeginRequest, _czar_pb2.BeginReply]
@@ -59,6 +63,10 @@ class CzarAsyncStub(CzarStub):
     """Stops a running query of this czar."""
     Status: _aio.UnaryUnaryMultiCallable[_czar_pb2.StatusRequest, _czar_pb2.StatusReply]  # type: ignore[assignment]
     """Workers, releases, tables, running queries."""
+    CreateView: _aio.UnaryUnaryMultiCallable[_czar_pb2.CreateViewRequest, _czar_pb2.CreateViewReply]  # type: ignore[assignment]
+    """Views: named queries that stand in FROM as tables do."""
+    DropView: _aio.UnaryUnaryMultiCallable[_czar_pb2.DropViewRequest, _czar_pb2.DropViewReply]  # type: ignore[assignment]
+    ListViews: _aio.UnaryUnaryMultiCallable[_czar_pb2.ListViewsRequest, _czar_pb2.ListViewsReply]  # type: ignore[assignment]
     Join: _aio.UnaryUnaryMultiCallable[_czar_pb2.JoinRequest, _czar_pb2.JoinReply]  # type: ignore[assignment]
     """A worker joins, and says every few seconds that it is there."""
     Begin: _aio.UnaryUnaryMultiCallable[_czar_pb2.BeginRequest, _czar_pb2.BeginReply]  # type: ignore[assignment]
@@ -100,6 +108,28 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_czar_pb2.StatusReply, _abc.Awaitable[_czar_pb2.StatusReply]]:
         """Workers, releases, tables, running queries."""
+
+    @_abc_1.abstractmethod
+    def CreateView(
+        self,
+        request: _czar_pb2.CreateViewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.CreateViewReply, _abc.Awaitable[_czar_pb2.CreateViewReply]]:
+        """Views: named queries that stand in FROM as tables do."""
+
+    @_abc_1.abstractmethod
+    def DropView(
+        self,
+        request: _czar_pb2.DropViewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.DropViewReply, _abc.Awaitable[_czar_pb2.DropViewReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListViews(
+        self,
+        request: _czar_pb2.ListViewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.ListViewsReply, _abc.Awaitable[_czar_pb2.ListViewsReply]]: ...
 
     @_abc_1.abstractmethod
     def Join(

@@ -65,10 +65,10 @@ def create(views):
 
 
 async def test_a_view_is_made_listed_and_dropped(views, create, store):
-    made, snapshot = await create("HIP.Bright", "SELECT x FROM Object")
+    made = await create("HIP.Bright", "SELECT x FROM Object")
     assert (made.release, made.view.name, made.trouble) == ("hip", "Bright", "")
     assert [column.name for column in made.columns] == ["x"]
-    assert snapshot == store.snapshot().id == 2
+    assert made.view.since == store.snapshot().id == 2
     assert await views.describe() == (made,)
     assert await views.describe(release="hip") == (made,)
 
