@@ -7,7 +7,7 @@ from support.loads import FORCED, MATCH, OBJECT, REF_OBJECT, SOURCE, columns, lo
 from support.skies import border_sky, cross_border, kdtree_pairs, mixed_tree
 
 from qserv.catalog.tables import SYSTEM_COLUMNS, Table, TableKind
-from qserv.ingest import partition
+from qserv.ingest import check, partition
 from qserv.ingest.locate import Locator
 from qserv.sky import chunking, healpix
 from qserv.sky.chunking import ChunkTree, overlap_hosts
@@ -259,6 +259,26 @@ def test_both_directors_of_a_pair_meet_in_each_of_its_chunks(pairs, tree):
             whole = slice_.rows.drop_null()
             for name in KEYS:
                 assert set(whole[name].to_pylist()) <= beside[name][slice_.chunk]
+
+
+def test_without_the_limit_the_directors_of_a_pair_would_not_meet(
+    pairs, tree, monkeypatch
+):
+    """The guarantee, switched off."""
+    monkeypatch.setattr(check, "pairs", lambda *_: None)
+    objects, references, _ = pairs
+    known = {"object": objects, "refobject": references}
+    far = located(
+        MATCH,
+        Locator(live={}, loaded=known, overlap=RADIUS),
+        objectId=objects.keys,
+        refObjectId=np.roll(references.keys, 1),
+    )
+    beside = held(references, tree)
+    assert any(
+        not set(slice_.rows["refObjectId"].to_pylist()) <= beside[slice_.chunk]
+        for slice_ in partition.own(far, tree)
+    )
 
 
 def held(located, tree):
