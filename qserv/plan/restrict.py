@@ -4,17 +4,26 @@
 chunks that the circle touches, and so does any other phrasing of an area
 (`qserv.plan.area`); ``WHERE s.objectId = 7`` to the home of object 7, and so does ``IN
 (SELECT …)``, once its keys are found. Only what must hold for every row of the answer
-counts: the terms of WHERE. The exact predicate stays in the SQL, so pruning never
-changes an answer. NOT IN never limits.
+counts: the terms of WHERE, of an OR each side. A row for which an inner row must exist
+(``EXISTS``, ``IN``) is in a chunk that has such a row, so what limits the inner query
+limits the outer one, if that inner row is beside it. The exact predicate stays in the
+SQL, so pruning never changes an answer. NOT IN never limits.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.plan.area import area
+from qserv.plan.expressions import (
+    Call,
+    Exists,
+    Expression,
+    InQuery,
+    conjuncts,
+)
 from qserv.plan.plan import (
     AreaRestrictor,
     EitherRestrictor,
@@ -24,7 +33,15 @@ from qserv.plan.plan import (
     KeyRestrictor,
     Restrictor,
 )
-from qserv.plan.query import Body, Combined, JoinKind, Operator, Relation, Select
+from qserv.plan.query import (
+    Body,
+    Combined,
+    JoinKind,
+    Operator,
+    Relation,
+    Select,
+    map_subqueries,
+)
 from qserv.plan.seek import sought
 from qserv.sky.ranges import RangeSet
 from qserv.sky.regions import dilate
@@ -55,13 +72,10 @@ def restrict(body: Body, snapshot: Snapshot) -> tuple[Body, Restrictors]:
         relations.append(changed)
         inner += limits if relation.join in _KEPT else ()
     body = replace(body, relations=tuple(relations))
-    covers = _spread(body, dict(_covers(body)))
-    by_number = {r.number: r for r in body.relations}
-    areas = [AreaRestrictor(c, by_number[n].reach) for n, c in covers.items()]
-    homes = {n: _homes(by_number[n], cover) for n, cover in covers.items()}
-    ranges = tuple(_followed(body, homes).items())
-    found = dict.fromkeys([*sought(body, snapshot), *areas, *inner])
-    return replace(body, ranges=ranges), tuple(found)
+    finder = _Finder(body, snapshot)
+    where, found = finder.where()
+    body = replace(body, where=where, ranges=finder.ranges())
+    return body, tuple(dict.fromkeys([*found, *inner]))
 
 
 _KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
@@ -70,23 +84,51 @@ _KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
 def _inside(relation: Relation, snapshot: Snapshot) -> tuple[Relation, Restrictors]:
     if not isinstance(relation.source, Body):
         return relation, ()
-    body, found = restrict(relation.source, snapshot)
+    body, found = _read(relation.source, snapshot)
     return replace(relation, source=body), found
+
+
+def _read(body: Body, snapshot: Snapshot) -> tuple[Body, Restrictors]:
+    """Restrict a query inside of another: what limits it where it must have a row."""
+    made, found = restrict(body, snapshot)
+    # A SELECT of one group has a row where it finds none.
+    always = isinstance(body, Select) and body.grouped and not body.groups
+    return made, () if always else found
 
 
 def _combined(body: Combined, snapshot: Snapshot) -> tuple[Body, Restrictors]:
     (left, ours), (right, theirs) = (
-        restrict(side, snapshot) for side in (body.left, body.right)
+        _read(side, snapshot) for side in (body.left, body.right)
     )
     made = replace(body, left=left, right=right)
     match body.operator:
         case Operator.UNION:
-            either = (EitherRestrictor((ours, theirs)),) if ours and theirs else ()
-            return made, either
+            return made, _either([ours, theirs])
         case Operator.EXCEPT:
             return made, ours
         case Operator.INTERSECT:
             return made, (*ours, *theirs)
+
+
+def _either(alternatives: Sequence[Restrictors]) -> Restrictors:
+    """Return what limits where one of several limits does; keys become one list."""
+    if not all(alternatives):
+        return ()
+    keys: dict[KeyRestrictor, tuple[int | str, ...]] = {}
+    rest: list[Restrictors] = []
+    for each in dict.fromkeys(alternatives):
+        match each:
+            case (KeyRestrictor() as only,):
+                kind = replace(only, keys=())
+                keys[kind] = (*keys.get(kind, ()), *only.keys)
+            case _:
+                rest.append(each)
+    merged = [
+        (replace(kind, keys=tuple(dict.fromkeys(listed))),)
+        for kind, listed in keys.items()
+    ]
+    several = (*merged, *rest)
+    return several[0] if len(several) == 1 else (EitherRestrictor(several),)
 
 
 def describe(restrictors: Restrictors) -> str:
@@ -97,7 +139,8 @@ def describe(restrictors: Restrictors) -> str:
 def _describe(restrictor: Restrictor) -> str:
     match restrictor:
         case KeyRestrictor():
-            return f"{len(restrictor.keys)} keys of {restrictor.table}"
+            count = len(restrictor.keys)
+            return f"{count} key{'' if count == 1 else 's'} of {restrictor.table}"
         case KeyRangeRestrictor():
             return f"keys {restrictor.low} to {restrictor.high} of {restrictor.table}"
         case FoundRestrictor():
@@ -105,17 +148,115 @@ def _describe(restrictor: Restrictor) -> str:
         case AreaRestrictor():
             return f"an area of {len(restrictor.ranges)} ranges"
         case EitherRestrictor():
-            parts = (describe(a) for a in restrictor.alternatives)
-            return f"either {' or '.join(parts)}"
+            return f"either {' or '.join(map(_together, restrictor.alternatives))}"
 
 
-def _covers(body: Select) -> Iterator[tuple[int, RangeSet]]:
-    for relation in body.relations:
-        position = relation.position
-        if position is None or not _prunable(relation):
-            continue
-        if (cover := area(body.where, position)) is not None:
-            yield relation.number, cover
+def _together(restrictors: Restrictors) -> str:
+    said = " and ".join(map(_describe, restrictors))
+    return said if len(restrictors) == 1 else f"({said})"
+
+
+class _Finder:
+    """Finds what limits the chunks in the WHERE of a SELECT.
+
+    Parameters
+    ----------
+    body
+        With its relations placed, and restricted inside.
+    snapshot
+        Knows which tables have an index.
+    """
+
+    def __init__(self, body: Select, snapshot: Snapshot) -> None:
+        self._body, self._snapshot = body, snapshot
+        self._relations = {r.number: r for r in body.relations}
+        self._terms = conjuncts(body.where)
+        self._covers = _spread(body, dict(self._areas(body.where)))
+
+    def where(self) -> tuple[Expression | None, Restrictors]:
+        """Return WHERE with the queries in it restricted, and all that limits."""
+        areas = self._limits(self._covers)
+        if self._body.where is None:
+            return None, areas
+        where, found = self._all(self._body.where)
+        return where, (*found, *areas)
+
+    def ranges(self) -> tuple[tuple[int, Bounds], ...]:
+        """Return the ranges that homes must lie in, by the number of the relation."""
+        homes = {
+            n: _homes(self._relations[n], cover) for n, cover in self._covers.items()
+        }
+        return tuple(_followed(self._body, homes).items())
+
+    def _areas(self, where: Expression | None) -> Iterator[tuple[int, RangeSet]]:
+        for relation in self._body.relations:
+            position = relation.position
+            if position is None or not _prunable(relation):
+                continue
+            if (cover := area(where, position)) is not None:
+                yield relation.number, cover
+
+    def _limits(self, covers: Mapping[int, RangeSet]) -> Restrictors:
+        reach = {n: self._relations[n].reach for n in covers}
+        return tuple(AreaRestrictor(c, reach[n]) for n, c in covers.items())
+
+    def _all(self, node: Expression) -> tuple[Expression, Restrictors]:
+        """Restrict by terms that must all hold, but for their areas."""
+        terms = conjuncts(node)
+        made = [self._term(term) for term in terms]
+        keys = sought(terms, self._terms, self._relations, self._snapshot)
+        found = (limit for _, limits in made for limit in limits)
+        return _refilled(node, "AND", (t for t, _ in made)), (*keys, *found)
+
+    def _term(self, term: Expression) -> tuple[Expression, Restrictors]:
+        match term:
+            case Exists() | InQuery():
+                body, found = _read(term.body, self._snapshot)
+                return replace(term, body=body), found
+            case Call("OR"):
+                return self._or(term)
+            case _:
+                return map_subqueries(term, self._elsewhere), ()
+
+    def _elsewhere(self, body: Body) -> Body:
+        """Restrict a query that may have no row: it limits nothing around it."""
+        return restrict(body, self._snapshot)[0]
+
+    def _or(self, node: Call) -> tuple[Expression, Restrictors]:
+        parts = _disjuncts(node)
+        made = [self._all(part) for part in parts]
+        whole = _refilled(node, "OR", (t for t, _ in made))
+        if self._covers and not any(found for _, found in made):
+            # The area of the whole OR is known already.
+            return whole, ()
+        limits = [
+            found or self._limits(dict(self._areas(part)))
+            for part, (_, found) in zip(parts, made, strict=True)
+        ]
+        return whole, _either(limits)
+
+
+def _disjuncts(node: Expression) -> tuple[Expression, ...]:
+    """Take a predicate apart at its ORs, in the order of the text."""
+    found: list[Expression] = []
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Call) and part.function == "OR":
+            waiting += reversed(part.arguments)
+        else:
+            found.append(part)
+    return tuple(found)
+
+
+def _refilled(
+    node: Expression, function: str, parts: Iterator[Expression]
+) -> Expression:
+    """Put parts, in order, where those of a chain of AND or of OR stood."""
+    if isinstance(node, Call) and node.function == function:
+        given = (_refilled(part, function, parts) for part in node.arguments)
+        return replace(node, arguments=tuple(given))
+    return next(parts)
 
 
 def _prunable(relation: Relation) -> bool:

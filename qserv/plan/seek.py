@@ -1,4 +1,4 @@
-"""Find the director keys that a SELECT asks for.
+"""Find the keys that a SELECT asks for: of directors, and of children's own rows.
 
 A term of WHERE may give the key itself, or a column that is equal to it: a child's
 foreign key, the column of an earlier stage's rows.
@@ -16,7 +16,6 @@ from qserv.plan.expressions import (
     InList,
     InQuery,
     Literal,
-    conjuncts,
 )
 from qserv.plan.keys import alike, equal_to
 from qserv.plan.plan import (
@@ -59,34 +58,41 @@ class _Rows:
 _Wanted = _Values | _Range | _Rows
 
 
-def sought(body: Select, snapshot: Snapshot) -> tuple[KeyedRestrictor, ...]:
-    """Return what the terms of WHERE say of director keys.
+def sought(
+    terms: Sequence[Expression],
+    context: Sequence[Expression],
+    relations: Mapping[int, Relation],
+    snapshot: Snapshot,
+) -> tuple[KeyedRestrictor, ...]:
+    """Return what terms say of director keys, and of children's own.
 
     Parameters
     ----------
-    body
-        With its relations placed.
+    terms
+        What must hold.
+    context
+        What must hold besides: it may make columns equal to keys.
+    relations
+        The placed relations of the SELECT, by number.
     snapshot
-        Knows which directors have an index.
+        Knows which tables have an index.
     """
-    relations = {r.number: r for r in body.relations}
-    terms = conjuncts(body.where)
+    seeker = _Seeker((*context, *terms), relations, snapshot)
     ranges: dict[ColumnRef, _Range] = {}
     found: list[KeyedRestrictor] = []
     for column, wanted in (w for t in terms for w in _wanted(t, relations)):
-        for key, director in _keys(column, terms, relations, snapshot):
+        for key, indexed in seeker.keys(column):
             match wanted:
                 case _Range():
-                    known = ranges.get(key, wanted)
-                    ranges[key] = _both(known, wanted)
+                    ranges[key] = _both(ranges.get(key, wanted), wanted)
                 case _:
-                    found += _restrictor(director, key, wanted)
+                    found += _restrictor(indexed, key, wanted)
     for key, wanted in ranges.items():
         if wanted.high - wanted.low < MOST_KEYS:
-            for _, director in _keys(key, (), relations, snapshot):
-                name = director.release, director.table.name
+            for indexed in seeker.indexes(key):
+                name = indexed.release, indexed.table.name
                 found.append(KeyRangeRestrictor(*name, wanted.low, wanted.high))
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _both(one: _Range, other: _Range) -> _Range:
@@ -164,30 +170,46 @@ def _end(sign: str, value: int) -> Iterator[_Range]:
             return
 
 
-def _keys(
-    column: ColumnRef,
-    terms: Sequence[Expression],
-    relations: Mapping[int, Relation],
-    snapshot: Snapshot,
-) -> Iterator[tuple[ColumnRef, TableVersion]]:
-    """Yield the keys of own rows that equal a column, with their director's index."""
-    for ref in equal_to(column, terms):
-        relation = relations.get(ref.relation)
+@dataclass(frozen=True, slots=True)
+class _Seeker:
+    """Finds the keys of own rows that terms equate a column with."""
+
+    terms: tuple[Expression, ...]
+    relations: Mapping[int, Relation]
+    snapshot: Snapshot
+
+    def keys(self, column: ColumnRef) -> Iterator[tuple[ColumnRef, TableVersion]]:
+        """Yield the keys, each with a table whose index tells where they are."""
+        for ref in equal_to(column, self.terms):
+            for indexed in self.indexes(ref):
+                yield ref, indexed
+
+    def indexes(self, ref: ColumnRef) -> Iterator[TableVersion]:
+        """Yield the tables whose index tells where own rows with such a value are."""
+        relation = self.relations.get(ref.relation)
         if relation is None or relation.extent is not Extent.OWN:
-            continue
-        stored = relation.stored
-        if stored is None or relation.key != ref:
-            continue
-        name = stored.table.director or stored.table.name
-        director = snapshot.table(stored.release, name)
-        if director.index:
-            yield ref, director
+            return
+        if (stored := relation.stored) is None:
+            return
+        if relation.key == ref:
+            name = stored.table.director or stored.table.name
+            director = self.snapshot.table(stored.release, name)
+            if director.index:
+                yield director
+        if _is_id(stored, ref) and stored.index:
+            yield stored
+
+
+def _is_id(stored: TableVersion, ref: ColumnRef) -> bool:
+    """Whether a column is the id of a child's rows, which has an index of its own."""
+    name = stored.table.id
+    return name is not None and name.lower() == ref.column.name.lower()
 
 
 def _restrictor(
-    director: TableVersion, key: ColumnRef, wanted: _Values | _Rows
+    indexed: TableVersion, key: ColumnRef, wanted: _Values | _Rows
 ) -> Iterator[KeyedRestrictor]:
-    name = director.release, director.table.name
+    name = indexed.release, indexed.table.name
     if isinstance(wanted, _Rows):
         yield FoundRestrictor(*name, wanted.stage, wanted.column)
         return

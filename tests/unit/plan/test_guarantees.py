@@ -202,6 +202,21 @@ PATCHED = {
             "UNION SELECT sourceId FROM Source) AS x"
         ),
     ),
+    "a query of one group limits nothing around it": (
+        restrict,
+        "_read",
+        restrict.restrict,
+        (
+            "SELECT COUNT(*) FROM Object o WHERE 0 IN (SELECT COUNT(*) FROM Source s "
+            "WHERE s.objectId = o.objectId AND s.objectId = 8)"
+        ),
+    ),
+    "only where each side of an OR limits is it limited": (
+        restrict,
+        "_either",
+        lambda parts: next(filter(None, parts), ()),
+        "SELECT COUNT(*) FROM Object WHERE objectId = 8 OR mag < 18",
+    ),
     "an area is dilated for the other side of a join": (
         restrict,
         "dilate",
