@@ -84,6 +84,12 @@ def distinct_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
     return not body.distinct or is_whole((o.expression for o in body.outputs), keys)
 
 
+def all_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
+    """Whether a chunk finishes all that is grouped, numbered or told apart."""
+    checks = (grouped_in_chunk, windowed_in_chunk, distinct_in_chunk)
+    return all(check(body, keys) for check in checks)
+
+
 def gathered(body: Select, rows: Relation) -> tuple[Select, Select]:
     """Take the joins from all that follows: the columns, and the rest over them.
 

@@ -2,7 +2,7 @@
 
 What a subquery asks of its outer row is answered beside it, where all that it reads is
 local to that row. What is not is fetched first: the whole subquery, if it depends on no
-outer row, or else the rows that it reads.
+outer row, or else its groups (`qserv.plan.unnest`), or the rows that it reads.
 """
 
 from collections.abc import Iterable
@@ -33,10 +33,12 @@ from qserv.plan.prepared import (
     enough_for,
     is_repeatable,
     is_semijoin,
+    with_rows,
 )
 from qserv.plan.query import Body, Combined, Select, all_of, map_clauses
 from qserv.plan.relations import Sky, place_inside
 from qserv.plan.stages import Stages
+from qserv.plan.unnest import unnested
 
 _NESTED = Exists | InQuery | Scalar | InValues
 
@@ -169,6 +171,9 @@ class Nested:
                 missing = found.missing
             if not missing:
                 break
+            if (parts := unnested(body, self._numbers)) is not None:
+                rows = self._stages.rows(self._preparing.prepare(parts.groups))
+                return self.settled(with_rows(parts.asked, rows), around)
             body, sky = self._preparing.fetched(body, sky, missing, once=once)
         if around is None:
             return self.settled(body, None)

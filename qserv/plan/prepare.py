@@ -26,6 +26,7 @@ from qserv.catalog.tables import Column
 from qserv.errors import UnsupportedQuery
 from qserv.plan import finish
 from qserv.plan.aggregate import split
+from qserv.plan.apart import grouped_apart
 from qserv.plan.central import Centre
 from qserv.plan.cut import component, cut, halves
 from qserv.plan.depth import free, renumbered
@@ -48,11 +49,11 @@ from qserv.plan.prepared import (
     exported,
     exports,
     held_by_both,
-    homes,
     is_repeatable,
     less,
     once_each,
     second_keys,
+    unknown_rows,
     with_rows,
     with_source,
 )
@@ -65,9 +66,6 @@ from qserv.plan.query import (
     Shared,
     StageRows,
     all_of,
-    clauses,
-    subqueries,
-    with_columns,
 )
 from qserv.plan.relations import Placement, Sky, anchors, place
 from qserv.plan.stages import Stages
@@ -114,12 +112,11 @@ class Preparer:
     def _select(self, body: Select, *, top: bool) -> Prepared:
         if not top and body.limit is None and not body.offset:
             body = replace(body, orderings=())
-        if (apart := self._grouped_apart(body)) is not None:
-            body = apart
+        body = grouped_apart(body, self._numbers) or body
         body, sky = self.sources(body)
         while sky.families and (candidates := anchors(body, sky)):
             tried = [(place(body, sky, anchor), anchor) for anchor in candidates]
-            best, anchor = min(tried, key=lambda t: self._cost(body, t[0]))
+            best, anchor = min(tried, key=lambda t: self._cost(body, sky, t[0]))
             if not best.missing:
                 family = sky.families[anchor.number]
                 return self._finished(body, sky, best, family, top=top)
@@ -128,43 +125,23 @@ class Preparer:
             body, sky = self.fetched(body, sky, best.missing)
         return self._centre.answered(self._centre.reduced(body, sky))
 
-    def _grouped_apart(self, body: Select) -> Select | None:
-        """Group each side of a UNION ALL apart, whose rows lie in different places.
+    def _cost(
+        self, body: Select, sky: Sky, placement: Placement
+    ) -> tuple[float, bool, float]:
+        """Say how dear a placement is: less comes first.
 
-        The partial results of both sides are merged as those of chunks are.
+        Returns
+        -------
+        missing, unfinished, around
+            The bytes to broadcast; whether what chunks group, number or tell apart must
+            be merged after them; the bytes to read around the chunks.
         """
-        inner = body.relations[0].source
-        if (
-            not body.grouped
-            or len(body.relations) > 1
-            or not isinstance(inner, Combined)
-        ):
-            return None
-        union = inner.operator is Operator.UNION and inner.duplicates
-        asked = (s.body for c in clauses(body) for s in subqueries(c))
-        if not all(map(is_repeatable, asked)):
-            return None
-        if not union or homes(inner.left) == homes(inner.right):
-            return None
-        rows = Relation(next(self._numbers), "", StageRows(UNKNOWN, (), 0.0))
-        parts = split(body, rows)
-        left, right = (self._over(parts.partial, s) for s in (inner.left, inner.right))
-        columns = parts.partial.columns
-        made = Combined(Operator.UNION, True, left, right, columns)
-        return with_rows(parts.whole, made)
-
-    def _over(self, partial: Select, side: Body) -> Body:
-        """Return a grouped SELECT over one side of what it was over."""
-        relation = partial.relations[0]
-        relation = replace(relation, source=with_columns(side, relation.columns))
-        return renumbered(replace(partial, relations=(relation,)), self._numbers)
-
-    def _cost(self, body: Select, placement: Placement) -> tuple[float, float]:
-        """Return the bytes to broadcast, and those to read around the chunks."""
-        relations = {r.number: r for r in placement.placed(body).relations}
+        placed = placement.placed(body)
+        relations = {r.number: r for r in placed.relations}
         missing = sum(self._size(body, relations[n]) for n in placement.missing)
         around = (r for r in relations.values() if r.extent is Extent.HALO)
-        return missing, sum(self._size(body, r) for r in around)
+        finished = finish.all_in_chunk(placed, finish.held(placed, sky.keys))
+        return missing, not finished, sum(self._size(body, r) for r in around)
 
     def _size(self, body: Select, relation: Relation) -> float:
         side, _ = cut(body, (relation,), UNKNOWN)
@@ -284,7 +261,7 @@ class Preparer:
         theirs = self._stages.spooled(right, found.right_keys, count)
         body = found.joined([ours, theirs])
         if body.grouped or finish.windows(body) or body.distinct:
-            rows = Relation(next(self._numbers), "", StageRows(UNKNOWN, (), 0.0))
+            rows = unknown_rows(self._numbers)
             chunks, rest = self._parted(body, rows)
             around = Around(Buckets(count), {}, _NOTHING)
             local = Local(self._nested.settled(chunks, around), Buckets(count))
@@ -353,7 +330,7 @@ class Preparer:
         body = placement.placed(body)
         around = Around(family, {r.number: r for r in body.relations}, sky)
         held = finish.held(body, sky.keys)
-        rows = Relation(next(self._numbers), "", StageRows(UNKNOWN, (), 0.0))
+        rows = unknown_rows(self._numbers)
         grouped = finish.grouped_in_chunk(body, held)
         windowed = finish.windowed_in_chunk(body, held)
         if grouped and windowed and finish.ends_in_chunks(body, held, top=top):
@@ -383,7 +360,7 @@ class Preparer:
         around = Around(domain, {}, _NOTHING)
         if finish.ends_in_buckets(body, keys, top=top):
             return Local(self._nested.settled(body, around), domain)
-        rows = Relation(next(self._numbers), "", StageRows(UNKNOWN, (), 0.0))
+        rows = unknown_rows(self._numbers)
         chunks, rest = finish.ordered(body, rows)
         made = self._stages.rows(Local(self._nested.settled(chunks, around), domain))
         return self._select(with_rows(rest, made), top=top)

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Final
 
 from qserv.catalog.snapshot import Family
+from qserv.plan.aggregates import AGGREGATES
 from qserv.plan.depth import rebuild
 from qserv.plan.expressions import ColumnRef, Exists, InQuery, Subquery
 from qserv.plan.finish import windows
@@ -125,6 +127,11 @@ def is_repeatable(body: Body) -> bool:
     )
 
 
+def unknown_rows(numbers: "count[int]") -> Relation:
+    """Return a relation for the rows of a stage that is yet to be made."""
+    return Relation(next(numbers), "", StageRows(UNKNOWN, (), 0.0))
+
+
 def leaves(body: Body) -> Iterator[Relation]:
     """Yield the relations of a query, at any depth."""
     for select in selects(body):
@@ -159,9 +166,16 @@ def with_source(body: Select, number: int, rows: StageRows) -> Select:
 
 
 def homes(body: Body) -> frozenset[str]:
-    """Return where the tables of a query are: families, or "" for copies."""
-    stored = [r.stored for r in leaves(body) if r.stored is not None]
-    return frozenset(v.release if v.table.partitioned else "" for v in stored)
+    """Return where the rows of a query arise: in releases; nowhere for copies."""
+    if isinstance(body, Combined):
+        return homes(body.left) | homes(body.right)
+    found: set[str] = set()
+    for relation in body.relations:
+        if isinstance(relation.source, Body):
+            found |= homes(relation.source)
+        elif relation.stored is not None and relation.stored.table.partitioned:
+            found.add(relation.stored.release)
+    return frozenset(found)
 
 
 def with_rows(rest: Select, made: StageRows | Combined) -> Select:
