@@ -6,6 +6,7 @@ and overlap rows as a worker's files do. `support.stages` runs a plan over them.
 
 import zlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -25,7 +26,9 @@ from qserv.catalog.snapshot import (
     TableVersion,
 )
 from qserv.catalog.tables import Table, TableKind
+from qserv.ingest.locate import Locator
 from qserv.ingest.partition import Located, Slice, copies, overlap, own
+from qserv.ingest.rows import Rows, Source
 from qserv.ingest.stored import stored_schema
 from qserv.plan.plan import (
     Fragment,
@@ -113,6 +116,7 @@ class Chunks:
         self.connection = duckdb.connect(config={"threads": 1})
         self.connection.execute(sqltext.read("worker/macros.sql"))
         self._indexes: dict[tuple[str, str], _Index] = {}
+        self._tables: dict[tuple[str, str], Table] = {}
         self.snapshot = Snapshot(7, {}, {})
         self.near: dict[tuple, list[np.ndarray]] = {}
         """What `support.stages` worked out for tight halos."""
@@ -132,6 +136,7 @@ class Chunks:
     ) -> None:
         """Partition one more release, by default into a family of its own."""
         for table in survey.tables.values():
+            self._tables[release, table.name] = table
             if table.kind is TableKind.DIRECTOR:
                 self._indexes[release, table.name] = _index(survey, table)
         known = self.snapshot.families.get(family or release)
@@ -200,12 +205,12 @@ class Chunks:
         rows = _nulled(survey.rows[table.name])
         slices = list(copies(rows))
         if table.partitioned:
-            located = self._located(table, rows, release)
+            located = self._located(table, rows, release, family)
             slices = list(own(located, family.tree)) if rows.num_rows else []
             rows = _joined(table, slices)
         name = f"{quoted(release)}.{quoted(table.name)}"
         self._store(name, rows)
-        if table.kind is TableKind.DIRECTOR:
+        if table.kind in {TableKind.DIRECTOR, TableKind.REF_MATCH}:
             near = list(overlap(located, family.tree, family.overlap))
             name = f"{quoted(release)}.{quoted(f'{table.name}_overlap')}"
             self._store(name, _joined(table, near))
@@ -221,23 +226,45 @@ class Chunks:
 
     def _shards(self, release: str, table: Table) -> tuple[IndexShard, ...]:
         index = self._indexes.get((release, table.name))
-        if index is None or table.kind is not TableKind.DIRECTOR or not len(index.keys):
+        if index is None or table.indexed is None or not len(index.keys):
             return ()
         ends = pc.min_max(index.keys).as_py()
         return (IndexShard(0, ends["min"], ends["max"], ("w",)),)
 
-    def _located(self, table: Table, rows: pa.Table, release: str) -> Located:
+    def _located(
+        self, table: Table, rows: pa.Table, release: str, family: Family
+    ) -> Located:
+        if table.kind is TableKind.REF_MATCH:
+            return self._pairs(table, rows, release, family)
         director = table.name if table.director is None else table.director
         keys = rows[table.key].combine_chunks()
         index = self._indexes[release, director]
         homes = index.locate(keys)
         self._indexes[release, director] = index.learnt(keys, homes)
+        if table.id is not None:
+            ids = rows[table.id].combine_chunks()
+            self._indexes[release, table.name] = _Index(ids, homes)
         if pa.types.is_integer(keys.type):
             keys = pc.fill_null(keys, -1)
         position = table.position or ()
         return Located(
             table, rows, homes, keys, *(rows[column].to_numpy() for column in position)
         )
+
+    def _pairs(
+        self, table: Table, rows: pa.Table, release: str, family: Family
+    ) -> Located:
+        """Place pairs as a load does, which also proves that it would take them."""
+        loaded = {
+            name.lower(): Located(
+                self._tables[where, name], rows, index.homes, _wide(index.keys)
+            )
+            for (where, name), index in self._indexes.items()
+            if where == release
+        }
+        locator = Locator(live={}, loaded=loaded, overlap=family.overlap)
+        source = Source(Path("memory"), b"", rows.num_rows, 0)
+        return locator.locate(Rows(table, rows, (source,)))[0]
 
     def _store(self, name: str, rows: pa.Table) -> None:
         self.connection.register("arriving", rows)
@@ -261,6 +288,10 @@ def _index(survey: Survey, table: Table) -> _Index:
     )
     homes = healpix.pixels(lon, lat) if rows.num_rows else np.zeros(0, np.int64)
     return _Index(rows[table.key].combine_chunks(), homes)
+
+
+def _wide(keys: pa.Array) -> pa.Array:
+    return keys.cast(pa.int64()) if pa.types.is_integer(keys.type) else keys
 
 
 def _joined(table: Table, slices: list[Slice]) -> pa.Table:
