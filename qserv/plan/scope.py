@@ -51,12 +51,15 @@ class Names:
         The queries that WITH names, by lower-case name.
     numbers
         Gives each relation of the query its number.
+    viewed
+        Counts how often views are read.
     """
 
     snapshot: Snapshot
     default_release: str | None = None
     shared: Mapping[str, Shared] = field(default_factory=dict)
     numbers: "count[int]" = field(default_factory=count)
+    viewed: "count[int]" = field(default_factory=count)
 
     def find(self, node: exp.Table) -> TableVersion | Viewed | Shared:
         """Return what FROM names.
@@ -198,11 +201,13 @@ def _hidden(relation: Relation) -> dict[str, tuple[Column, Expression]]:
     return {
         "chunkid": (Column("chunkId", whole, description=_CHUNK_IS), chunk),
         "subchunkid": (Column("subChunkId", whole, description=_CELL_IS), cell),
+        HEALPIX: (Column(HEALPIX, whole, description=_HOME_IS), home),
     }
 
 
 _CHUNK_IS: Final = "The chunk that holds the row: a NUNIQ HEALPix number"
 _CELL_IS: Final = "The HEALPix NESTED pixel of the row's home at order 12"
+_HOME_IS: Final = "The HEALPix NESTED pixel of the row's home at order 29"
 
 
 @dataclass(slots=True)

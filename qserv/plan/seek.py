@@ -4,6 +4,7 @@ A term of WHERE may give the key itself, or a column that is equal to it: a chil
 foreign key, the column of an earlier stage's rows.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -78,20 +79,18 @@ def sought(
         Knows which tables have an index.
     """
     seeker = _Seeker((*context, *terms), relations, snapshot)
-    ranges: dict[ColumnRef, _Range] = {}
+    ranges: dict[_Key, _Range] = {}
     found: list[KeyedRestrictor] = []
     for column, wanted in (w for t in terms for w in _wanted(t, relations)):
-        for key, indexed in seeker.keys(column):
+        for key in seeker.keys(column):
             match wanted:
                 case _Range():
                     ranges[key] = _both(ranges.get(key, wanted), wanted)
                 case _:
-                    found += _restrictor(indexed, key, wanted)
-    for key, wanted in ranges.items():
-        if wanted.high - wanted.low < MOST_KEYS:
-            for indexed in seeker.indexes(key):
-                name = indexed.release, indexed.table.name
-                found.append(KeyRangeRestrictor(*name, wanted.low, wanted.high))
+                    found += _restrictor(key, wanted)
+    for key, span in ranges.items():
+        if span.high - span.low < MOST_KEYS:
+            found.append(KeyRangeRestrictor(*key.index, span.low, span.high, key.reach))
     return tuple(dict.fromkeys(found))
 
 
@@ -171,33 +170,65 @@ def _end(sign: str, value: int) -> Iterator[_Range]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Key:
+    """A column whose values an index knows the homes of.
+
+    Parameters
+    ----------
+    column
+        The column.
+    index
+        Release and name of the table that has the index.
+    reach
+        How far these homes may lie outside the chunk, in degrees.
+    """
+
+    column: ColumnRef
+    index: tuple[str, str]
+    reach: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Seeker:
-    """Finds the keys of own rows that terms equate a column with."""
+    """Finds the keys that terms equate a column with."""
 
     terms: tuple[Expression, ...]
     relations: Mapping[int, Relation]
     snapshot: Snapshot
 
-    def keys(self, column: ColumnRef) -> Iterator[tuple[ColumnRef, TableVersion]]:
-        """Yield the keys, each with a table whose index tells where they are."""
+    def keys(self, column: ColumnRef) -> Iterator[_Key]:
+        """Yield the keys whose homes are known, of those in one index the nearest."""
+        nearest: dict[tuple[str, str], _Key] = {}
         for ref in equal_to(column, self.terms):
-            for indexed in self.indexes(ref):
-                yield ref, indexed
+            for key in self._indexed(ref):
+                known = nearest.setdefault(key.index, key)
+                if key.reach < known.reach:
+                    nearest[key.index] = key
+        yield from nearest.values()
 
-    def indexes(self, ref: ColumnRef) -> Iterator[TableVersion]:
-        """Yield the tables whose index tells where own rows with such a value are."""
+    def _indexed(self, ref: ColumnRef) -> Iterator[_Key]:
+        """Yield a column for each index that tells where rows with such a value are."""
         relation = self.relations.get(ref.relation)
-        if relation is None or relation.extent is not Extent.OWN:
+        stored = None if relation is None else relation.stored
+        if relation is None or stored is None or relation.extent is Extent.COPY:
             return
-        if (stored := relation.stored) is None:
-            return
-        if relation.key == ref:
-            name = stored.table.director or stored.table.name
-            director = self.snapshot.table(stored.release, name)
-            if director.index:
-                yield director
-        if _is_id(stored, ref) and stored.index:
-            yield stored
+        for name, reach in _known(relation, stored, ref):
+            indexed = self.snapshot.table(stored.release, name)
+            if indexed.index and math.isfinite(reach):
+                yield _Key(ref, (indexed.release, indexed.table.name), reach)
+
+
+def _known(
+    relation: Relation, stored: TableVersion, ref: ColumnRef
+) -> Iterator[tuple[str, float]]:
+    """Yield the tables whose keys a column holds, and how far away their homes are."""
+    table = stored.table
+    if ref == relation.key:
+        yield table.director or table.name, relation.home_reach
+    if ref == relation.second_key and table.second_director is not None:
+        yield table.second_director, relation.second_reach
+    if _is_id(stored, ref):
+        yield table.name, relation.home_reach
 
 
 def _is_id(stored: TableVersion, ref: ColumnRef) -> bool:
@@ -206,15 +237,12 @@ def _is_id(stored: TableVersion, ref: ColumnRef) -> bool:
     return name is not None and name.lower() == ref.column.name.lower()
 
 
-def _restrictor(
-    indexed: TableVersion, key: ColumnRef, wanted: _Values | _Rows
-) -> Iterator[KeyedRestrictor]:
-    name = indexed.release, indexed.table.name
+def _restrictor(key: _Key, wanted: _Values | _Rows) -> Iterator[KeyedRestrictor]:
     if isinstance(wanted, _Rows):
-        yield FoundRestrictor(*name, wanted.stage, wanted.column)
+        yield FoundRestrictor(*key.index, wanted.stage, wanted.column, key.reach)
         return
     values = [i.value for i in wanted.items if isinstance(i, Literal)]
-    kind = int if key.datatype.is_integer else str
+    kind = int if key.column.datatype.is_integer else str
     if len(values) == len(wanted.items) and all(type(v) is kind for v in values):
         keys = dict.fromkeys(v for v in values if isinstance(v, int | str))
-        yield KeyRestrictor(*name, tuple(keys))
+        yield KeyRestrictor(*key.index, tuple(keys), key.reach)

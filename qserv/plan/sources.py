@@ -16,7 +16,7 @@ from qserv.catalog.tables import Column
 from qserv.dialects import adql
 from qserv.dialects.lexis import where_is
 from qserv.dialects.nodes import Joined
-from qserv.errors import ParseError, UnsupportedQuery, UserError
+from qserv.errors import LimitExceeded, ParseError, UnsupportedQuery, UserError
 from qserv.plan import functions
 from qserv.plan.expressions import (
     ColumnRef,
@@ -38,6 +38,9 @@ from qserv.plan.scope import Merged, Names, Scope, Viewed, Visible, visible
 from qserv.plan.typing import bind_expression, truth
 
 _TABLE: Final = {"this", "db", "catalog", "alias"}
+
+MOST_VIEWS: Final = 200
+"""How often a query may read views: views of views may double at each step."""
 
 BindBody = Callable[[Any, Names, Scope | None], Body]
 
@@ -175,6 +178,11 @@ def _shown(node: Any, names: Names, bind_body: BindBody) -> tuple[Relation, str 
 
 def _viewed(viewed: Viewed, names: Names, bind_body: BindBody) -> Body:
     """Bind the text of a view, which sees nothing of the query that reads it."""
+    if next(names.viewed) == MOST_VIEWS:
+        raise LimitExceeded(
+            f"the query reads views {MOST_VIEWS} times, with those that views read: "
+            "make a table of what is read often"
+        )
     inside = replace(names, default_release=viewed.release, shared={})
     try:
         return bind_body(adql.parse(viewed.view.text), inside, None)
