@@ -1,8 +1,15 @@
-"""What a process that serves does once, so that queries do not pay for it."""
+"""What a process that serves does, so that queries do not pay for it."""
 
+import asyncio
 import gc
-from typing import Final
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LITTLE: Final = 2**18
+"""Bytes that are worked on sooner than a thread would begin to."""
 _YOUNG: Final = 50_000
 """Objects made before the young are looked through: many queries' worth."""
 
@@ -20,3 +27,12 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 10, 10)
+
+
+async def aside(
+    size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Work on so many bytes: on many in a thread, so that nobody else waits."""
+    if size <= _LITTLE:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)

@@ -9,6 +9,7 @@ from qserv.catalog.tables import Column
 from qserv.czar.results import Message
 from qserv.errors import LimitExceeded
 from qserv.plan.plan import FoundRestrictor, Fragment, Stage, keyed, stage_name
+from qserv.serving import aside
 from qserv.wire.codec import arrow_schema
 from qserv.wire.v1 import worker_pb2
 
@@ -30,7 +31,7 @@ class Collected:
         self._schemas: dict[int, pa.Schema] = {}
         self._batches: dict[int, list[pa.RecordBatch]] = {}
         self._sizes: dict[int, int] = {}
-        self._side_tables: dict[int, worker_pb2.SideTable] = {}
+        self._pieces: dict[int, bytes] = {}
 
     def open(self, number: int, columns: Iterable[Column]) -> None:
         """Begin a stage, without rows."""
@@ -61,8 +62,8 @@ class Collected:
             for k in numbers
         }
 
-    def side_tables(self, numbers: Iterable[int]) -> list[worker_pb2.SideTable]:
-        """Return the rows of stages as they travel with a task, encoded once.
+    async def pieces(self, numbers: Iterable[int]) -> tuple[bytes, ...]:
+        """Return the rows of stages as pieces of a serialized task, encoded once.
 
         Raises
         ------
@@ -70,14 +71,15 @@ class Collected:
             If they are too large to go to every worker.
         """
         if not (wanted := list(numbers)):
-            return []
+            return ()
         self._check_broadcast(sum(self._sizes[k] for k in wanted))
-        fresh = set(wanted) - self._side_tables.keys()
+        fresh = set(wanted) - self._pieces.keys()
         for number, table in self.tables(fresh).items():
-            self._side_tables[number] = _side_table(number, table)
-        tables = [self._side_tables[number] for number in wanted]
-        self._check_broadcast(sum(len(table.arrow_stream) for table in tables))
-        return tables
+            made = await aside(self._sizes[number], _piece, number, table)
+            self._pieces[number] = made
+        pieces = tuple(self._pieces[number] for number in wanted)
+        self._check_broadcast(sum(map(len, pieces)))
+        return pieces
 
     def _check_broadcast(self, size: int) -> None:
         if size > self._broadcast:
@@ -90,18 +92,19 @@ class Collected:
 
     def keep(self, numbers: Collection[int]) -> None:
         """Forget all stages but these."""
-        for held in (self._batches, self._sizes, self._schemas, self._side_tables):
+        for held in (self._batches, self._sizes, self._schemas, self._pieces):
             for number in held.keys() - set(numbers):
                 del held[number]
 
 
-def _side_table(number: int, table: pa.Table) -> worker_pb2.SideTable:
+def _piece(number: int, table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    return worker_pb2.SideTable(
+    side = worker_pb2.SideTable(
         name=stage_name(number), arrow_stream=sink.getvalue().to_pybytes()
     )
+    return worker_pb2.Task(side_tables=[side]).SerializeToString()
 
 
 def _mebibytes(size: int) -> str:

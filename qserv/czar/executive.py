@@ -43,6 +43,7 @@ from qserv.errors import (
     WorkerUnavailable,
 )
 from qserv.plan.explain import Happened
+from qserv.serving import aside
 from qserv.telemetry import logger
 from qserv.wire.codec import Digest, decode_batch
 from qserv.wire.errors import from_rpc
@@ -115,11 +116,14 @@ class Job:
         Arrow schema of the rows that come back.
     around
         Its halo sources: each task says who has their chunks.
+    pieces
+        Serialized tasks with a side table each, which are part of all tasks.
     """
 
     task: worker_pb2.Task
     schema: pa.Schema
     around: tuple[Around, ...] = ()
+    pieces: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -287,7 +291,7 @@ class _Run:
         self._events.put_nowait((event, None))
 
     async def _read(self, send: Send, member: Member) -> Event:
-        call = member.run(self._packed + self._rest(send).SerializeToString())
+        call = member.run(await self._whole(send))
         try:
             return await self._frames(send, member, call)
         except grpc.aio.AioRpcError as error:
@@ -307,12 +311,16 @@ class _Run:
         finally:
             call.cancel()
 
-    def _rest(self, send: Send) -> worker_pb2.Task:
-        """Return what the task of an attempt has beside those of others.
+    async def _whole(self, send: Send) -> bytes:
+        """Return a task: messages are merged by writing one behind the other.
 
-        Messages are merged by writing one behind the other: side tables, which may be
-        large, are serialized once.
+        So side tables, which may be large, are serialized once.
         """
+        parts = self._packed, *self._job.pieces, self._rest(send)
+        return await aside(sum(map(len, parts)), b"".join, parts)
+
+    def _rest(self, send: Send) -> bytes:
+        """Return what a task has beside those of others."""
         task = worker_pb2.Task(
             attempt=send.attempt,
             chunks=send.chunks,
@@ -324,7 +332,7 @@ class _Run:
             task.halos.extend(
                 halo(each, send.chunks, send.worker, alive) for each in self._job.around
             )
-        return task
+        return task.SerializeToString()
 
     async def _frames(
         self,

@@ -110,7 +110,7 @@ class Fragments:
         self._routes[number] = route
         self._running.tally.stages[number].routed = int(route.chunks.size)
         while (run := self._next(event)) is not None:
-            job, start = self._job(run), self._start(run)
+            job, start = await self._job(run), self._start(run)
             parts = self._executive.run(job, start, self._running.tally)
             async with aclosing(parts):
                 async for part in parts:
@@ -174,7 +174,7 @@ class Fragments:
         spooled = sum(self._spooled[k] for k in shared(sent, Sharing.BUCKET))
         return np.full_like(route.work, max(1, spooled // sent.buckets))
 
-    def _job(self, run: Run) -> Job:
+    async def _job(self, run: Run) -> Job:
         sent = fragment(self._work, run.stage)
         members = self._members.all
         task = template(
@@ -183,13 +183,17 @@ class Fragments:
             query_id=self._running.id,
             epoch=self._epoch,
             limit=self._limit(run.stage),
-            side_tables=self._collected.side_tables(shared(sent, Sharing.BROADCAST)),
             buckets=[
                 bucket_input(self._work, number, shares, members)
                 for number, shares in run.inputs.items()
             ],
         )
-        return Job(task, arrow_schema(sent.columns), around(sent, self._work.snapshot))
+        return Job(
+            task,
+            arrow_schema(sent.columns),
+            around(sent, self._work.snapshot),
+            await self._collected.pieces(shared(sent, Sharing.BROADCAST)),
+        )
 
     def _limit(self, number: int) -> int | None:
         sent = fragment(self._work, number)

@@ -20,6 +20,7 @@ from qserv.plan.plan import (
     KeyRangeRestrictor,
     KeyRestrictor,
 )
+from qserv.serving import aside
 from qserv.sky.healpix import ORDER
 from qserv.wire.errors import from_rpc
 from qserv.wire.messages import keys_to_proto
@@ -101,10 +102,8 @@ class Resolver:
                 return await self._homes_between(version, family, restrictor)
             case FoundRestrictor():
                 column = found[restrictor.stage][restrictor.column]
-                keys = _distinct(column)
-                if keys is None or len(keys) > _FOUND:
-                    return None
-                return await self._homes(version, keys)
+                keys = await aside(column.nbytes, _distinct, column)
+                return None if keys is None else await self._homes(version, keys)
 
     async def _homes(self, version: TableVersion, keys: Sequence[Key]) -> Homes:
         table = (version.release, version.table.name, version.manifest_version)
@@ -207,11 +206,11 @@ class Resolver:
 
 
 def _distinct(column: pa.ChunkedArray) -> list[Key] | None:
-    """Return the keys in a column; None where an index has none of their kind."""
+    """Return the keys in a column; None if they are too many, or in no index."""
     if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
         return None
-    keys: list[Key] = pc.unique(column).drop_null().to_pylist()
-    return keys
+    keys = pc.unique(column).drop_null()
+    return None if len(keys) > _FOUND else keys.to_pylist()
 
 
 def _within(shard: IndexShard, key: Key) -> bool:

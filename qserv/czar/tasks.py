@@ -34,10 +34,9 @@ def template(
     query_id: str,
     epoch: int,
     limit: int | None,
-    side_tables: Iterable[worker_pb2.SideTable] = (),
     buckets: Iterable[worker_pb2.BucketInput] = (),
 ) -> worker_pb2.Task:
-    """Return the task of a fragment, without attempt and chunks.
+    """Return the task of a fragment, without attempt, chunks and side tables.
 
     Parameters
     ----------
@@ -47,8 +46,8 @@ def template(
         Of the query and of this czar.
     limit
         Rows after which it may stop.
-    side_tables, buckets
-        The rows of its broadcast inputs, and where those of its bucket inputs are.
+    buckets
+        Where the rows of its bucket inputs are.
     """
     sent = fragment(work, number)
     return worker_pb2.Task(
@@ -60,7 +59,6 @@ def template(
         sql=sent.sql,
         parameters=[value_to_proto(value) for value in sent.parameters],
         sources=[_source(source, work.snapshot) for source in sent.sources],
-        side_tables=side_tables,
         schema=encode_schema(arrow_schema(sent.columns)),
         scan_class=_SCAN_CLASS[work.plan.scan_class],
         batch_chunks=work.request.batch_chunks,

@@ -6,12 +6,13 @@ worker whose executors waited for another's could wait for ever.
 
 import asyncio
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.ipc
 
 from qserv.errors import InvalidRequest
+from qserv.serving import aside
 from qserv.sky.healpix import ORDER
 from qserv.wire.codec import encode_schema
 from qserv.wire.v1 import worker_pb2
@@ -27,9 +28,6 @@ from qserv.worker.tasks import Inputs, WorkerTask
 from qserv.worker.template import Around
 
 __all__ = ["Gathering"]
-
-_SMALL: Final = 2**18
-"""Bytes that are written sooner than a thread would begin to."""
 
 
 class Gathering:
@@ -83,13 +81,12 @@ class Gathering:
         """
         try:
             for table in self._task.request.side_tables:
-                small = len(table.arrow_stream) <= _SMALL
+                # Each look at the field copies it.
+                data = table.arrow_stream
                 self._tables.append(
-                    self._written(table)
-                    if small
-                    else await asyncio.to_thread(self._written, table)
+                    await aside(len(data), self._written, table.name, data)
                 )
-                self._size += len(table.arrow_stream)
+                self._size += len(data)
             for halo in self._task.request.halos:
                 await self._begin(halo)
         except BaseException:
@@ -181,9 +178,9 @@ class Gathering:
             peers=self._peers,
         )
 
-    def _written(self, table: worker_pb2.SideTable) -> Relation:
-        path = self._folder.write(table.name, table.arrow_stream)
-        return Relation(table.name, encode_schema(_schema(table)), (path,))
+    def _written(self, name: str, data: bytes) -> Relation:
+        path = self._folder.write(name, data)
+        return Relation(name, encode_schema(_schema(name, data)), (path,))
 
 
 def _only(near: Near, pulled: list[Received]) -> tuple[int, ...]:
@@ -192,9 +189,9 @@ def _only(near: Near, pulled: list[Received]) -> tuple[int, ...]:
     return near.elsewhere if came - {*near.elsewhere} else ()
 
 
-def _schema(table: worker_pb2.SideTable) -> pa.Schema:
+def _schema(name: str, data: bytes) -> pa.Schema:
     try:
-        with pa.ipc.open_stream(pa.py_buffer(table.arrow_stream)) as reader:
+        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
             return reader.schema
     except (pa.ArrowException, OSError, EOFError) as error:
-        raise InvalidRequest(f"side table {table.name} is unreadable") from error
+        raise InvalidRequest(f"side table {name} is unreadable") from error

@@ -1,5 +1,8 @@
 """Plans of several stages: what is found first restricts, travels, merges, and goes."""
 
+import asyncio
+import threading
+
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
@@ -9,6 +12,7 @@ from support.fake_worker import COLUMNS, ROWS, SCHEMA
 from support.fake_worker import rows as fake_rows
 
 from qserv.config import MIB, CzarConfig
+from qserv.czar import collected
 from qserv.czar import keys as room
 from qserv.czar.collected import Collected
 from qserv.czar.results import Message
@@ -21,7 +25,9 @@ from qserv.plan.plan import (
     Sharing,
 )
 from qserv.wire.channel import MESSAGE_BYTES
+from qserv.wire.codec import encode_batches
 
+DEADLINE = 3.0
 BROADCAST = (Input(0, Sharing.BROADCAST),)
 
 
@@ -62,6 +68,29 @@ async def test_a_fragment_gets_the_rows_of_an_earlier_stage_with_its_tasks(
         there = pa.ipc.open_stream(side.arrow_stream).read_all()
         assert there.schema.equals(SCHEMA)
         assert sorted(there["chunk"].to_pylist()) == sorted([4, 5, 6, 7] * ROWS)
+
+
+async def test_many_rows_are_encoded_while_the_czar_goes_on(monkeypatch):
+    turned, encode = threading.Event(), collected._piece
+
+    def when_the_czar_goes_on(number, table):
+        assert turned.wait(DEADLINE), "the event loop waits for the encoding"
+        return encode(number, table)
+
+    monkeypatch.setattr(collected, "_piece", when_the_czar_goes_on)
+    held = Collected(memory=MIB, broadcast=MIB)
+    held.open(0, COLUMNS)
+    held.add(0, many_rows())
+    asyncio.get_running_loop().call_soon(turned.set)
+    (piece,) = await held.pieces([0])
+    assert len(piece) > MIB // 2
+
+
+def many_rows():
+    count = MIB // 2 // SCHEMA[0].type.byte_width // len(SCHEMA)
+    rows = pa.record_batch([pa.array(range(count))] * len(SCHEMA), SCHEMA)
+    (data,) = encode_batches(rows)
+    return Message(data, rows)
 
 
 async def test_what_is_found_may_be_nothing_and_still_travels(
