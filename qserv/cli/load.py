@@ -50,7 +50,9 @@ def load(
     \b
       tables:
         Object: {kind: director, key: objectId, position: [ra, dec]}
-        Source: {kind: child, director: Object, key: objectId, position: [ra, dec]}
+        Source: {kind: child, director: Object, key: objectId, id: sourceId}
+        Match: {kind: ref-match, director: Object, key: objectId,
+                second_director: RefObject, second_key: refId}
         Filter: {kind: replicated}
 
     \b
