@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, Final
 
+import numpy as np
+
 from qserv.config import WorkerConfig
 from qserv.errors import Conflict, TaskFailed
 from qserv.ingest.receiver import Receiver
+from qserv.sky.ranges import RangeSet
+from qserv.sky.regions import dilate
 from qserv.storage.durable import make_directory
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
@@ -31,6 +35,8 @@ from qserv.worker.service import WorkerService
 __all__ = ["run"]
 
 _GRACE: Final = 1.0
+_BUSY_SECONDS: Final = 2.0
+"""After a start, in which there is enough else to do."""
 
 _log = logger(__name__)
 
@@ -116,10 +122,17 @@ async def _serve(
     try:
         ready(endpoint)
         joins = [membership.keep_joined(czar) for czar in config.czars]
-        await _until(stop, pool, joins)
+        await _until(stop, pool, [*joins, _warm(stop)])
     finally:
         await server.stop(_GRACE)
         await peers.close()
+
+
+async def _warm(stop: asyncio.Event) -> None:
+    """Load healpy, which takes a second or more, before the first halo needs it."""
+    await asyncio.sleep(_BUSY_SECONDS)
+    await asyncio.to_thread(dilate, RangeSet.from_pixels(0, np.array([0])), 1.0)
+    await stop.wait()
 
 
 async def _until(

@@ -1,6 +1,7 @@
 """One worker as a real process: its failpoint, its end, its children."""
 
 import signal
+from pathlib import Path
 
 import grpc
 import pytest
@@ -67,6 +68,13 @@ async def test_the_failpoint_kills_between_first_frame_and_end(
     assert type(error) is WorkerUnavailable
     assert program.process.wait(10) == -signal.SIGKILL
     until(lambda: not alive(children))
+
+
+def test_what_halos_need_is_loaded_before_the_first(start):
+    program = start()
+    program.ready()
+    loaded = Path(f"/proc/{program.process.pid}/maps")
+    until(lambda: "healpy" in loaded.read_text())
 
 
 async def test_a_killed_worker_takes_busy_executors_with_it(start, tmp_path):
