@@ -158,10 +158,15 @@ class Halves:
     def joined(self, rows: Sequence[StageRows]) -> Select:
         """Return the rest over the rows of the stages of left and right."""
         sources = dict(zip(self.numbers, rows, strict=True))
-        relations = tuple(
-            replace(r, source=sources[r.number]) for r in self.rest.relations
-        )
-        return replace(self.rest, relations=relations)
+
+        def found(relation: Relation) -> Relation:
+            return replace(
+                relation, source=sources.get(relation.number, relation.source)
+            )
+
+        made = rebuild(self.rest, lambda ref: ref, found)
+        assert isinstance(made, Select), "rewriting keeps the shape"
+        return made
 
 
 def halves(
@@ -183,13 +188,13 @@ def halves(
         return None
     outer = taken[0].join not in _KEPT
     terms = conjuncts(taken[0].condition if outer else body.where)
-    pairs = list(_equated(terms, {r.number for r in others}, names))
+    pairs = list(equated(terms, {r.number for r in others}, names))
     if not pairs:
         return None
     right, rest = cut(body, taken, number := next(numbers))
     left, rest, first = _rest_cut(rest, number, numbers)
-    left, left_keys = _with_keys(left, [_keyed(a, b) for a, b in pairs])
-    right, right_keys = _with_keys(right, [_keyed(b, a) for a, b in pairs])
+    left, left_keys = with_keys(left, [keyed(a, b) for a, b in pairs])
+    right, right_keys = with_keys(right, [keyed(b, a) for a, b in pairs])
     return Halves(
         left=left,
         right=right,
@@ -200,9 +205,10 @@ def halves(
     )
 
 
-def _equated(
+def equated(
     terms: Iterable[Expression], ours: set[int], theirs: set[int]
 ) -> Iterator[tuple[Expression, Expression]]:
+    """Yield the values of our relations and of theirs that terms equate."""
     for term in terms:
         match term:
             case Call("=", (one, other)):
@@ -214,7 +220,7 @@ def _equated(
                 pass
 
 
-def _with_keys(
+def with_keys(
     part: Select, values: Sequence[Expression]
 ) -> tuple[Select, tuple[Column, ...]]:
     """Give a side the values that are equated, those that it has not got yet."""
@@ -227,7 +233,7 @@ def _with_keys(
     return replace(part, outputs=tuple(outputs)), keys
 
 
-def _keyed(mine: Expression, other: Expression) -> Expression:
+def keyed(mine: Expression, other: Expression) -> Expression:
     """Return a value in the type in which it is compared: equal values hash equal."""
     kinds = {mine.datatype, other.datatype}
     wide = DataType.BIGINT if all(k.is_integer for k in kinds) else DataType.DOUBLE

@@ -23,6 +23,7 @@ from qserv.plan.expressions import (
     ColumnRef,
     Expression,
     Window,
+    conjunction,
     conjuncts,
     walk,
 )
@@ -90,8 +91,19 @@ def all_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
     return all(check(body, keys) for check in checks)
 
 
-def gathered(body: Select, rows: Relation) -> tuple[Select, Select]:
+def gathered(
+    body: Select, rows: Relation, later: Expression | None = None
+) -> tuple[Select, Select]:
     """Take the joins from all that follows: the columns, and the rest over them.
+
+    Parameters
+    ----------
+    body
+        The SELECT.
+    rows
+        A relation for the rows of the joins; its columns are found here.
+    later
+        A term of WHERE that is left to the rest.
 
     Returns
     -------
@@ -100,7 +112,8 @@ def gathered(body: Select, rows: Relation) -> tuple[Select, Select]:
     rest
         The other clauses, over `rows`.
     """
-    after = replace(body, relations=(), where=None)
+    after = replace(body, relations=(), where=later)
+    now = tuple(term for term in conjuncts(body.where) if term != later)
     own = {r.number for r in body.relations}
     refs = dict.fromkeys(
         ref
@@ -112,7 +125,7 @@ def gathered(body: Select, rows: Relation) -> tuple[Select, Select]:
     joins = Select(
         relations=body.relations,
         outputs=tuple(Output(ref, column) for ref, column in names.items()),
-        where=body.where,
+        where=conjunction(now),
         neighbours=body.neighbours,
     )
     joins = _not_empty(joins, body)

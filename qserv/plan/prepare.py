@@ -24,11 +24,11 @@ from typing import Final
 from qserv.catalog.snapshot import Family, Snapshot
 from qserv.catalog.tables import Column
 from qserv.errors import UnsupportedQuery
-from qserv.plan import finish
+from qserv.plan import finish, semijoin
 from qserv.plan.aggregate import split
 from qserv.plan.apart import grouped_apart
 from qserv.plan.central import Centre
-from qserv.plan.cut import component, cut, halves
+from qserv.plan.cut import Halves, component, cut, halves
 from qserv.plan.depth import free, renumbered
 from qserv.plan.estimate import rows_of, width
 from qserv.plan.expressions import (
@@ -46,6 +46,7 @@ from qserv.plan.prepared import (
     Local,
     Prepared,
     as_copy,
+    both,
     exported,
     exports,
     held_by_both,
@@ -67,7 +68,7 @@ from qserv.plan.query import (
     StageRows,
     all_of,
 )
-from qserv.plan.relations import Placement, Sky, anchors, place
+from qserv.plan.relations import Placement, Sky, anchors, place, place_inside
 from qserv.plan.stages import Stages
 
 _NOTHING: Final = Sky({}, {})
@@ -117,11 +118,11 @@ class Preparer:
         while sky.families and (candidates := anchors(body, sky)):
             tried = [(place(body, sky, anchor), anchor) for anchor in candidates]
             best, anchor = min(tried, key=lambda t: self._cost(body, sky, t[0]))
+            family = sky.families[anchor.number]
+            if (apart := self._apart(body, sky, best, family)) is not None:
+                return self._hashed(apart, top=top)
             if not best.missing:
-                family = sky.families[anchor.number]
                 return self._finished(body, sky, best, family, top=top)
-            if (hashed := self._hashed(body, best, top=top)) is not None:
-                return hashed
             body, sky = self.fetched(body, sky, best.missing)
         return self._centre.answered(self._centre.reduced(body, sky))
 
@@ -240,29 +241,50 @@ class Preparer:
         rows = self._stages.rows(self.prepare(replace(side, distinct=once)))
         return with_source(body, number, rows), less(sky, taken)
 
-    def _hashed(
-        self, body: Select, placement: Placement, *, top: bool
-    ) -> Prepared | None:
-        """Join two large sides bucket by bucket; None where one of them is small."""
-        found = halves(body, component(body, placement.missing), self._numbers)
-        if found is None:
-            return None
-        sizes = [rows_of(s) * width(s.columns) for s in (found.left, found.right)]
-        if min(sizes) <= self._sizes.broadcast:
-            return None
+    def _apart(
+        self, body: Select, sky: Sky, placement: Placement, family: Family
+    ) -> Halves | None:
+        """Part a SELECT where two large sides meet; None where one is broadcast."""
+        if placement.missing:
+            taken = component(body, placement.missing)
+            found = halves(body, taken, self._numbers)
+            if found is None or not self._is_large(found.left):
+                return None
+            return found if self._is_large(found.right) else None
+        for term, inner in semijoin.partners(body):
+            if self._is_beside(inner, sky, placement, family):
+                continue
+            found = semijoin.halves(body, term, inner, self._numbers)
+            if found is not None and self._is_large(found.right):
+                return found
+        return None
+
+    def _is_large(self, side: Select) -> bool:
+        return rows_of(side) * width(side.columns) > self._sizes.broadcast
+
+    def _is_beside(
+        self, inner: Select, sky: Sky, placement: Placement, family: Family
+    ) -> bool:
+        """Whether the tables of a subquery are local to the rows around it."""
+        found, known = self.sources(inner)
+        around = dict(placement.relations)
+        return not place_inside(found, both(sky, known), family, around).missing
+
+    def _hashed(self, found: Halves, *, top: bool) -> Prepared:
+        """Bring two sides together bucket by bucket, and answer the rest there."""
         left, right = (self.prepare(s) for s in (found.left, found.right))
         if not isinstance(left, Local) or not isinstance(right, Local):
             sides = (left, right)
             return self._select(
                 found.joined([self._stages.rows(s) for s in sides]), top=top
             )
-        count = self._stages.buckets(max(sizes))
+        size = max(rows_of(s) * width(s.columns) for s in (found.left, found.right))
+        count = self._stages.buckets(size)
         ours = self._stages.spooled(left, found.left_keys, count)
         theirs = self._stages.spooled(right, found.right_keys, count)
         body = found.joined([ours, theirs])
         if body.grouped or finish.windows(body) or body.distinct:
-            rows = unknown_rows(self._numbers)
-            chunks, rest = self._parted(body, rows)
+            chunks, rest = self._parted(body, unknown_rows(self._numbers))
             around = Around(Buckets(count), {}, _NOTHING)
             local = Local(self._nested.settled(chunks, around), Buckets(count))
             return self._merged(local, rest, top=top)
