@@ -17,15 +17,17 @@ test: .stamps/test
 check: .stamps/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/check
 
-# SEED, QUERIES and MINUTES may be given; the same STATE goes on where it stopped.
+# SEED, QUERIES, MINUTES and WORKERS (processes) may be given; the same STATE goes on
+# where it stopped.
 SEED ?= 1
 QUERIES ?= 100000
 MINUTES ?= 600
+WORKERS ?= $(shell nproc)
 STATE ?= .stamps/fuzz-$(SEED).json
 
 fuzz: .stamps/test
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED) --queries $(QUERIES) \
-		--minutes $(MINUTES) --state $(STATE) --found $(STATE:.json=.txt)
+		--workers $(WORKERS) --minutes $(MINUTES) --state $(STATE) --found $(STATE:.json=.txt)
 
 bench: .stamps/test
 	$(BIN)/python tests/bench/planning.py

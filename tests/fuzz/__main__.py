@@ -1,56 +1,46 @@
 """``python -m fuzz --seed 1 --queries 100000 --state FILE``: resumable fuzzing.
 
 Run it again with the same state file and it goes on where it stopped. It prints what it
-hit and what was refused, and writes differences, minimised, beside the state.
+hit and what was refused, and writes differences, minimised, beside the state. Each
+process asks whole catalogs, one after the other.
 """
 
 import argparse
-import json
+import os
 import sys
 import time
-from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import wait as completed
+from multiprocessing import get_context
 from pathlib import Path
 
-from fuzz.compare import DIFFERENT, told
-from fuzz.fuzzer import Tally, minimised, one, queries
+from fuzz.asking import ask
+from fuzz.fuzzer import QUERIES_A_CATALOG
+from fuzz.tally import State, Tally, planner_now
 
 
 def main() -> int:
     options = _options()
-    tally = _read(options.state)
-    start = tally.queries
-    until = time.monotonic() + 60 * options.minutes
-    begun, seen = time.monotonic(), Counter()
-    for number, body, known, rng in queries(options.seed, start):
-        if tally.queries >= options.queries or time.monotonic() > until:
-            break
-        outcome, chosen = one(body, known, rng)
-        tally.add(outcome)
-        if outcome.kind == DIFFERENT:
-            alike = outcome.message[:60] if "fails" in outcome.message else str(number)
-            seen[alike] += 1
-            if seen[alike] <= 2:
-                _note(options, number, body, known, chosen, outcome)
-            if len(seen) >= options.most:
-                break
-        if tally.queries % 500 == 0:
-            speed = (tally.queries - start) / (time.monotonic() - begun)
-            print(
-                f"{tally.queries} queries, {tally.refused} refused, "
-                f"{tally.different} different, {speed:.0f} a second",
-                flush=True,
-            )
-            _write(options.state, tally)
-    _write(options.state, tally)
-    report(tally, options.wanted)
-    return 1 if tally.different else 0
+    planner, state = planner_now(), State.read(options.state)
+    before, begun = state.whole.queries, time.monotonic()
+    for catalog, tally, found in _asked(options, state):
+        state.add(planner, catalog, tally)
+        state.write(options.state)
+        _note(options.found, found)
+        whole = state.whole
+        speed = (whole.queries - before) / (time.monotonic() - begun)
+        print(f"{whole.line}; {speed:.0f} queries a second", flush=True)
+    print(state.report(planner, options.wanted))
+    return 1 if state.tallies.get(planner, Tally()).different else 0
 
 
 def _options():
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--queries", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=100_000, help="of all runs")
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--state", type=Path)
     parser.add_argument("--found", type=Path, help="where differences are written")
     parser.add_argument("--most", type=int, default=20, help="differences that end it")
@@ -58,43 +48,38 @@ def _options():
     return parser.parse_args()
 
 
-def _note(options, number, body, known, chosen, outcome) -> None:
-    small, again = minimised(body, known, chosen)
-    if again.kind != DIFFERENT:
-        small, again = body, outcome
-    text = f"### seed {options.seed}, query {number}, catalog {known.seed}, {chosen}\n"
-    text += told(small, again) + "\n\n"
-    print(text, flush=True)
-    if options.found:
-        with options.found.open("a", encoding="utf-8") as file:
-            file.write(text)
+def _asked(options, state: State) -> Iterator[tuple[str, Tally, list[str]]]:
+    """Give catalogs to the processes until there is enough; yield what came of each."""
+    until = time.monotonic() + 60 * options.minutes
+    missing = options.queries - state.whole.queries
+    different, number = 0, 0
+    pool = ProcessPoolExecutor(options.workers, get_context("spawn"))
+    with pool:
+        running: dict[Future, str] = {}
+        while running or missing > 0:
+            while missing > 0 and len(running) < options.workers:
+                if f"{options.seed}:{number}" not in state.done:
+                    running |= _begun(pool, options.seed, number)
+                    missing -= QUERIES_A_CATALOG
+                number += 1
+            for future in completed(running, return_when=FIRST_COMPLETED).done:
+                tally, found = future.result()
+                different += tally.different
+                yield running.pop(future), tally, found
+            if time.monotonic() > until or different >= options.most:
+                missing = 0
 
 
-def _read(path: Path | None) -> Tally:
-    if path is None or not path.exists():
-        return Tally()
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    for name in ("hits", "refusals"):
-        kept[name] = Counter(kept[name])
-    return Tally(**kept)
+def _begun(pool: Executor, seed: int, number: int) -> dict[Future, str]:
+    return {pool.submit(ask, seed, number): f"{seed}:{number}"}
 
 
-def _write(path: Path | None, tally: Tally) -> None:
-    if path is not None:
-        path.write_text(json.dumps(vars(tally)), encoding="utf-8")
-
-
-def report(tally: Tally, wanted: int) -> None:
-    """Print what was hit, least first, and what was refused."""
-    for name, hits in sorted(tally.hits.items(), key=lambda item: item[1]):
-        print(f"{'  ' if hits >= wanted else '! '}{hits:7} {name}")
-    print("refused:")
-    for message, count in tally.refusals.most_common(60):
-        print(f"  {count:7} {message}")
-    print(
-        f"{tally.queries} queries: {tally.same} the same, {tally.refused} refused, "
-        f"{tally.different} different; {tally.rows} rows"
-    )
+def _note(path: Path | None, found: list[str]) -> None:
+    for text in found:
+        print(text, flush=True)
+        if path:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text)
 
 
 if __name__ == "__main__":

@@ -1,52 +1,16 @@
 """The loop: catalogs, queries, the ways they are run, and what was hit."""
 
 import random
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from fuzz.catalogs import TREES, Catalog, catalog
-from fuzz.compare import DIFFERENT, REFUSED, Outcome, Way, check, partitioned
+from fuzz.compare import DIFFERENT, Outcome, Way, check, partitioned
 from fuzz.expressions import predicate
 from fuzz.grammar import Grammar
 from fuzz.nodes import ADQL, Body, Select, smaller
 from fuzz.scopes import Scope
 
 QUERIES_A_CATALOG = 250
-
-
-@dataclass
-class Tally:
-    """What a run has done so far; it can be written down and read again."""
-
-    queries: int = 0
-    same: int = 0
-    refused: int = 0
-    different: int = 0
-    hits: Counter = field(default_factory=Counter)
-    refusals: Counter = field(default_factory=Counter)
-    rows: int = 0
-
-    def add(self, outcome: Outcome) -> None:
-        self.queries += 1
-        if outcome.kind == REFUSED:
-            self.refused += 1
-            self.refusals[_general(outcome.message)] += 1
-        elif outcome.kind == DIFFERENT:
-            self.different += 1
-        else:
-            self.same += 1
-            self.rows += outcome.rows
-            self.hits.update(outcome.hits)
-
-
-def _general(message: str) -> str:
-    """Leave names, numbers and places out of a refusal, so that like ones add up."""
-    import re
-
-    text = re.sub(r"line \d+, column \d+: ", "", message)
-    text = re.sub(r"\b[a-g o]\d+\b", "x", text)
-    return re.sub(r"\d[\d.,e+-]*", "#", text)[:150]
 
 
 def queries(
@@ -65,26 +29,22 @@ def queries(
         number += 1
 
 
-def ways(rng: random.Random) -> list[Way]:
+def chosen_way(rng: random.Random) -> Way:
     """Choose how a query is run: all chunks at once, few at a time, pruned or not."""
     leaves = rng.choices(TREES, [4, 4, 2])[0]
-    small = rng.random() < 0.25
-    few = [1, 3, 400] if leaves == 12 and not small else [1, 3, 3]
-    found = [Way(leaves, rng.choice(few), small=small)]
-    if rng.random() < 0.2:
-        found.append(Way(leaves, 3 if found[0].parts == 1 else 1, small=not small))
-    if rng.random() < 0.12:
-        found.append(Way(leaves, 1, pruned=False, small=small))
-    return found
+    small = rng.random() < 0.35
+    single = leaves == TREES[0] and not small
+    parts = rng.choices((1, 2, 400), (6, 4, 2) if single else (6, 5, 0))[0]
+    return Way(leaves, parts, pruned=rng.random() > 0.1, small=small)
 
 
-def one(body: Body, known: Catalog, rng: random.Random) -> tuple[Outcome, list[Way]]:
+def one(body: Body, known: Catalog, rng: random.Random) -> tuple[Outcome, Way]:
     """Check one query."""
-    chosen = ways(rng)
+    chosen = chosen_way(rng)
     outcome = check(body, known, chosen)
-    if outcome.kind == "same" and rng.random() < 0.08 and _can_be_cut(body):
+    if outcome.kind == "same" and rng.random() < 0.06 and _can_be_cut(body):
         by = predicate(Scope(rng, known, body.sources))
-        more = partitioned(body, by, known, chosen[0])
+        more = partitioned(body, by, known, chosen, outcome.found)
         if more.kind == DIFFERENT:
             more.plan = outcome.plan
             return more, chosen
@@ -101,7 +61,7 @@ def _can_be_cut(body: Body) -> bool:
 
 
 def minimised(
-    body: Body, known: Catalog, chosen: list[Way], patience: int = 400
+    body: Body, known: Catalog, chosen: Way, patience: int = 400
 ) -> tuple[Body, Outcome]:
     """Leave out of a query whatever its difference does not need."""
     outcome = check(body, known, chosen)

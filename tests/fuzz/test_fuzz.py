@@ -5,7 +5,8 @@ import time
 import pytest
 from fuzz.bugs import BUGS
 from fuzz.compare import DIFFERENT, told
-from fuzz.fuzzer import Tally, first_difference, minimised, one, queries
+from fuzz.fuzzer import first_difference, minimised, one, queries
+from fuzz.tally import Tally
 
 SEED = 20_251
 SECONDS = 40

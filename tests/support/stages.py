@@ -53,6 +53,7 @@ class Run:
         self.chunks, self.plan, self.batch, self.parts = chunks, plan, batch, parts
         self.tight = tight
         self.results: dict[int, pa.Table] = {}
+        self._registered: dict[int, pa.Table] = {}
         self.routed: dict[int, int] = {}
         """Stage -> how many chunks it ran on."""
         self.reached = 0
@@ -147,14 +148,22 @@ class Run:
         return f"({read})"
 
     def _register(self, number: int, rows: pa.Table) -> None:
-        self.chunks.connection.register(stage_name(number), rows)
+        if self._registered.get(number) is not rows:
+            self.chunks.connection.register(stage_name(number), rows)
+            self._registered[number] = rows
 
     def _sql(self, sql: str, parameters: tuple[str, ...] = ()) -> pa.Table:
-        # A relation would be bound twice, which costs more than another copy.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            result = self.chunks.connection.execute(sql, list(parameters) or None)
-            return result.to_arrow_table()
+        return fetched(self.chunks.connection, sql, parameters)
+
+
+def fetched(connection, sql: str, parameters: tuple[str, ...] = ()) -> pa.Table:
+    """Return what a statement gives.
+
+    A relation would be bound twice, which costs more than another copy.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return connection.execute(sql, list(parameters) or None).to_arrow_table()
 
 
 def _among(chunks: np.ndarray, tree: ChunkTree) -> str:
