@@ -16,10 +16,10 @@ from typing import Final, TypeVar
 import duckdb
 import pyarrow as pa
 
-from qserv import sqltext
 from qserv.czar.results import Message
 from qserv.errors import InternalError, InvalidValue, LimitExceeded
 from qserv.plan.plan import Residual
+from qserv.sky import sqlfunctions
 from qserv.wire.codec import decode_batch, encode_batches
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class Merge:
         slot = duckdb.connect(
             ":memory:", config=self._config | {"temp_directory": str(spill)}
         )
-        slot.execute(sqltext.read("worker/macros.sql"))
+        sqlfunctions.install(slot)
         # Said when connecting, it is shown and not kept to (DuckDB 2.0).
         slot.execute(f"SET max_temp_directory_size = '{self._spill}B'")
         slot.execute("SET lock_configuration = true")

@@ -6,8 +6,10 @@ system, ``DISTANCE`` in both forms: after `canonical` the tree holds only
 - `Separation`: the angle in degrees between two positions,
 - `InCircle`: a position lies in a closed circle,
 - `InPolygon`: a position lies in a polygon (a BOX is one),
+- `InMoc`: a position lies in a MOC,
+- `HealpixIndex`: the HEALPix pixel of a position,
 
-the last two as predicates (ADQL 2.1 section 4.2).
+what begins with In as predicates (ADQL 2.1 section 4.2).
 """
 
 from typing import Any, ClassVar, Final
@@ -38,7 +40,20 @@ class InPolygon(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"expressions": True, "box": False}
 
 
-_REGIONS: Final = {"CIRCLE", "POLYGON", "BOX"}
+class InMoc(exp.Expression):
+    """Whether (lon, lat) is in the MOC of a text: the third expression."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"expressions": True}
+
+
+class HealpixIndex(exp.Expression):
+    """The NESTED pixel of an order that holds a position: (order, lon, lat)."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"expressions": True}
+
+
+HEALPIX_INDEX: Final = "IVO_HEALPIX_INDEX"
+_REGIONS: Final = {"CIRCLE", "POLYGON", "BOX", "MOC"}
 NOT_YET: Final = {
     "AREA",
     "CENTROID",
@@ -74,6 +89,8 @@ def _rewrite(node: exp.Expression) -> exp.Expression:
         raise UnsupportedQuery(f"{name} is not answered yet")
     if name == "DISTANCE":
         return Separation(expressions=_distance(node.expressions))
+    if name == HEALPIX_INDEX:
+        return HealpixIndex(expressions=_index(node.expressions))
     if name == "CONTAINS":
         inside = _contains(node.expressions)
         # As a number: 1 inside, 0 outside, NULL where the position is NULL.
@@ -110,9 +127,21 @@ def _distance(args: list[exp.Expression]) -> list[exp.Expression]:
     raise TypeMismatch("DISTANCE takes two points, or four coordinates in degrees")
 
 
+def _index(args: list[exp.Expression]) -> list[exp.Expression]:
+    """Return order, longitude and latitude."""
+    if len(args) == 2 and name_of(args[1]) == "POINT":
+        args = [args[0], *_point(args[1])]
+    if len(args) != 3:
+        raise TypeMismatch(
+            f"{HEALPIX_INDEX} takes an order and a POINT, or an order and two "
+            "coordinates in degrees"
+        )
+    return args
+
+
 def _contains(args: list[exp.Expression]) -> exp.Expression:
     if len(args) != 2 or name_of(args[0]) != "POINT":
-        raise TypeMismatch("CONTAINS takes a POINT and a CIRCLE, POLYGON or BOX")
+        raise TypeMismatch("CONTAINS takes a POINT and a CIRCLE, POLYGON, BOX or MOC")
     point, region = args
     match name_of(region):
         case "CIRCLE":
@@ -124,6 +153,8 @@ def _contains(args: list[exp.Expression]) -> exp.Expression:
         case "BOX":
             box = _numbers(region, "BOX", 4)
             return InPolygon(expressions=[*_point(point), *box], box=True)
+        case "MOC":
+            return InMoc(expressions=[*_point(point), _moc(region.expressions)])
         case _:
             known = ", ".join(sorted(_REGIONS))
             raise TypeMismatch(f"CONTAINS needs one of {known} second")
@@ -150,6 +181,16 @@ def _vertices(node: exp.Expression) -> list[exp.Expression]:
     if len(args) < 6 or len(args) % 2:
         raise TypeMismatch("POLYGON takes three or more vertices as pairs of degrees")
     return args
+
+
+def _moc(args: list[exp.Expression]) -> exp.Expression:
+    if len(args) == 1 and isinstance(args[0], exp.Literal) and args[0].is_string:
+        return args[0]
+    if args and (shape := name_of(args[-1])) in _REGIONS:
+        raise UnsupportedQuery(
+            f"MOC of a {shape} is not answered yet: put the {shape} into CONTAINS"
+        )
+    raise TypeMismatch("MOC takes one text, such as MOC('4/30-33 7/324')")
 
 
 def _without_system(args: list[exp.Expression]) -> list[exp.Expression]:

@@ -1,7 +1,8 @@
 """Find where on the sky a row can lie for which a predicate is true.
 
-Every phrasing counts: circles, polygons, distances, comparisons of coordinates, and
-what AND, OR and NOT make of them. The area only prunes; the exact predicate runs too.
+Every phrasing counts: circles, polygons, MOCs, distances, comparisons of coordinates
+and of HEALPix pixels, and what AND, OR and NOT make of them. The area only prunes; the
+exact predicate runs too.
 
 A predicate is true, false or unknown of a row. For each part of it we ask where it may
 be true, or, below a NOT, where it may be false; each answer is a superset. AND may be
@@ -21,19 +22,24 @@ from functools import reduce
 from operator import and_
 from typing import Final
 
+from qserv.catalog.tables import HEALPIX
 from qserv.plan.expressions import (
     Call,
     Case,
+    ColumnRef,
     Expression,
     InList,
+    InMoc,
     InPolygon,
     Literal,
     Near,
     Null,
+    Pixel,
     Position,
     Separation,
 )
-from qserv.plan.solve import bare, constant, is_place, solve
+from qserv.plan.solve import among, bare, compared, constant, is_place, numbered, solve
+from qserv.sky.healpix import ORDER
 from qserv.sky.intervals import Intervals
 from qserv.sky.ranges import RangeSet
 from qserv.sky.refine import united
@@ -51,7 +57,9 @@ _MOST_BOXES: Final = 8
 _MIRROR: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
 
 
-def area(predicate: Expression | None, position: Position) -> RangeSet | None:
+def area(
+    predicate: Expression | None, position: Position | None, home: int | None = None
+) -> RangeSet | None:
     """Return where rows lie for which a predicate can be true.
 
     Parameters
@@ -59,17 +67,20 @@ def area(predicate: Expression | None, position: Position) -> RangeSet | None:
     predicate
         What must hold; None holds always.
     position
-        The own position of the rows: two columns.
+        The own position of the rows: two columns. None to ask for homes alone.
+    home
+        The number of the relation, if its homes are asked for; with a position, too,
+        if they are the same.
 
     Returns
     -------
     RangeSet or None
-        Every order-29 pixel that holds the position of such a row is in it. None where
-        the predicate says nothing about the position.
+        Every order-29 pixel that holds the position of such a row, or is its home, is
+        in it. None where the predicate says nothing about that.
     """
     if predicate is None:
         return None
-    found = _Finder(position).where(predicate, truth=True)
+    found = _Finder(position, home).where(predicate, truth=True)
     if found.is_everywhere:
         return None
     cover = found.cover()
@@ -113,7 +124,8 @@ _NOWHERE: Final = _Places(Zone(Intervals(()), Intervals(())))
 
 @dataclass(frozen=True, slots=True)
 class _Finder:
-    position: Position
+    position: Position | None
+    home: int | None
 
     def where(self, node: Expression, *, truth: bool) -> _Places:
         """Return where a predicate may be true, or may be false."""
@@ -154,11 +166,26 @@ class _Finder:
                 return self._in_list(node, truth)
             case Near():
                 return self._near(node, truth)
-            case InPolygon() if is_place(node.position, self.position):
+            case InPolygon() if self._is_here(node.position):
                 polygon = node.polygon
                 return _Places(ranges=polygon.cover() if truth else polygon.outside())
+            case InMoc() if self._order(node.pixel) is not None:
+                return _Places(ranges=node.moc if truth else _WHOLE - node.moc)
             case _:
                 return _EVERYWHERE
+
+    def _is_here(self, place: Position) -> bool:
+        return self.position is not None and is_place(place, self.position)
+
+    def _order(self, node: Expression) -> int | None:
+        """Return the order of a number that is the pixel of a row, if it is that."""
+        match node:
+            case Pixel() if self._is_here(node.position):
+                return node.order
+            case ColumnRef() if node.column.name == HEALPIX:
+                return ORDER if node.relation == self.home else None
+            case _:
+                return None
 
     def _near(self, node: Near, truth: bool) -> _Places:
         if math.isnan(node.radius):
@@ -167,13 +194,13 @@ class _Finder:
         return self._separated(node, Intervals.of([limits]))
 
     def _in_list(self, node: InList, truth: bool) -> _Places:
-        if not truth or not self._speaks(node.argument):
+        if not self._speaks(node.argument):
             return _EVERYWHERE
         values = [constant(item) for item in node.items]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
             return _EVERYWHERE
-        return self._limited(node.argument, Intervals.of((v, v) for v in known))
+        return self._limited(node.argument, among(node.argument, known, truth))
 
     def _speaks(self, value: Expression) -> bool:
         """Whether limits of a number limit the position."""
@@ -190,7 +217,7 @@ class _Finder:
             return self._compared_truth(name, left, right.value, truth)
         if (limit := constant(right)) is None:
             return _EVERYWHERE
-        return self._limited(left, _wanted(name, limit, truth))
+        return self._limited(left, compared(left, name, limit, truth))
 
     def _between(
         self, value: Expression, low: Expression, high: Expression, truth: bool
@@ -202,8 +229,9 @@ class _Finder:
             return _all((above, below)) if truth else _any((above, below))
         if truth:
             return self._limited(value, Intervals.of([(first, last)]))
-        beyond = [(-math.inf, first), (last, math.inf)]
-        return self._limited(value, Intervals.of(beyond))
+        beyond = compared(value, "<", first, truth=True)
+        beyond |= compared(value, ">", last, truth=True)
+        return self._limited(value, beyond)
 
     def _compared_truth(
         self, name: str, node: Expression, value: bool, truth: bool
@@ -216,13 +244,18 @@ class _Finder:
         """Return where a number may lie in intervals."""
         if (number := constant(value)) is not None:
             return (
-                _EVERYWHERE if wanted & _point(number) == _point(number) else _NOWHERE
+                _EVERYWHERE
+                if wanted & Intervals.of([(number, number)])
+                == Intervals.of([(number, number)])
+                else _NOWHERE
             )
         inner, limits = solve(value, wanted)
-        if inner == bare(self.position.lon):
+        if self.position is not None and inner == bare(self.position.lon):
             return _Places(Zone(lon=limits))
-        if inner == bare(self.position.lat):
+        if self.position is not None and inner == bare(self.position.lat):
             return _Places(Zone(lat=limits))
+        if (order := self._order(inner)) is not None:
+            return _Places(ranges=numbered(order, limits))
         match inner:
             case Separation():
                 return self._separated(inner, limits)
@@ -256,9 +289,9 @@ class _Finder:
 
     def _center(self, pair: Near | Separation) -> tuple[float, float] | None:
         """Return the constant place that the position is compared with."""
-        if is_place(pair.first, self.position):
+        if self._is_here(pair.first):
             other = pair.second
-        elif is_place(pair.second, self.position):
+        elif self._is_here(pair.second):
             other = pair.first
         else:
             return None
@@ -266,18 +299,6 @@ class _Finder:
         if lon is None or lat is None or abs(lat) > 90:
             return None
         return float(lon), float(lat)
-
-
-def _wanted(name: str, limit: float, truth: bool) -> Intervals:
-    """Return where a number may lie whose comparison with a limit is true or false."""
-    if name in {"=", "<>"}:
-        return _point(limit) if (name == "=") is truth else Intervals.all()
-    upward = (name in {">", ">="}) is truth
-    return Intervals.of([(limit, math.inf) if upward else (-math.inf, limit)])
-
-
-def _point(number: float) -> Intervals:
-    return Intervals.of([(number, number)])
 
 
 def _ring(center: tuple[float, float], inner: float, outer: float) -> _Places:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from qserv.catalog.tables import Column, DataType
+from qserv.sky.ranges import RangeSet
 from qserv.sky.regions import Polygon
 
 if TYPE_CHECKING:
@@ -154,6 +155,29 @@ class InPolygon:
 
 
 @dataclass(frozen=True, slots=True)
+class Pixel:
+    """The HEALPix NESTED pixel of an order that holds a position."""
+
+    position: Position
+    order: int
+    datatype: DataType = DataType.BIGINT
+
+
+@dataclass(frozen=True, slots=True)
+class InMoc:
+    """Whether a pixel of a position, or of a home, lies in an area.
+
+    ``test`` says the same in other expressions, and is what is written; `moc` is what
+    it means for the chunks, even where `test` reads a list that is a stage.
+    """
+
+    pixel: "Expression"
+    moc: RangeSet
+    test: "Expression"
+    datatype: DataType = DataType.BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
 class Ordering:
     """One key of ORDER BY; NULLs come last in both directions unless told."""
 
@@ -225,6 +249,8 @@ Expression = (
     | Separation
     | Near
     | InPolygon
+    | Pixel
+    | InMoc
     | Window
     | Exists
     | InQuery
@@ -257,8 +283,10 @@ def children(node: Expression) -> tuple[Expression, ...]:  # noqa: C901 a case a
             return (node.argument, *node.items)
         case Separation() | Near():
             return (node.first.lon, node.first.lat, node.second.lon, node.second.lat)
-        case InPolygon():
+        case InPolygon() | Pixel():
             return (node.position.lon, node.position.lat)
+        case InMoc():
+            return (node.pixel, node.test)
 
 
 def walk(node: Expression) -> Iterator[Expression]:
@@ -306,8 +334,10 @@ def map_children(  # noqa: C901 a case a kind of node
             return replace(node, argument=mapper(node.argument), items=items)
         case Separation() | Near():
             return replace(node, first=place(node.first), second=place(node.second))
-        case InPolygon():
+        case InPolygon() | Pixel():
             return replace(node, position=place(node.position))
+        case InMoc():
+            return replace(node, pixel=mapper(node.pixel), test=mapper(node.test))
 
 
 def conjuncts(node: Expression | None) -> tuple[Expression, ...]:

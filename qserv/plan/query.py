@@ -137,6 +137,12 @@ class Relation:
         return Position(lon, lat)
 
     @property
+    def at_home(self) -> bool:
+        """Whether every row's home is the pixel of its own position."""
+        stored = self.stored
+        return self.position is not None and stored is not None and stored.offset == 0
+
+    @property
     def key(self) -> ColumnRef | None:
         """The director key, where it is a stored column."""
         table = None if self.stored is None else self.stored.table

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from qserv.catalog.tables import UNIT_VECTOR, DataType
+from qserv.catalog.tables import HEALPIX, UNIT_VECTOR, DataType
 from qserv.plan import functions
 from qserv.plan.expressions import (
     Aggregate,
@@ -20,6 +20,7 @@ from qserv.plan.expressions import (
     Exists,
     Expression,
     InList,
+    InMoc,
     InPolygon,
     InQuery,
     InValues,
@@ -27,6 +28,7 @@ from qserv.plan.expressions import (
     Near,
     Null,
     Ordering,
+    Pixel,
     Position,
     Scalar,
     Separation,
@@ -34,6 +36,7 @@ from qserv.plan.expressions import (
 )
 from qserv.plan.plan import Bound
 from qserv.plan.query import Body, Relation
+from qserv.plan.solve import bare
 from qserv.sky import healpix
 from qserv.sky.regions import chord2
 
@@ -128,7 +131,7 @@ class Writer:
                 return self._aggregate(node)
             case Window():
                 return self._window(node)
-            case Separation() | Near() | InPolygon():
+            case Separation() | Near() | InPolygon() | Pixel() | InMoc():
                 return self._geometry(node)
             case InValues():
                 values = listed(self._bound(node.values), node.kind)
@@ -177,7 +180,7 @@ class Writer:
             called = f"{node.function.lower()}({', '.join(arguments)})"
         return f"CAST({called} OVER ({' '.join(over)}) AS {node.datatype})"
 
-    def _geometry(self, node: Separation | Near | InPolygon) -> str:
+    def _geometry(self, node: Separation | Near | InPolygon | Pixel | InMoc) -> str:
         match node:
             case Separation():
                 return f"qserv_separation({self._vectors(node)})"
@@ -185,6 +188,10 @@ class Writer:
                 return self._near(node)
             case InPolygon():
                 return self._in_polygon(node)
+            case Pixel():
+                return self._pixel(node)
+            case InMoc():
+                return self.sql(node.test)
 
     def _literal(self, node: Literal) -> str:
         match node.value:
@@ -237,6 +244,18 @@ class Writer:
             return x, y, z
         lon, lat = self.sql(position.lon), self.sql(position.lat)
         return f"qserv_x({lon}, {lat})", f"qserv_y({lon}, {lat})", f"qserv_z({lat})"
+
+    def _pixel(self, node: Pixel) -> str:
+        """Write a pixel: that of the home, where all rows lie at home, or computed."""
+        position = Position(bare(node.position.lon), bare(node.position.lat))
+        owner = self._owner(position) if self.vectors else None
+        if owner is not None and owner.at_home:
+            pixel = self.stored(owner.number, HEALPIX)
+        else:
+            lon, lat = self.sql(node.position.lon), self.sql(node.position.lat)
+            pixel = f"qserv_pixel({lon}, {lat})"
+        shift = 2 * (healpix.ORDER - node.order)
+        return f"({pixel} >> {shift})" if shift else pixel
 
     def _owner(self, position: Position) -> Relation | None:
         """Return the relation whose declared position this is."""

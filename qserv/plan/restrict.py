@@ -11,8 +11,8 @@ SQL, so pruning never changes an answer. NOT IN never limits.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from qserv.catalog.snapshot import Snapshot
@@ -156,6 +156,17 @@ def _together(restrictors: Restrictors) -> str:
     return said if len(restrictors) == 1 else f"({said})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Areas:
+    """Where rows lie, by the number of their relation."""
+
+    positions: dict[int, RangeSet]
+    homes: dict[int, RangeSet]
+
+    def __bool__(self) -> bool:
+        return bool(self.positions or self.homes)
+
+
 class _Finder:
     """Finds what limits the chunks in the WHERE of a SELECT.
 
@@ -171,11 +182,12 @@ class _Finder:
         self._body, self._snapshot = body, snapshot
         self._relations = {r.number: r for r in body.relations}
         self._terms = conjuncts(body.where)
-        self._covers = _spread(body, dict(self._areas(body.where)))
+        areas = self._areas(body.where)
+        self._known = replace(areas, positions=_spread(body, areas.positions))
 
     def where(self) -> tuple[Expression | None, Restrictors]:
         """Return WHERE with the queries in it restricted, and all that limits."""
-        areas = self._limits(self._covers)
+        areas = self._limits(self._known)
         if self._body.where is None:
             return None, areas
         where, found = self._all(self._body.where)
@@ -183,22 +195,29 @@ class _Finder:
 
     def ranges(self) -> tuple[tuple[int, Bounds], ...]:
         """Return the ranges that homes must lie in, by the number of the relation."""
-        homes = {
-            n: _homes(self._relations[n], cover) for n, cover in self._covers.items()
-        }
+        known = self._known
+        numbers = dict.fromkeys([*known.positions, *known.homes])
+        homes = {n: _homes(self._relations[n], known) for n in numbers}
         return tuple(_followed(self._body, homes).items())
 
-    def _areas(self, where: Expression | None) -> Iterator[tuple[int, RangeSet]]:
+    def _areas(self, where: Expression | None) -> "_Areas":
+        positions: dict[int, RangeSet] = {}
+        homes: dict[int, RangeSet] = {}
         for relation in self._body.relations:
-            position = relation.position
-            if position is None or not _prunable(relation):
-                continue
-            if (cover := area(where, position)) is not None:
-                yield relation.number, cover
+            number = relation.number
+            if (here := _area(where, relation)) is not None:
+                positions[number] = here
+            if (home := _home_area(where, relation)) is not None:
+                homes[number] = home
+        return _Areas(positions, homes)
 
-    def _limits(self, covers: Mapping[int, RangeSet]) -> Restrictors:
-        reach = {n: self._relations[n].reach for n in covers}
-        return tuple(AreaRestrictor(c, reach[n]) for n, c in covers.items())
+    def _limits(self, areas: "_Areas") -> Restrictors:
+        by_number = self._relations
+        positions, homes = areas.positions.items(), areas.homes.items()
+        return (
+            *(AreaRestrictor(c, by_number[n].reach) for n, c in positions),
+            *(AreaRestrictor(c, by_number[n].home_reach) for n, c in homes),
+        )
 
     def _all(self, node: Expression) -> tuple[Expression, Restrictors]:
         """Restrict by terms that must all hold, but for their areas."""
@@ -226,11 +245,11 @@ class _Finder:
         parts = _disjuncts(node)
         made = [self._all(part) for part in parts]
         whole = _refilled(node, "OR", (t for t, _ in made))
-        if self._covers and not any(found for _, found in made):
+        if self._known and not any(found for _, found in made):
             # The area of the whole OR is known already.
             return whole, ()
         limits = [
-            found or self._limits(dict(self._areas(part)))
+            found or self._limits(self._areas(part))
             for part, (_, found) in zip(parts, made, strict=True)
         ]
         return whole, _either(limits)
@@ -257,6 +276,22 @@ def _refilled(
         given = (_refilled(part, function, parts) for part in node.arguments)
         return replace(node, arguments=tuple(given))
     return next(parts)
+
+
+def _area(where: Expression | None, relation: Relation) -> RangeSet | None:
+    """Return where positions lie, and homes too if they are the same."""
+    if relation.position is None or not _prunable(relation):
+        return None
+    same = relation.number if relation.at_home else None
+    return area(where, relation.position, same)
+
+
+def _home_area(where: Expression | None, relation: Relation) -> RangeSet | None:
+    """Return where homes lie that are not the positions of their rows."""
+    stored = relation.stored is not None and relation.extent is not Extent.COPY
+    if relation.at_home or not stored or not math.isfinite(relation.home_reach):
+        return None
+    return area(where, None, relation.number)
 
 
 def _prunable(relation: Relation) -> bool:
@@ -287,11 +322,12 @@ def _followed(body: Select, homes: dict[int, Bounds]) -> dict[int, Bounds]:
     return found
 
 
-def _homes(relation: Relation, cover: RangeSet) -> Bounds:
+def _homes(relation: Relation, areas: _Areas) -> Bounds:
     """Return ranges of `_healpix_29`, which is the home: δ away from the position."""
-    stored = relation.stored
-    offset = 0.0 if stored is None else stored.offset or 0.0
-    homes = dilate(cover, offset) if offset else cover
+    homes = areas.homes.get(relation.number, RangeSet.everything())
+    if (cover := areas.positions.get(relation.number)) is not None:
+        stored = relation.stored
+        homes &= dilate(cover, 0.0 if stored is None else stored.offset or 0.0)
     if homes.is_empty:
         return ()
     simple = homes.simplify(MOST_RANGES).bounds

@@ -5,19 +5,27 @@ more than the arithmetic rounds, so that no value is lost.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from qserv.catalog.tables import DataType
 from qserv.plan.expressions import Call, Cast, Expression, Literal, Position
+from qserv.sky.healpix import ORDER
 from qserv.sky.intervals import Intervals
+from qserv.sky.ranges import RangeSet
 
 _ROUNDING: Final = 2.0**-50
 """Relative; an operation rounds by 2**-53, and undoing it twice more."""
+_DIGITS: Final = 50
+"""Bits to which a whole number is exact as a DOUBLE, after some operations."""
 _TINY: Final = 1e-200
 """Absolute: below it numbers have fewer digits."""
 _HUGE: Final = 1e100
 """Factors beyond it, or below its inverse, are left alone."""
+_CELL: Final = 2**34
+"""Order-29 pixels in one of order 12, which is a subchunk."""
+_OPPOSITE: Final = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "=": "<>", "<>": "="}
 _TURNS: Final = {"RADIANS": math.pi / 180, "DEGREES": 180 / math.pi}
 
 _Step = tuple[Expression, Intervals] | None
@@ -108,8 +116,24 @@ def _undone(value: Expression, wanted: Intervals) -> _Step:
             return inner, _scaled(wanted, 1 / _TURNS[name])
         case Call("+" | "-" | "*" | "/" as name, (left, right)):
             return _arithmetic(name, left, right, wanted)
+        case Call("SUBCHUNK", (inner,)):
+            return inner, _divided(wanted, _CELL)
+        case Call("//", (inner, Literal(value=int() as number))) if number > 0:
+            return inner, _divided(wanted, number)
         case _:
             return None
+
+
+def _divided(wanted: Intervals, by: int) -> Intervals:
+    """Return where a whole number may lie whose quotient, cut off, is wanted."""
+
+    def low(end: float) -> float:
+        if math.isinf(end):
+            return end
+        whole = math.ceil(end)
+        return whole * by if whole > 0 else (whole - 1) * by + 1
+
+    return wanted.through(lambda first, last: [(low(first), -low(-last))])
 
 
 def _arithmetic(
@@ -172,3 +196,59 @@ def _outward(end: float, size: float, sign: int) -> float:
     if math.isinf(end):
         return end
     return end + sign * (size * _ROUNDING + _TINY)
+
+
+def compared(value: Expression, name: str, limit: float, truth: bool) -> Intervals:
+    """Return where a number may lie whose comparison with a limit is true, or false.
+
+    A whole number that is more than another is at least one more.
+    """
+    if not truth:
+        name = _OPPOSITE[name]
+    step = 1 if value.datatype.is_integer and isinstance(limit, int) else 0
+    below, above = (-math.inf, limit - step), (limit + step, math.inf)
+    match name:
+        case "=":
+            pairs = [(limit, limit)]
+        case "<>":
+            pairs = [below, above]
+        case "<":
+            pairs = [below]
+        case ">":
+            pairs = [above]
+        case "<=":
+            pairs = [(-math.inf, limit)]
+        case _:
+            pairs = [(limit, math.inf)]
+    return Intervals.of(pairs)
+
+
+def among(value: Expression, items: Sequence[float], truth: bool) -> Intervals:
+    """Return where a number may lie that is, or is not, one of some."""
+    if truth:
+        return Intervals.of((item, item) for item in items)
+    whole = value.datatype.is_integer and all(isinstance(i, int) for i in items)
+    step = 1 if whole else 0
+    ends = [-math.inf, *sorted(items), math.inf]
+    return Intervals.of((low + step, high - step) for low, high in pairwise(ends))
+
+
+def numbered(order: int, wanted: Intervals) -> RangeSet:
+    """Return the pixels of an order whose numbers may lie in intervals.
+
+    As a DOUBLE the number of a pixel is rounded if it has more than 53 bits.
+    """
+    last, shift = 12 * 4**order - 1, 2 * (ORDER - order)
+    inside = (wanted & Intervals.of([(0, last)])).pairs
+    spans = ((_rounded(low, -1), _rounded(high, 1)) for low, high in inside)
+    return RangeSet.of(
+        (max(low, 0) << shift, min(high, last) + 1 << shift)
+        for low, high in spans
+        if low <= high
+    )
+
+
+def _rounded(end: float, sign: int) -> int:
+    """Return the whole number at an end, or as far beyond it as rounding goes."""
+    whole = math.floor(end) if sign > 0 else math.ceil(end)
+    return whole + sign * (abs(whole) >> _DIGITS)

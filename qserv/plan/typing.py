@@ -15,23 +15,18 @@ from qserv.dialects import geometry
 from qserv.dialects.lexis import where_is
 from qserv.dialects.nodes import LongList, Plus
 from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuery
-from qserv.plan import functions, inner
+from qserv.plan import functions, inner, places
 from qserv.plan.depth import relations_of
 from qserv.plan.expressions import (
     Call,
     Cast,
     Expression,
     InList,
-    InPolygon,
     Literal,
-    Near,
-    Position,
-    Separation,
     has_aggregate,
     has_window,
 )
 from qserv.plan.scope import Scope
-from qserv.sky.regions import Polygon, box
 
 _BINARY: Final[dict[type[exp.Expression], str]] = {
     exp.Add: "+",
@@ -100,7 +95,8 @@ def _binary(symbol: str, node: exp.Expression, scope: Scope) -> Expression:
     right = bind_expression(node.expression, scope)
     if symbol in _ARITHMETIC and (folded := _fold(symbol, left, right)):
         return folded
-    near = _near(symbol, left, right) or _near(_MIRROR.get(symbol, ""), right, left)
+    mirrored = places.near(_MIRROR.get(symbol, ""), right, left)
+    near = places.near(symbol, left, right) or mirrored
     found = near or functions.operator(symbol, left, right)
     # sqlglot keeps the NOT of NOT LIKE inside the node.
     return functions.operator("NOT", found) if node.args.get("negate") else found
@@ -123,23 +119,6 @@ def _fold(symbol: str, left: Expression, right: Expression) -> Literal | None:
     value = _ARITHMETIC[symbol](float(a), float(b))
     told = math.isfinite(value) and (value or math.copysign(1, value) > 0)
     return Literal(value, DataType.DOUBLE) if told else None
-
-
-def _near(symbol: str, angle: Expression, limit: Expression) -> Expression | None:
-    """Make a comparison of an angle with a constant the canonical near predicate."""
-    if not (isinstance(angle, Separation) and isinstance(limit, Literal)):
-        return None
-    if not limit.datatype.is_numeric:
-        return None
-    radius = float(limit.value)
-    match symbol:
-        case "<" | "<=":
-            return Near(angle.first, angle.second, radius, symbol == "<=")
-        case ">" | ">=":
-            inside = Near(angle.first, angle.second, radius, symbol == ">")
-            return functions.operator("NOT", inside)
-        case _:
-            return None
 
 
 def truth(node: Expression, clause: str) -> Expression:
@@ -326,43 +305,8 @@ def _check_own(node: Any, argument: Expression, scope: Scope) -> None:
         )
 
 
-def _degrees(nodes: list[Any], scope: Scope) -> list[Expression]:
-    bound = [bind_expression(node, scope) for node in nodes]
-    if any(not b.datatype.is_numeric for b in bound):
-        raise TypeMismatch("a coordinate or radius is a number in degrees")
-    return [functions.cast(b, DataType.DOUBLE) for b in bound]
-
-
-def _position(lon: Expression, lat: Expression) -> Position:
-    if isinstance(lat, Literal) and not -90 <= float(lat.value) <= 90:
-        raise InvalidValue(f"a latitude is from -90 to 90 degrees, {lat.value} is not")
-    return Position(lon, lat)
-
-
-def _separation(node: Any, scope: Scope) -> Separation:
-    lon1, lat1, lon2, lat2 = _degrees(node.expressions, scope)
-    return Separation(_position(lon1, lat1), _position(lon2, lat2))
-
-
-def _in_circle(node: Any, scope: Scope) -> Expression:
-    lon1, lat1, lon2, lat2, radius = _degrees(node.expressions, scope)
-    if isinstance(radius, Literal) and float(radius.value) < 0:
-        raise InvalidValue(f"a CIRCLE's radius is not negative, {radius.value} is")
-    angle = Separation(_position(lon1, lat1), _position(lon2, lat2))
-    near = _near("<=", angle, radius)
-    return near or functions.operator("<=", angle, radius)
-
-
-def _in_polygon(node: Any, scope: Scope) -> InPolygon:
-    lon, lat, *rest = _degrees(node.expressions, scope)
-    numbers = [float(r.value) for r in rest if isinstance(r, Literal)]
-    if len(numbers) < len(rest):
-        raise UnsupportedQuery("a POLYGON or BOX of columns is not answered yet")
-    if node.args.get("box"):
-        polygon = box(numbers[0], numbers[1], numbers[2], numbers[3])
-    else:
-        polygon = Polygon(tuple(zip(numbers[::2], numbers[1::2], strict=True)))
-    return InPolygon(_position(lon, lat), polygon)
+def _place(node: Any, scope: Scope) -> Expression:
+    return places.place(node, [bind_expression(n, scope) for n in node.expressions])
 
 
 _BINDERS: Final[dict[type[exp.Expression], Callable[[Any, Scope], Expression]]] = {
@@ -383,7 +327,9 @@ _BINDERS: Final[dict[type[exp.Expression], Callable[[Any, Scope], Expression]]] 
     exp.Exists: inner.exists,
     exp.Subquery: inner.scalar,
     exp.Window: lambda node, scope: inner.window(node, scope, bind_expression),
-    geometry.Separation: _separation,
-    geometry.InCircle: _in_circle,
-    geometry.InPolygon: _in_polygon,
+    geometry.Separation: _place,
+    geometry.InCircle: _place,
+    geometry.InPolygon: _place,
+    geometry.InMoc: _place,
+    geometry.HealpixIndex: _place,
 }

@@ -137,6 +137,31 @@ class RangeSet:
             np.column_stack((first >> shift << shift, (last >> shift) + 1 << shift))
         )
 
+    def cells(self) -> dict[int, Pixels]:
+        """Return the fewest pixels that together are the set.
+
+        Returns
+        -------
+        dict
+            Order -> its pixels, sorted; only orders that have any.
+        """
+        found: dict[int, Pixels] = {}
+        left = self.bounds
+        for order in range(ORDER + 1):
+            shift = 2 * (ORDER - order)
+            first, after = (left[:, 0] - 1 >> shift) + 1, left[:, 1] >> shift
+            whole = first < after
+            if not np.any(whole):
+                continue
+            held = left[whole]
+            first, after = first[whole], after[whole]
+            found[order] = spelled_out(first, after - first)
+            before = np.column_stack((held[:, 0], first << shift))
+            behind = np.column_stack((after << shift, held[:, 1]))
+            rest = np.concatenate((left[~whole], before, behind))
+            left = rest[rest[:, 0] < rest[:, 1]]
+        return {order: np.sort(pixels) for order, pixels in found.items()}
+
     def contains(self, pixels: npt.ArrayLike) -> _Flags:
         """Tell for each order-29 pixel whether it is in the set."""
         # Inside a range, an odd number of edges lies at or before the pixel.

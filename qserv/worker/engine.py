@@ -16,7 +16,6 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from qserv import sqltext
 from qserv.errors import (
     Cancelled,
     CorruptData,
@@ -26,6 +25,7 @@ from qserv.errors import (
     QservError,
     TaskFailed,
 )
+from qserv.sky import sqlfunctions
 from qserv.wire.codec import decode_schema
 from qserv.worker import arrowfile
 
@@ -162,7 +162,7 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
             "python_enable_replacements": False,
         },
     )
-    connection.execute(sqltext.read("worker/macros.sql"))
+    sqlfunctions.install(connection)
     directory = settings.data.replace("'", "''")
     for setting in (
         # Said when connecting, it is shown and not kept to (DuckDB 2.0).

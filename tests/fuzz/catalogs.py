@@ -19,8 +19,8 @@ from support.chunks import Chunks
 from support.skies import base_borders, leaf_borders, mixed_tree, positions
 from support.survey import Survey
 
-from qserv import sqltext
 from qserv.catalog.tables import Table
+from qserv.sky import sqlfunctions
 from qserv.sky.chunking import deepest_order
 from qserv.sky.healpix import ORDER
 
@@ -65,7 +65,7 @@ def catalog(seed: int) -> Catalog:
 
 def _oracle(surveys, worlds: dict[int, Chunks]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"threads": 1})
-    connection.execute(sqltext.read("worker/macros.sql"))
+    sqlfunctions.install(connection)
     for release, survey in surveys.items():
         connection.execute(f'CREATE SCHEMA "{release}"')
         for name, rows in survey.rows.items():

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from support.stages import Run
 from support.survey import Survey
 
-from qserv import sqltext
 from qserv.catalog.snapshot import (
     ChunkStatistics,
     Family,
@@ -41,7 +40,7 @@ from qserv.plan.plan import (
 )
 from qserv.plan.render import quoted
 from qserv.plan.route import route
-from qserv.sky import healpix
+from qserv.sky import healpix, sqlfunctions
 from qserv.sky.chunking import ChunkTree, Load
 from qserv.sky.ranges import SPHERE
 
@@ -114,7 +113,7 @@ class Chunks:
     ) -> None:
         self.survey, self.release = survey, release
         self.connection = duckdb.connect(config={"threads": 1})
-        self.connection.execute(sqltext.read("worker/macros.sql"))
+        sqlfunctions.install(self.connection)
         self._indexes: dict[tuple[str, str], _Index] = {}
         self._tables: dict[tuple[str, str], Table] = {}
         self.snapshot = Snapshot(7, {}, {})

@@ -8,13 +8,13 @@ stored unit vectors, DuckDB's own aggregates.
 import duckdb
 import pyarrow as pa
 
-from qserv import sqltext
 from qserv.catalog.snapshot import Snapshot
 from qserv.dialects import adql
 from qserv.plan.bind import bind
 from qserv.plan.query import Query
 from qserv.plan.render import quoted
 from qserv.plan.statement import Statement
+from qserv.sky import sqlfunctions
 
 
 class Oracle:
@@ -28,7 +28,7 @@ class Oracle:
 
     def __init__(self, releases: dict[str, dict[str, pa.Table]]) -> None:
         self.connection = duckdb.connect()
-        self.connection.execute(sqltext.read("worker/macros.sql"))
+        sqlfunctions.install(self.connection)
         for release, tables in releases.items():
             self.connection.execute(f"CREATE SCHEMA {quoted(release)}")
             for name, rows in tables.items():
