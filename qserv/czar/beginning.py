@@ -255,7 +255,7 @@ def _shape(table: Table) -> Iterable[tuple[str, object]]:
     yield "kind", str(table.kind)
     for what in ("key", "director", "second_key", "second_director", "id"):
         said: str | None = getattr(table, what)
-        yield what, said and said.lower()
+        yield what, said.lower() if said else "(none)"
     yield "position", table.position and tuple(c.lower() for c in table.position)
     for number, column in enumerate(table.columns, 1):
         yield f"column {number}", f"{column.name.lower()} {column.datatype}"

@@ -80,12 +80,18 @@ def load(place):
 
 @pytest.fixture(scope="module")
 def db(rows, place, load):
-    """Load half of the pairs with their directors, half later, by the live indexes."""
-    half = rows["RefObjMatch"].num_rows // 2
-    first = rows | {"RefObjMatch": rows["RefObjMatch"].slice(0, half)}
+    """Load a third of the pairs with both directors, with one of them, with none."""
+    third = rows["RefObjMatch"].num_rows // 3
+    parts = [rows["RefObjMatch"].slice(i * third, third) for i in range(3)]
+    early = np.isin(
+        rows["RefObject"]["refObjectId"], parts[0]["refObjectId"].drop_null()
+    )
+    refs = [rows["RefObject"].filter(pa.array(which)) for which in (early, ~early)]
     with qserv.LocalCluster(3, place / "cluster") as db:
+        first = rows | {"RefObject": refs[0], "RefObjMatch": parts[0]}
         load(db, first, leaf_rows=30, overlap=OVERLAP)
-        load(db, {"RefObjMatch": rows["RefObjMatch"].slice(half)})
+        load(db, {"RefObjMatch": parts[1], "RefObject": refs[1]})
+        load(db, {"RefObjMatch": parts[2]})
         yield db
 
 

@@ -8,6 +8,7 @@ from support import metadata
 
 from qserv.catalog.publication import Contribution
 from qserv.catalog.snapshot import EVERYWHERE, Role
+from qserv.catalog.tables import TableKind
 from qserv.czar.beginning import Beginning
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
@@ -274,12 +275,22 @@ async def test_a_new_family_needs_as_many_workers_as_replicas(loads, members, st
         loads.place(number, (), 1)
 
 
+PAIRS = replace(
+    metadata.SOURCE,
+    name="Pairs",
+    kind=TableKind.REF_MATCH,
+    second_key="sourceId",
+    second_director="Filter",
+)
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
         ({"release": "no spaces"}, "release 'no spaces'"),
         ({"tables": ()}, "at least one table"),
         ({"tables": (metadata.SOURCE,)}, "its director Object is no director"),
+        ({"tables": (metadata.OBJECT, PAIRS)}, "its director Filter is no director"),
         ({"overlap": -1.0}, "overlap must be 0 to 90"),
     ],
 )
@@ -298,6 +309,10 @@ async def test_what_makes_no_sense_is_refused_at_the_beginning(loads, changes, t
         (
             {"tables": (replace(metadata.OBJECT, key="ra"),)},
             "hip.Object exists with key objectid, not ra",
+        ),
+        (
+            {"tables": (replace(metadata.SOURCE, id="sourceId"),)},
+            "hip.Source exists with id .none., not sourceid",
         ),
         (
             {"tables": (replace(metadata.FILTER, columns=()),)},
