@@ -63,12 +63,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """An aggregate; ``COUNT(*)`` has no argument."""
+    """An aggregate; ``COUNT(*)`` has no argument, one of pairs has another."""
 
     function: str
     argument: "Expression | None"
     distinct: bool
     datatype: DataType
+    other: "Expression | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ def children(node: Expression) -> tuple[Expression, ...]:  # noqa: C901 a case a
         case Call():
             return node.arguments
         case Aggregate():
-            return () if node.argument is None else (node.argument,)
+            return tuple(a for a in (node.argument, node.other) if a is not None)
         case Cast():
             return (node.argument,)
         case Case():
@@ -322,7 +323,8 @@ def map_children(  # noqa: C901 a case a kind of node
             return replace(node, arguments=tuple(map(mapper, node.arguments)))
         case Aggregate():
             below = None if node.argument is None else mapper(node.argument)
-            return replace(node, argument=below)
+            other = None if node.other is None else mapper(node.other)
+            return replace(node, argument=below, other=other)
         case Cast():
             return replace(node, argument=mapper(node.argument))
         case Case():

@@ -12,8 +12,8 @@ from typing import Final
 
 from qserv.catalog.tables import DataType
 from qserv.errors import TypeMismatch, UnknownName, UnsupportedQuery
+from qserv.plan.aggregates import AGGREGATES
 from qserv.plan.expressions import (
-    Aggregate,
     Call,
     Case,
     Cast,
@@ -53,7 +53,14 @@ def refused(name: str, wanted: str, arguments: Arguments) -> TypeMismatch:
     return TypeMismatch(f"{name} takes {wanted}, not ({given})")
 
 
-def _doubles(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+def doubles(name: str, arguments: Arguments) -> tuple[Arguments, DataType]:
+    """Type what takes numbers, and gives one, as DOUBLE.
+
+    Raises
+    ------
+    TypeMismatch
+        If an argument is no number.
+    """
     if not all(a.datatype.is_numeric for a in arguments):
         raise refused(name, "numbers", arguments)
     return tuple(cast(a, DataType.DOUBLE) for a in arguments), DataType.DOUBLE
@@ -152,7 +159,7 @@ def _moment(name: str, node: Expression, arguments: Arguments) -> Expression:
     raise refused(name, "values of one type", arguments)
 
 
-def _unary(sql: str, typing: Typing = _doubles) -> Function:
+def _unary(sql: str, typing: Typing = doubles) -> Function:
     return Function(1, 1, typing, sql)
 
 
@@ -163,6 +170,7 @@ def _operator(symbol: str, typing: Typing) -> Function:
 _OPERATORS: Final[dict[str, Function]] = {
     "FINITE": _unary("qserv_finite({0})"),
     "SUBCHUNK": _unary("({0} >> 34)", _numbers),
+    "PAIRED": Function(2, 2, doubles, "qserv_paired({0}, {1})"),
     "+": _operator("+", _numbers),
     "-": _operator("-", _numbers),
     "*": _operator("*", _numbers),
@@ -194,8 +202,8 @@ _NAMED: Final[dict[str, Function]] = {
     "LOG": _unary("qserv_log({0})"),
     "LOG10": _unary("qserv_log10({0})"),
     "MOD": Function(2, 2, _numbers, "({0} % nullif({1}, 0))"),
-    "PI": Function(0, 0, _doubles, "pi()"),
-    "POWER": Function(2, 2, _doubles, "pow({0}, {1})"),
+    "PI": Function(0, 0, doubles, "pi()"),
+    "POWER": Function(2, 2, doubles, "pow({0}, {1})"),
     "RADIANS": _unary("radians({0})"),
     "ROUND": Function(1, 2, _digits, "qserv_round({0}, {1})"),
     "SIGN": _unary("sign({0})"),
@@ -204,7 +212,7 @@ _NAMED: Final[dict[str, Function]] = {
     "ACOS": _unary("qserv_acos({0})"),
     "ASIN": _unary("qserv_asin({0})"),
     "ATAN": _unary("atan({0})"),
-    "ATAN2": Function(2, 2, _doubles, "atan2({0}, {1})"),
+    "ATAN2": Function(2, 2, doubles, "atan2({0}, {1})"),
     "COS": _unary("qserv_cos({0})"),
     "COT": _unary("qserv_cot({0})"),
     "SIN": _unary("qserv_sin({0})"),
@@ -229,18 +237,6 @@ _CARRIERS: Final = {
 """Functions that are no number where their argument is none."""
 _UNBOUNDED: Final = {"DEGREES", "EXP", "MOD", "POWER"}
 """Functions that may be no number whatever their arguments."""
-
-MOMENTS: Final = {
-    "STDDEV": ("samp", True),
-    "STDDEV_SAMP": ("samp", True),
-    "STDDEV_POP": ("pop", True),
-    "VARIANCE": ("samp", False),
-    "VAR_SAMP": ("samp", False),
-    "VAR_POP": ("pop", False),
-}
-"""Second-moment aggregates: over n - 1 (samp) or n (pop), and whether the root."""
-
-AGGREGATES: Final = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", *MOMENTS})
 
 NOT_YET: Final = {"RAND": "it needs a hash of the row's key to be repeatable"}
 
@@ -279,7 +275,11 @@ def operator(name: str, *arguments: Expression) -> Expression:
         name = "//"
     if name not in _ARITHMETIC or datatype is not DataType.DOUBLE:
         return Call(name, given, datatype)
-    return finite(Call(name, tuple(map(_unchecked, given)), datatype))
+    carried = tuple(map(_unchecked, given))
+    if name == "/":
+        # Divided by an infinity, everything is 0.
+        carried = carried[0], given[1]
+    return finite(Call(name, carried, datatype))
 
 
 def finite(node: Expression) -> Expression:
@@ -354,30 +354,6 @@ def castable(source: DataType, target: DataType) -> bool:
     if source is target or DataType.VARCHAR in {source, target}:
         return True
     return target.is_numeric and (source.is_numeric or source is DataType.BOOLEAN)
-
-
-def aggregate(name: str, argument: Expression | None, *, distinct: bool) -> Aggregate:
-    """Apply an aggregate.
-
-    Raises
-    ------
-    TypeMismatch
-        If the argument's type does not fit.
-    """
-    if name == "COUNT":
-        return Aggregate(name, argument, distinct, DataType.BIGINT)
-    if argument is None:
-        raise TypeMismatch(f"{name} takes an expression, not *")
-    if name in {"MIN", "MAX"}:
-        # A duplicate changes neither, so DISTINCT says nothing here.
-        return Aggregate(name, argument, False, argument.datatype)
-    if not argument.datatype.is_numeric:
-        raise TypeMismatch(f"{name} takes a number, not {argument.datatype}")
-    if name == "SUM" and argument.datatype.is_integer:
-        return Aggregate(name, argument, distinct, DataType.BIGINT)
-    if name in MOMENTS:
-        argument = cast(argument, DataType.DOUBLE)
-    return Aggregate(name, argument, distinct, DataType.DOUBLE)
 
 
 def case(

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from qserv.catalog.tables import HEALPIX, UNIT_VECTOR, DataType
-from qserv.plan import functions
+from qserv.plan import aggregates, functions
 from qserv.plan.expressions import (
     Aggregate,
     Call,
@@ -33,6 +33,7 @@ from qserv.plan.expressions import (
     Scalar,
     Separation,
     Window,
+    children,
 )
 from qserv.plan.plan import Bound
 from qserv.plan.query import Body, Relation
@@ -42,21 +43,6 @@ from qserv.sky.regions import chord2
 
 Vector = tuple[str, str, str]
 
-_AGGREGATES: Final = {
-    "COUNT": "count({0})",
-    "SUM": "sum({0})",
-    "AVG": "avg({0})",
-    "MIN": "min({0})",
-    "MAX": "max({0})",
-    "MEAN": "avg({0})",
-    "M2": "(var_pop({0}) * count({0}))",
-    "STDDEV": "stddev_samp({0})",
-    "STDDEV_SAMP": "stddev_samp({0})",
-    "STDDEV_POP": "stddev_pop({0})",
-    "VARIANCE": "var_samp({0})",
-    "VAR_SAMP": "var_samp({0})",
-    "VAR_POP": "var_pop({0})",
-}
 _FEW: Final = 8
 """Items that are as fast compared one by one."""
 TYPES: Final = {DataType.HUGEINT: "DECIMAL(38, 0)"}
@@ -174,11 +160,12 @@ class Writer:
             over.append(f"ORDER BY {self.ordered(node.orderings)}")
         if node.frame:
             over.append(node.frame)
-        if node.function in _AGGREGATES:
-            called = _AGGREGATES[node.function].format(*arguments or ["*"])
+        window = f" OVER ({' '.join(over)})"
+        if (sql := aggregates.SQL.get(node.function)) is not None:
+            called = sql.format(*arguments or ["*"], over=window)
         else:
-            called = f"{node.function.lower()}({', '.join(arguments)})"
-        return f"CAST({called} OVER ({' '.join(over)}) AS {node.datatype})"
+            called = f"{node.function.lower()}({', '.join(arguments)}){window}"
+        return f"CAST({called} AS {node.datatype})"
 
     def _geometry(self, node: Separation | Near | InPolygon | Pixel | InMoc) -> str:
         match node:
@@ -217,9 +204,9 @@ class Writer:
         return f"CASE {branches}{default} END"
 
     def _aggregate(self, node: Aggregate) -> str:
-        argument = "*" if node.argument is None else self.sql(node.argument)
+        first, *other = map(self.sql, children(node)) if node.argument else ("*",)
         distinct = "DISTINCT " if node.distinct else ""
-        return _AGGREGATES[node.function].format(distinct + argument)
+        return aggregates.SQL[node.function].format(distinct + first, *other, over="")
 
     def _near(self, node: Near) -> str:
         distance = f"qserv_chord2({self._vectors(node)})"

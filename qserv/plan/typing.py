@@ -15,7 +15,8 @@ from qserv.dialects import geometry
 from qserv.dialects.lexis import where_is
 from qserv.dialects.nodes import LongList, Plus
 from qserv.errors import InvalidValue, ParseError, TypeMismatch, UnsupportedQuery
-from qserv.plan import functions, inner, places
+from qserv.plan import functions, inner, places, windows
+from qserv.plan.aggregates import AGGREGATES
 from qserv.plan.depth import relations_of
 from qserv.plan.expressions import (
     Call,
@@ -271,7 +272,7 @@ def _case(node: Any, scope: Scope) -> Expression:
 def _call(node: Any, scope: Scope) -> Expression:
     geometry.refuse_bare(node)
     name = geometry.name_of(node)
-    if name in functions.AGGREGATES:
+    if name in AGGREGATES:
         return _aggregate(name, node, scope)
     arguments = tuple(bind_expression(a, scope) for a in node.expressions)
     return functions.function(node.name, arguments)
@@ -281,23 +282,23 @@ def _aggregate(name: str, node: Any, scope: Scope) -> Expression:
     given, distinct = node.expressions, False
     if len(given) == 1 and isinstance(given[0], exp.Distinct):
         given, distinct = given[0].expressions, True
-    if len(given) != 1:
-        raise TypeMismatch(f"{name} takes one expression, not {len(given)}")
-    if isinstance(given[0], exp.Star):
-        return functions.aggregate(name, None, distinct=distinct)
-    argument = bind_expression(given[0], scope)
-    if has_aggregate(argument) or has_window(argument):
+    if not given:
+        raise TypeMismatch(f"{name} takes an expression, not none")
+    starred = len(given) == 1 and isinstance(given[0], exp.Star)
+    arguments = () if starred else tuple(bind_expression(g, scope) for g in given)
+    if any(has_aggregate(a) or has_window(a) for a in arguments):
         raise TypeMismatch(f"{where_is(node)}an aggregate inside an aggregate")
-    _check_own(node, argument, scope)
-    made = functions.aggregate(name, argument, distinct=distinct)
+    _check_own(node, arguments, scope)
+    made = windows.aggregate(name, arguments, distinct=distinct)
     # MIN and MAX give what is there; a sum may be more than any DOUBLE.
     sums = made.datatype is DataType.DOUBLE and name not in {"MIN", "MAX"}
     return functions.finite(made) if sums else made
 
 
-def _check_own(node: Any, argument: Expression, scope: Scope) -> None:
+def _check_own(node: Any, arguments: functions.Arguments, scope: Scope) -> None:
     """Refuse an aggregate of outer columns: it belongs to the query around."""
-    used, own = relations_of(argument), {r.number for r in scope.relations}
+    used = {number for a in arguments for number in relations_of(a)}
+    own = {r.number for r in scope.relations}
     if used and not used & own:
         raise UnsupportedQuery(
             f"{where_is(node)}an aggregate of an outer query's columns is not "

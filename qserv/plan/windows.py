@@ -1,6 +1,6 @@
-"""Window functions: what may stand before OVER, with its types.
+"""Aggregates and window functions: what is made of many rows, with its types.
 
-Their meanings are those of SQL:2003 (ISO/IEC 9075-2, section 6.10).
+Their meanings are those of SQL:2003 (ISO/IEC 9075-2, sections 6.10 and 10.9).
 """
 
 from typing import Final
@@ -8,7 +8,15 @@ from typing import Final
 from qserv.catalog.tables import DataType
 from qserv.errors import InvalidValue, TypeMismatch, UnknownName
 from qserv.plan import functions
-from qserv.plan.expressions import Expression, Literal, Ordering, Window
+from qserv.plan.aggregates import AGGREGATES, MOMENTS, PAIRS
+from qserv.plan.expressions import (
+    Aggregate,
+    Expression,
+    Literal,
+    Ordering,
+    Window,
+    children,
+)
 
 _RANKS: Final = {"ROW_NUMBER": "row_number", "RANK": "rank", "DENSE_RANK": "dense_rank"}
 _SHARES: Final = {"PERCENT_RANK": "percent_rank", "CUME_DIST": "cume_dist"}
@@ -16,6 +24,47 @@ _PICKS: Final = {"FIRST_VALUE": "first_value", "LAST_VALUE": "last_value"}
 _SHIFTS: Final = {"LAG": "lag", "LEAD": "lead"}
 WINDOWS: Final = frozenset({*_RANKS, *_SHARES, *_PICKS, *_SHIFTS, "NTILE"})
 """Functions that stand only before OVER."""
+
+
+def aggregate(
+    name: str, arguments: functions.Arguments, *, distinct: bool
+) -> Aggregate:
+    """Apply an aggregate; ``*`` is no argument.
+
+    Raises
+    ------
+    TypeMismatch
+        If number or types of the arguments do not fit.
+    """
+    if name in PAIRS:
+        return _pair(name, arguments, distinct=distinct)
+    if len(arguments) > 1:
+        raise TypeMismatch(f"{name} takes one expression, not {len(arguments)}")
+    argument = next(iter(arguments), None)
+    if name == "COUNT":
+        return Aggregate(name, argument, distinct, DataType.BIGINT)
+    if argument is None:
+        raise TypeMismatch(f"{name} takes an expression, not *")
+    if name in {"MIN", "MAX"}:
+        # A duplicate changes neither, so DISTINCT says nothing here.
+        return Aggregate(name, argument, False, argument.datatype)
+    if not argument.datatype.is_numeric:
+        raise TypeMismatch(f"{name} takes a number, not {argument.datatype}")
+    if name == "SUM" and argument.datatype.is_integer:
+        return Aggregate(name, argument, distinct, DataType.BIGINT)
+    if name in {"MEDIAN", *MOMENTS}:
+        argument = functions.cast(argument, DataType.DOUBLE)
+    return Aggregate(name, argument, distinct, DataType.DOUBLE)
+
+
+def _pair(name: str, arguments: functions.Arguments, *, distinct: bool) -> Aggregate:
+    if len(arguments) != 2:
+        raise TypeMismatch(f"{name} takes two expressions, not {len(arguments) or '*'}")
+    if distinct:
+        raise TypeMismatch(f"{name} takes no DISTINCT: it is of pairs")
+    (y, x), datatype = functions.doubles(name, arguments)
+    datatype = DataType.BIGINT if name == "REGR_COUNT" else datatype
+    return Aggregate(name, y, False, datatype, x)
 
 
 def window(
@@ -37,24 +86,20 @@ def window(
     """
     given, datatype = _types(name, arguments)
     made = Window(name, given, partition, orderings, frame, datatype)
-    over = (
-        name in functions.AGGREGATES and datatype is DataType.DOUBLE and name != "COUNT"
-    )
+    over = name in AGGREGATES and datatype is DataType.DOUBLE
     return functions.finite(made) if over else made
 
 
 def _types(
     name: str, arguments: functions.Arguments
 ) -> tuple[functions.Arguments, DataType]:
-    if name in functions.AGGREGATES:
-        if len(arguments) > 1:
-            raise TypeMismatch(f"{name} takes one expression, not {len(arguments)}")
-        made = functions.aggregate(name, next(iter(arguments), None), distinct=False)
-        return () if made.argument is None else (made.argument,), made.datatype
+    if name in AGGREGATES:
+        made = aggregate(name, arguments, distinct=False)
+        return children(made), made.datatype
     if name not in WINDOWS:
         raise UnknownName(
             f"there is no window function {name}; there are: "
-            f"{', '.join(sorted(WINDOWS | functions.AGGREGATES))}"
+            f"{', '.join(sorted(WINDOWS | AGGREGATES))}"
         )
     least, most = _counts(name)
     if not least <= len(arguments) <= most:

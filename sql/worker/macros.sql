@@ -57,6 +57,26 @@ CREATE MACRO qserv_truncate(x, n) AS CASE
     ELSE round(round(x, n) - sign(x) * pow(10.0::DOUBLE, -n), n)
 END;
 
+-- What a group's rows of a chunk say of its mean and its moments. Of what is the same in
+-- all rows the mean is just that, and the moments are 0; only so it is known, once they
+-- are merged, that it does not vary. An error of the mean would count twice there: it
+-- is added up by Kahan's rule.
+CREATE MACRO qserv_mean(x) AS CASE WHEN min(x) < max(x) THEN favg(x) ELSE min(x) END;
+
+CREATE MACRO qserv_m2(x) AS CASE
+    WHEN min(x) < max(x) THEN var_pop(x) * count(x) WHEN count(x) > 0 THEN 0e0
+END;
+
+-- A value, where the other of its pair is known.
+CREATE MACRO qserv_paired(x, y) AS CASE WHEN y IS NOT NULL THEN x END;
+
+CREATE MACRO qserv_mxy(y, x) AS CASE
+    WHEN min(qserv_paired(x, y)) < max(qserv_paired(x, y))
+        AND min(qserv_paired(y, x)) < max(qserv_paired(y, x))
+    THEN regr_sxy(y, x)
+    WHEN count(qserv_paired(y, x)) > 0 THEN 0e0
+END;
+
 -- Squared length of the chord between two unit vectors: exact for small angles, where
 -- the cosine of the angle is not.
 CREATE MACRO qserv_chord2(x1, y1, z1, x2, y2, z2) AS

@@ -12,7 +12,7 @@ from fuzz import compare
 from support import chunks
 
 from qserv.catalog.snapshot import Snapshot
-from qserv.plan import finish, planner, prepare, render, restrict, seek, simplify
+from qserv.plan import aggregates, finish, planner, prepare, restrict, seek, simplify
 from qserv.plan.depth import renumbered
 from qserv.plan.expressions import Call, ColumnRef, InList, Near
 from qserv.plan.plan import Extent, Fragment, Plan, Residual
@@ -154,7 +154,7 @@ def nan_kept(monkeypatch):
 @bug
 def m2_replaced_by_squares(monkeypatch):
     squares = "(sum({0} * {0}) - count({0}) * avg({0}) * avg({0}))"
-    monkeypatch.setitem(render._AGGREGATES, "M2", squares)
+    monkeypatch.setitem(aggregates.SQL, "M2", squares)
 
 
 @bug
