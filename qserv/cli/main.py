@@ -13,6 +13,7 @@ from qserv.cli.skymap import skymap
 from qserv.cli.sql import sql
 from qserv.cli.status import status
 from qserv.cli.up import up
+from qserv.cli.view import view
 from qserv.errors import Fault, QservError
 
 REPORT = "please report this with the command and the logs"
@@ -55,7 +56,7 @@ def main() -> None:
     """  # noqa: D301, D401 click prints it as it stands
 
 
-for command in (demo, up, load, sql, status, skymap, czar, worker):
+for command in (demo, up, load, sql, view, status, skymap, czar, worker):
     main.add_command(command)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @czar_options
 def status(*, as_json: bool, czar: str | None, directory: Path) -> None:
-    """Show workers, releases, tables with their rows and chunks, running queries.
+    """Show workers, tables with their rows and chunks, views, running queries.
 
     \b
     Examples:
@@ -53,7 +53,8 @@ def as_values(found: "Status") -> dict[str, Any]:
     return values
 
 
-def _grid(*names: str, left: int) -> "Table":
+def listing(*names: str, left: int) -> "Table":
+    """Return a table to be filled; its first columns are aligned to the left."""
     from rich import box
     from rich.table import Table
 
@@ -64,7 +65,7 @@ def _grid(*names: str, left: int) -> "Table":
 
 
 def _workers(found: "Status") -> "Table":
-    grid = _grid("worker", "endpoint", "state", "chunks", "threads", left=3)
+    grid = listing("worker", "endpoint", "state", "chunks", "threads", left=3)
     for worker in found.workers:
         state = "alive" if worker.alive else f"silent for {worker.seen:.0f} s"
         numbers = (f"{worker.chunks:,}", str(worker.threads))
@@ -73,7 +74,7 @@ def _workers(found: "Status") -> "Table":
 
 
 def _releases(found: "Status") -> "Table":
-    grid = _grid("table", "kind", "state", "rows", "MB", "chunks", "orders", left=3)
+    grid = listing("table", "kind", "state", "rows", "MB", "chunks", "orders", left=3)
     for release in found.releases:
         for table in release.tables:
             chunks = f"{table.chunks:,} of {release.chunks:,}"
@@ -87,6 +88,8 @@ def _releases(found: "Status") -> "Table":
                 chunks if in_chunks else "",
                 _orders(release) if in_chunks else "",
             )
+        for view in release.views:
+            grid.add_row(f"{release.name}.{view}", "view", release.state)
     return grid
 
 
@@ -96,7 +99,7 @@ def _orders(release: "ReleaseStatus") -> str:
 
 
 def _queries(found: "Status") -> "Table":
-    grid = _grid("query", "state", "text", "seconds", "chunks", left=3)
+    grid = listing("query", "state", "text", "seconds", "chunks", left=3)
     for query in found.queries:
         text = " ".join(query.text.split())
         chunks = f"{query.chunks_done:,} of {query.chunks:,}"

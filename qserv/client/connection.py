@@ -1,4 +1,4 @@
-"""A connection to one czar: queries, their plans, status, loads."""
+"""A connection to one czar: queries, their plans, status, views, loads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing_extensions import override
 from qserv.catalog.tables import Table
 from qserv.client.result import Progress, Result
 from qserv.client.status import Status, status_of
+from qserv.client.views import ViewStatus, parted, view_of
 from qserv.errors import InvalidRequest, UnsupportedQuery
 from qserv.wire.channel import sync_channel
 from qserv.wire.errors import from_rpc
@@ -214,6 +215,73 @@ class Connection:
     def status(self) -> Status:
         """Return workers, releases, tables and running queries of the cluster."""
         return status_of(self._call(self._czar.Status, pb.StatusRequest()))
+
+    def views(
+        self, release: str = "", *, snapshot: int | None = None
+    ) -> tuple[ViewStatus, ...]:
+        """Return the views of a release, or of all.
+
+        Parameters
+        ----------
+        release
+            Its name; empty for all releases.
+        snapshot
+            Id of the snapshot whose views they are; None: the newest.
+        """
+        request = pb.ListViewsRequest(release=release, snapshot=snapshot)
+        return tuple(map(view_of, self._call(self._czar.ListViews, request).views))
+
+    def create_view(
+        self, name: str, sql: str, *, description: str = "", replace: bool = False
+    ) -> ViewStatus:
+        """Make a view: queries read it as a table, and see the newest rows in it.
+
+        Parameters
+        ----------
+        name
+            ``release.view``, in a release that exists.
+        sql
+            The query that it stands for; a table without a schema is of its release.
+        description
+            What its rows are.
+        replace
+            Take the place of a view of that name.
+
+        Raises
+        ------
+        UserError
+            If the query cannot be answered; says where and why.
+        Conflict
+            If the name is taken, or a view that reads it could not be read with it.
+        """
+        release, view = parted(name)
+        request = pb.CreateViewRequest(
+            release=release,
+            name=view,
+            text=sql,
+            description=description,
+            replace=replace,
+        )
+        return view_of(self._call(self._czar.CreateView, request).view)
+
+    def drop_view(self, name: str) -> int:
+        """Drop a view; return the first snapshot without it.
+
+        Parameters
+        ----------
+        name
+            ``release.view``.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such view.
+        Conflict
+            If another view reads it.
+        """
+        release, view = parted(name)
+        request = pb.DropViewRequest(release=release, name=view)
+        return self._call(self._czar.DropView, request).snapshot
 
     def load(
         self,

@@ -51,7 +51,10 @@ class TableStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseStatus:
-    """A release: `chunks` leaves of its family's tree; `overlap` in degrees."""
+    """A release: `chunks` leaves of its family's tree; `overlap` in degrees.
+
+    Of its `views` it says the names; `Connection.views` describes them.
+    """
 
     name: str
     state: str
@@ -60,6 +63,7 @@ class ReleaseStatus:
     orders: tuple[int, ...]
     overlap: float
     tables: tuple[TableStatus, ...]
+    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ def _release(release: pb.ReleaseStatus) -> ReleaseStatus:
         orders=tuple(release.orders),
         overlap=release.overlap,
         tables=tuple(_table(table) for table in release.tables),
+        views=tuple(release.views),
     )
 
 

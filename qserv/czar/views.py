@@ -7,7 +7,6 @@ meanwhile and the numbers of snapshots come in order.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -190,12 +189,11 @@ class Views:
                     f"in a snapshot without it, {error.text}"
                 ) from error
             raise
-        _check_distinct(columns)
         self._columns(f'SELECT * FROM "{view.name}"', after, home)
         for other, trouble in self._broken(snapshot, after):
             raise Conflict(
                 f"view {other} reads {_full(home, view)} and could not be read with "
-                f"this text: {trouble}; drop or replace {other} first"
+                f"this text: in view {other}: {trouble}; drop or replace {other} first"
             )
         return columns
 
@@ -265,15 +263,6 @@ def _known(home: Release, name: str) -> View:
     raise UnknownName(
         f"release {home.name} has no view {name}; it has: {views or 'none'}"
     )
-
-
-def _check_distinct(columns: tuple[Column, ...]) -> None:
-    for name, times in Counter(column.name.lower() for column in columns).items():
-        if times > 1:
-            raise InvalidRequest(
-                f"the view would have {times} columns {name}: give each a name of its "
-                "own with AS"
-            )
 
 
 def _full(home: Release, view: View) -> str:
