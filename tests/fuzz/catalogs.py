@@ -15,6 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fuzz.nodes import Table as Stored
 from fuzz.schemas import TABLES, domain_of, offered
+from fuzz.stored import (
+    galaxy_rows,
+    object_rows,
+    pair_rows,
+    ref_rows,
+    shaken,
+    star_rows,
+)
 from support.chunks import Chunks
 from support.skies import base_borders, leaf_borders, mixed_tree, positions
 from support.survey import Survey
@@ -25,7 +33,6 @@ from qserv.sky.chunking import deepest_order
 from qserv.sky.healpix import ORDER
 
 TREES = (12, 60, 400)
-_WORDS = ["o'Brien", 'quo"te', "", "100%", "a_b", "Δ Cep", None, "star", "STAR"]
 
 
 _VECTOR = ", qserv_x(ra, dec) AS _x, qserv_y(ra, dec) AS _y, qserv_z(dec) AS _z"
@@ -84,11 +91,22 @@ def _oracle(surveys, worlds: dict[int, Chunks]) -> duckdb.DuckDBPyConnection:
 def _with_chunks(rows, table: Table, release: str, worlds: dict[int, Chunks]):
     """Add what the pseudo-columns are in each world."""
     for leaves, world in worlds.items():
-        index = world._indexes[release, table.director or table.name]
-        homes = index.locate(rows[table.key].combine_chunks())
+        homes = _homes(world, table, release, rows)
         chunks = world.snapshot.family(release).tree.locate(homes)
         rows = rows.append_column(f"_chunk{leaves}", pa.array(chunks))
     return rows.append_column("_cell", pa.array(homes >> 2 * (ORDER - 12)))
+
+
+def _homes(world: Chunks, table: Table, release: str, rows: pa.Table) -> np.ndarray:
+    """Return the home of each row: that of its first director that is not NULL."""
+    links = table.links or ((table.key, table.name),)
+    found = None
+    for key, director in reversed(links):
+        keys = rows[key].combine_chunks()
+        homes = world._indexes[release, director].locate(keys)
+        valid = keys.is_valid().to_numpy(zero_copy_only=False)
+        found = homes if found is None else np.where(valid, homes, found)
+    return found
 
 
 def _without_nan(rows: pa.Table) -> pa.Table:
@@ -104,19 +122,25 @@ def _surveys(rng, overlap, trees) -> dict[str, Survey]:
     lon, lat = _places(rng, int(rng.integers(40, 160)), overlap, trees)
     others = rng.choice(len(lon), int(rng.integers(20, 80)))
     stars = rng.choice(len(lon), int(rng.integers(20, 80)))
-    gal_lon, gal_lat = _shaken(rng, lon[others], lat[others], overlap * 0.3)
-    star_lon, star_lat = _shaken(rng, lon[stars], lat[stars], overlap * 0.5)
+    gal_lon, gal_lat = shaken(rng, lon[others], lat[others], overlap * 0.3)
+    star_lon, star_lat = shaken(rng, lon[stars], lat[stars], overlap * 0.5)
+    refs = rng.choice(len(lon), int(rng.integers(20, 80)))
+    ref_lon, ref_lat = shaken(rng, lon[refs], lat[refs], overlap * 0.5)
+    at_first = shaken(rng, ref_lon, ref_lat, overlap * rng.choice([0.0, 0.3, 2.0]))
+    objects = object_rows(rng, lon, lat)
+    refs = ref_rows(rng, ref_lon, ref_lat)
     rows = {
-        "t": _object_rows(rng, lon, lat),
-        "v": _galaxy_rows(rng, gal_lon, gal_lat),
-        "u": _star_rows(rng, star_lon, star_lat),
+        "t": objects | refs | pair_rows(rng, objects, refs, at_first, overlap),
+        "v": galaxy_rows(rng, gal_lon, gal_lat),
+        "u": star_rows(rng, star_lon, star_lat),
     }
-    refined = _shaken(rng, gal_lon, gal_lat, overlap * rng.choice([0.1, 2.0]))
+    refined = shaken(rng, gal_lon, gal_lat, overlap * rng.choice([0.1, 2.0]))
+    first = {"v": {"Galaxy": refined}, "t": {"Ref": at_first}}
     return {
         name: Survey(
             {t.name: rows[name][t.name] for t in TABLES[name]},
             {t.name: t for t in TABLES[name]},
-            {"Galaxy": refined} if name == "v" else {},
+            first.get(name, {}),
         )
         for name in TABLES
     }
@@ -139,156 +163,8 @@ def _places(rng, count, overlap, trees):
     lon, lat = positions(centers)
     more = rng.choice(len(lon), count)
     spread = overlap * rng.choice([0.0, 0.3, 1.5], count, p=[0.15, 0.6, 0.25])
-    near = _shaken(rng, lon[more], lat[more], spread)
+    near = shaken(rng, lon[more], lat[more], spread)
     return np.concatenate([lon, near[0]]), np.concatenate([lat, near[1]])
-
-
-def _shaken(rng, lon, lat, reach):
-    """Move positions by about `reach` degrees in any direction, poles included."""
-    lon_r, lat_r = np.radians(lon), np.radians(lat)
-    place = np.column_stack(
-        [np.cos(lat_r) * np.cos(lon_r), np.cos(lat_r) * np.sin(lon_r), np.sin(lat_r)]
-    )
-    away = (
-        rng.normal(size=place.shape)
-        * np.radians(np.broadcast_to(reach, len(lon)))[:, None]
-    )
-    moved = place + away
-    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
-    new_lon, new_lat = positions(moved)
-    still = np.broadcast_to(reach, len(lon)) == 0
-    return np.where(still, lon, new_lon), np.where(still, lat, new_lat)
-
-
-def _eighths(rng, n, low, high, *, nulls=0.15, nan=0.0, dtype=np.float64):
-    values = rng.integers(low * 8, high * 8, n) / 8
-    values = np.where(rng.random(n) < nan, np.nan, values).astype(dtype)
-    return pa.array(values, mask=rng.random(n) < nulls, from_pandas=False)
-
-
-def _whole(rng, n, low, high, dtype, *, nulls=0.0):
-    return pa.array(
-        rng.integers(low, high, n).astype(dtype), mask=rng.random(n) < nulls
-    )
-
-
-def _object_rows(rng, lon, lat) -> dict[str, pa.Table]:
-    n = len(lon)
-    ids = rng.permutation(n).astype(np.int64) * 3 + 1
-    parent = np.where(rng.random(n) < 0.8, rng.choice(ids, n), 2)
-    objects = {
-        "objectId": ids,
-        "ra": lon,
-        "dec": lat,
-        "mag": _eighths(rng, n, 15, 25, dtype=np.float32),
-        "flux": _eighths(rng, n, -9, 30, nan=0.15),
-        "class": _whole(rng, n, 0, 5, np.int16, nulls=0.15),
-        "extended": pa.array(rng.random(n) < 0.4, mask=rng.random(n) < 0.15),
-        "name": _words(rng, n),
-        "parent": pa.array(parent, mask=rng.random(n) < 0.2),
-    }
-    seen = np.repeat(np.arange(n), np.where(rng.random(n) < 0.3, 0, rng.poisson(2, n)))
-    m = len(seen)
-    reach = np.where(rng.random(m) < 0.3, 0, 0.002)
-    ra, dec = _shaken(rng, lon[seen], lat[seen], reach)
-    source = {
-        "sourceId": rng.permutation(m).astype(np.int64),
-        "objectId": ids[seen],
-        "visit": _whole(rng, m, 0, 9, np.int32, nulls=0.1),
-        "ra": ra,
-        "dec": dec,
-        "flux": _eighths(rng, m, -5, 20, nan=0.1),
-        "jd": 2_460_000.5 + rng.integers(0, 3, m) * 1e-3 + rng.random(m) * 1e-4,
-    }
-    forced = np.repeat(ids, rng.poisson(1.5, n))
-    forced = np.where(rng.random(len(forced)) < 0.07, forced * 0 + 3_000_002, forced)
-    k = len(forced)
-    return {
-        "Object": pa.table(objects),
-        "Source": pa.table(source),
-        "Forced": pa.table(
-            {
-                "objectId": pa.array(forced, mask=rng.random(k) < 0.1),
-                "visit": _whole(rng, k, 0, 9, np.int32, nulls=0.1),
-                "psf": _eighths(rng, k, -5, 20, nan=0.1, dtype=np.float32),
-            }
-        ),
-        **_replicated(rng),
-    }
-
-
-def _replicated(rng) -> dict[str, pa.Table]:
-    # Visits 7 and up are not told of; 3 is told of twice; some have no filter.
-    visits = np.array([0, 1, 2, 3, 3, 4, 5, 6, 20], np.int32)
-    return {
-        "Visit": pa.table(
-            {
-                "visit": pa.array(visits, mask=np.arange(9) == 4 * rng.integers(3)),
-                "filterId": _whole(rng, 9, 0, 5, np.int16, nulls=0.2),
-                "night": _eighths(rng, 9, 100, 110),
-            }
-        ),
-        "Filter": pa.table(
-            {
-                "filterId": np.array([0, 1, 2, 3, 3, 9], np.int16),
-                "band": ["u", "g", None, "r", "star", "none"],
-            }
-        ),
-    }
-
-
-def _galaxy_rows(rng, lon, lat) -> dict[str, pa.Table]:
-    n = len(lon)
-    ids = rng.permutation(n).astype(np.int64) * 2 + 1
-    galaxies = {
-        "galId": ids,
-        "ra": lon,
-        "dec": lat,
-        "mag": _eighths(rng, n, 15, 25, dtype=np.float32),
-        "z": _eighths(rng, n, -9, 30, nan=0.1),
-        "class": _whole(rng, n, 0, 5, np.int16, nulls=0.15),
-    }
-    shapes = np.repeat(ids[: n // 3], 3)
-    k = len(shapes) if rng.random() < 0.9 else 0
-    return {
-        "Galaxy": pa.table(galaxies),
-        "Shape": pa.table(
-            {
-                "galId": shapes[:k],
-                "visit": _whole(rng, k, 0, 9, np.int32),
-                "size": _eighths(rng, k, 0, 9, dtype=np.float32),
-            }
-        ),
-    }
-
-
-def _star_rows(rng, lon, lat) -> dict[str, pa.Table]:
-    n = len(lon)
-    ids = rng.permutation(n).astype(np.int64) + 1
-    stars = {
-        "starId": ids,
-        "ra": lon,
-        "dec": lat,
-        "mag": _eighths(rng, n, 15, 25, dtype=np.float32),
-        "class": _whole(rng, n, 0, 5, np.int16, nulls=0.15),
-        "name": _words(rng, n),
-    }
-    epochs = np.repeat(ids[: n // 2], rng.integers(0, 4, n // 2))
-    k = len(epochs)
-    return {
-        "Star": pa.table(stars),
-        "Epoch": pa.table(
-            {
-                "starId": epochs,
-                "visit": _whole(rng, k, 0, 9, np.int32, nulls=0.1),
-                "pm": _eighths(rng, k, -5, 20, nan=0.1),
-            }
-        ),
-    }
-
-
-def _words(rng, n):
-    return pa.array([_WORDS[i] for i in rng.integers(0, len(_WORDS), n)], pa.string())
 
 
 def _nan(value) -> bool:

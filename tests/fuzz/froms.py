@@ -2,6 +2,7 @@
 
 from fuzz.expressions import predicate
 from fuzz.nodes import Node, Source
+from fuzz.paired import Paired, equal
 from fuzz.places import near, region
 from fuzz.scopes import Scope, any_column, column, has_position, named
 
@@ -14,7 +15,7 @@ _CHILDREN = {
 }
 
 
-class Froms:
+class Froms(Paired):
     """The part of the grammar that stands between FROM and WHERE."""
 
     def sources(self, depth: int) -> tuple[list[Source], list[Node]]:
@@ -31,6 +32,7 @@ class Froms:
             (0.7, self._cartesian),
             (0.7, self._mixed),
             (1.2, self._bracketed),
+            (5, self._pairs),
         ]
         if depth > 0:
             shapes.append((3.5, self._derived))
@@ -46,6 +48,7 @@ class Froms:
     def table_source(self, name: str | None = None) -> Source:
         names = ["Object"] * 4 + ["Source", "Forced", "Visit", "Filter"] * 2
         names += ["Galaxy", "Galaxy", "Shape", "Star", "Star", "Epoch"]
+        names += ["Ref", "Match", "Match", "Twin"]
         table = self.catalog.tables[name or self.rng.choice(names)]
         return Source(table, self.alias())
 
@@ -92,7 +95,7 @@ class Froms:
                 second.using = [key]
             second.merged = [key]
             return [first, second], []
-        on = [_equal(named(first, key), named(second, key), rng)]
+        on = [equal(named(first, key), named(second, key), rng)]
         where = self._joined(second, [*on, *self._more_on(first, second)], tag)
         return [first, second], where
 
@@ -101,14 +104,14 @@ class Froms:
         first, second = self.table_source("Source"), self.table_source("Forced")
         if self.rng.random() < 0.3:
             second = self.table_source("Source")
-        on = [_equal(named(first, "objectId"), named(second, "objectId"), self.rng)]
+        on = [equal(named(first, "objectId"), named(second, "objectId"), self.rng)]
         where = self._joined(second, on, "child to child")
         if self.rng.random() < 0.6:
             return [first, second], where
         third = self.table_source("Object")
-        on = [_equal(named(third, "objectId"), named(first, "objectId"), self.rng)]
+        on = [equal(named(third, "objectId"), named(first, "objectId"), self.rng)]
         if second.join in {"RIGHT JOIN", "FULL JOIN"}:
-            on = [_equal(named(third, "objectId"), named(second, "objectId"), self.rng)]
+            on = [equal(named(third, "objectId"), named(second, "objectId"), self.rng)]
         return [first, second, third], where + self._joined(third, on, "star of keys")
 
     def _replicated(self):
@@ -116,7 +119,7 @@ class Froms:
         second = self.table_source("Visit")
         if rng.random() < 0.2:
             first, second = second, self.table_source("Filter")
-            on = [_equal(named(first, "filterId"), named(second, "filterId"), rng)]
+            on = [equal(named(first, "filterId"), named(second, "filterId"), rng)]
             return [first, second], self._joined(second, on, "replicated alone")
         first = self.table_source(rng.choice(["Source", "Forced", "Epoch", "Shape"]))
         if rng.random() < 0.35:
@@ -127,14 +130,14 @@ class Froms:
             second.tags = ("join: replicated", f"join: replicated, {second.join}")
             where = []
         else:
-            on = [_equal(named(first, "visit"), named(second, "visit"), rng)]
+            on = [equal(named(first, "visit"), named(second, "visit"), rng)]
             where = self._joined(
                 second, [*on, *self._more_on(first, second)], "replicated"
             )
         if rng.random() < 0.3 and not second.using:
             visits = first if first.relation.name == "Visit" else second
             third = self.table_source("Filter")
-            on = [_equal(named(visits, "filterId"), named(third, "filterId"), rng)]
+            on = [equal(named(visits, "filterId"), named(third, "filterId"), rng)]
             return [first, second, third], where + self._joined(third, on, "snowflake")
         return [first, second], where
 
@@ -151,7 +154,7 @@ class Froms:
         return near(first, second, self._radius(), op, self.rng.randrange(4))
 
     def _placed(self) -> Source:
-        names = ["Object", "Object", "Object", "Source", "Galaxy"]
+        names = ["Object", "Object", "Object", "Source", "Galaxy", "Ref"]
         return self.table_source(self.rng.choice(names))
 
     def _neighbours(self):
@@ -161,7 +164,7 @@ class Froms:
         keys = [
             c.name
             for c in first.columns
-            if c.name in {"objectId", "galId"}
+            if c.name in {"objectId", "galId", "refId"}
             and c.name in {d.name for d in second.columns}
         ]
         if keys and rng.random() < 0.5:
@@ -190,7 +193,7 @@ class Froms:
             ]
             if placed:
                 side = rng.choice(placed)
-                more = [_equal(named(side, "objectId"), named(third, "objectId"), rng)]
+                more = [equal(named(side, "objectId"), named(third, "objectId"), rng)]
                 where += self._joined(
                     third, more, "near and key", ("JOIN", "LEFT JOIN")
                 )
@@ -222,13 +225,15 @@ class Froms:
             ("Object", "mag", "Galaxy", "mag"),
             ("Object", "flux", "Source", "flux"),
             ("Object", "objectId", "Source", "sourceId"),
+            ("Match", "apart", "Object", "mag"),
+            ("Twin", "apart", "Match", "apart"),
         ]
         one, here, other, there = rng.choice(pairs)
         first, second = self.table_source(one), self.table_source(other)
         here, there = named(first, here), named(second, there)
         if rng.random() < 0.4:
             first, second = second, first
-        on = [_equal(here, there, rng), *self._more_on(first, second)]
+        on = [equal(here, there, rng), *self._more_on(first, second)]
         return [first, second], self._joined(second, on, "other column")
 
     def _other_family(self):
@@ -253,7 +258,7 @@ class Froms:
         third = self.table_source(self.rng.choice(["Source", "Forced"]))
         second = self.table_source("Object")
         second.join = ","
-        on = [_equal(named(second, "objectId"), named(third, "objectId"), self.rng)]
+        on = [equal(named(second, "objectId"), named(third, "objectId"), self.rng)]
         third.join, third.on = self.rng.choice(_KINDS), on
         third.tags = ("join: comma and JOIN",)
         return [first, second, third], []
@@ -266,9 +271,7 @@ class Froms:
         if third.relation.name == "Object":
             third.on = [self._near(second, third)]
         else:
-            third.on = [
-                _equal(named(second, "objectId"), named(third, "objectId"), rng)
-            ]
+            third.on = [equal(named(second, "objectId"), named(third, "objectId"), rng)]
         third.join = rng.choice(_KINDS)
         second.nested = [third]
         side = rng.choice([second, third])
@@ -280,7 +283,7 @@ class Froms:
                 any_column(Scope(rng, self.catalog, [s]), domain=domain)
                 for s in (first, side)
             ]
-            on = [_equal(*ends, rng)]
+            on = [equal(*ends, rng)]
         second.join, second.on = rng.choice(_KINDS), on
         second.tags = ("join: brackets", f"join: brackets, {second.join}")
         return [first, second], []
@@ -335,7 +338,7 @@ class Froms:
             return [first, second], []
         domain = rng.choice(sorted(shared))
         on = [
-            _equal(
+            equal(
                 any_column(here, domain=domain, exact=True),
                 any_column(there, domain=domain, exact=True),
                 rng,
@@ -351,12 +354,6 @@ def _shared(first: Source, second: Source) -> set[str]:
     shared = {c.domain for c in first.columns if c.domain and c.tolerance is None}
     shared &= {c.domain for c in second.columns if c.tolerance is None}
     return shared - {"ra", "dec", "jd"}
-
-
-def _equal(left: Node, right: Node, rng) -> Node:
-    if rng.random() < 0.5:
-        left, right = right, left
-    return Node("({0} = {1})", "({0} = {1})", [left, right], "bool")
 
 
 def _unequal(left: Node, right: Node, rng) -> Node:

@@ -156,7 +156,9 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
     def _key(self, scope: Scope) -> Node | None:
         """Limit a director key or a child id."""
         rng = self.rng
-        domain = rng.choice(["objectId", "objectId", "galId", "starId", "sourceId"])
+        domain = rng.choice(
+            ["objectId", "objectId", "refId", "galId", "starId", "sourceId", "sourceId"]
+        )
         it = any_column(scope, domain=domain)
         if it is None:
             return None

@@ -23,11 +23,12 @@ _FRAMES = (
     "2 PRECEDING AND 1 FOLLOWING",
     "CURRENT ROW AND UNBOUNDED FOLLOWING",
 )
-_IDS = {
+IDS = {
     "Object": "objectId",
     "Source": "sourceId",
     "Galaxy": "galId",
     "Star": "starId",
+    "Ref": "refId",
 }
 
 
@@ -59,7 +60,7 @@ class Rows:
             made.orders = [(node, rng.random() < 0.5)]
 
     def _group_key(self, scope: Scope) -> Node | None:
-        keys = ("objectId", "galId", "starId")
+        keys = ("objectId", "galId", "starId", "refId")
         if self.rng.random() < 0.2:
             # A key that may be NULL: its rows are in many chunks.
             for source in scope.every():
@@ -193,7 +194,7 @@ class Rows:
         """Return columns that tell all rows in scope apart, if there are such."""
         found = []
         for source in scope.every():
-            name = _IDS.get(getattr(source.relation, "name", ""))
+            name = IDS.get(getattr(source.relation, "name", ""))
             if name is None:
                 return []
             found.append(named(source, name))

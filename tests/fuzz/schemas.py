@@ -49,6 +49,7 @@ TABLES = {
             key="objectId",
             director="Object",
             position=("ra", "dec"),
+            id="sourceId",
         ),
         Table(
             "Forced",
@@ -56,6 +57,31 @@ TABLES = {
             _columns("objectId:BIGINT visit:INTEGER psf:REAL"),
             key="objectId",
             director="Object",
+        ),
+        Table(
+            "Ref",
+            TableKind.DIRECTOR,
+            _columns(f"refId:BIGINT! {_POSITION} mag:REAL class:SMALLINT"),
+            key="refId",
+            position=("ra", "dec"),
+        ),
+        Table(
+            "Match",
+            TableKind.REF_MATCH,
+            _columns("objectId:BIGINT refId:BIGINT apart:REAL class:SMALLINT"),
+            key="objectId",
+            director="Object",
+            second_key="refId",
+            second_director="Ref",
+        ),
+        Table(
+            "Twin",
+            TableKind.REF_MATCH,
+            _columns("objectId:BIGINT twinId:BIGINT apart:REAL"),
+            key="objectId",
+            director="Object",
+            second_key="twinId",
+            second_director="Object",
         ),
         Table(
             "Visit",
@@ -103,7 +129,14 @@ TABLES = {
         ),
     ),
 }
-_DOMAINS = {"parent": "objectId", "psf": "flux", "pm": "flux", "z": "flux"}
+_DOMAINS = {
+    "parent": "objectId",
+    "twinId": "objectId",
+    "apart": "mag",
+    "psf": "flux",
+    "pm": "flux",
+    "z": "flux",
+}
 _CONDITIONS = {
     "Object": (
         *("duplicate positions", "chunk borders", "poles", "RA wrap", "NaN"),
@@ -111,6 +144,9 @@ _CONDITIONS = {
     ),
     "Source": ("δ > 0 child", "NaN", "NULL"),
     "Forced": ("NULL keys", "orphans"),
+    "Ref": ("δ > 0 director", "chunk borders"),
+    "Match": ("pairs across chunks", "NULL first keys", "NULL second keys"),
+    "Twin": ("pairs of one table", "NULL first keys"),
     "Visit": ("replicated NULL", "replicated duplicates", "dangling"),
     "Filter": ("replicated NULL",),
     "Galaxy": ("δ > 0 director", "chunk borders", "NULL"),

@@ -3,9 +3,8 @@
 from fuzz.expressions import predicate
 from fuzz.nodes import Named, Node, Select, Source, walk
 from fuzz.places import distance
+from fuzz.rows import IDS
 from fuzz.scopes import Scope, column, named
-
-_IDS = {"Object": "objectId", "Source": "sourceId", "Galaxy": "galId", "Star": "starId"}
 
 
 class Shapes:
@@ -19,7 +18,7 @@ class Shapes:
             second = self.table_source(rng.choice(["Object", "Star"]))
         second.join, second.on = "JOIN", [self._near(first, second)]
         second.tags = ("join: k nearest",)
-        ids = [named(first, "objectId"), named(second, _IDS[second.relation.name])]
+        ids = [named(first, "objectId"), named(second, IDS[second.relation.name])]
         down = rng.choice(["", " DESC"])
         over = "ROW_NUMBER() OVER (PARTITION BY {0} ORDER BY {1}%s, {2}%s)"
         parts = [ids[0], distance(first, second), ids[1]]
@@ -34,7 +33,7 @@ class Shapes:
     def twice(self) -> Select:
         """Return a query that reads some ten rows twice: they must be the same ten."""
         table = self.table_source(self.rng.choice(["Object", "Source", "Galaxy"]))
-        key = named(table, _IDS[table.relation.name])
+        key = named(table, IDS[table.relation.name])
         some = Select(
             [(key, "c0")], [table], limit=self.rng.choice([3, 10]), decided=False
         )

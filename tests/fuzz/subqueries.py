@@ -5,7 +5,17 @@ from fuzz.nodes import Node, Select, Source
 from fuzz.places import near
 from fuzz.scopes import Scope, any_column, column
 
-_LINKS = ("objectId", "galId", "starId", "visit", "class", "name", "filterId")
+_LINKS = (
+    "objectId",
+    "objectId",
+    "refId",
+    "galId",
+    "starId",
+    "visit",
+    "class",
+    "name",
+    "filterId",
+)
 
 
 class Subqueries:
