@@ -14,8 +14,9 @@ or neighbour side: then all rows of a key are in one chunk, and a chunk has all 
 ORDER BY with TOP n keeps n rows a batch, and always has a final merge.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from qserv.catalog.tables import Column
 from qserv.plan.depth import rebuild, refs_of
@@ -31,6 +32,8 @@ from qserv.plan.keys import Held, equalities
 from qserv.plan.plan import Extent
 from qserv.plan.query import JoinKind, Output, Relation, Select, StageRows, clauses
 
+_KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
+
 
 def held(body: Select, keys: Mapping[ColumnRef, Held]) -> dict[ColumnRef, Held]:
     """Return the columns of a placed SELECT that hold director keys of own rows.
@@ -42,11 +45,10 @@ def held(body: Select, keys: Mapping[ColumnRef, Held]) -> dict[ColumnRef, Held]:
     keys
         Columns of its relations that hold director keys.
     """
-    kept = {JoinKind.FIRST, JoinKind.INNER}
     if any(r.join is JoinKind.FULL for r in body.relations):
         return {}
     own = {
-        r.number for r in body.relations if r.extent is Extent.OWN and r.join in kept
+        r.number for r in body.relations if r.extent is Extent.OWN and r.join in _KEPT
     }
     equated = {ref for pair in equalities(conjuncts(body.where)) for ref in pair}
     return {
@@ -56,11 +58,41 @@ def held(body: Select, keys: Mapping[ColumnRef, Held]) -> dict[ColumnRef, Held]:
     }
 
 
-def is_whole(values: Iterable[Expression], keys: Mapping[ColumnRef, Held]) -> bool:
-    """Whether rows that agree in these values are all in one chunk."""
-    return any(
-        isinstance(v, ColumnRef) and v in keys and not keys[v].nullable for v in values
-    )
+Whole = Callable[[Sequence[Expression]], bool]
+"""Whether rows that agree in these values are all in one place: a chunk, a bucket."""
+
+
+def in_chunks(keys: Mapping[ColumnRef, Held]) -> Whole:
+    """Return the test for chunks: one value is a director key of own rows."""
+
+    def whole(values: Sequence[Expression]) -> bool:
+        refs = (v for v in values if isinstance(v, ColumnRef) and v in keys)
+        return any(not keys[ref].nullable for ref in refs)
+
+    return whole
+
+
+def in_buckets(body: Select, hashed: Mapping[int, tuple[ColumnRef, ...]]) -> Whole:
+    """Return the test for buckets: all that was hashed of one relation is there."""
+    kept = {r.number for r in body.relations if r.join in _KEPT}
+    known = [keys for number, keys in hashed.items() if keys and number in kept]
+
+    def whole(values: Sequence[Expression]) -> bool:
+        return any(set(keys) <= set(values) for keys in known)
+
+    return whole
+
+
+def hashed_outputs(
+    body: Select, hashed: Mapping[int, tuple[ColumnRef, ...]]
+) -> tuple[str, ...]:
+    """Return the outputs that are all that was hashed of one relation."""
+    kept = {r.number for r in body.relations if r.join in _KEPT}
+    names = {o.expression: o.column.name for o in body.outputs}
+    for number, keys in hashed.items():
+        if number in kept and keys and all(key in names for key in keys):
+            return tuple(names[key] for key in keys)
+    return ()
 
 
 def windows(body: Select) -> list[Window]:
@@ -70,25 +102,25 @@ def windows(body: Select) -> list[Window]:
     return [n for value in values for n in walk(value) if isinstance(n, Window)]
 
 
-def grouped_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
-    """Whether a chunk has all rows of its groups, or nothing is grouped."""
-    return not body.grouped or is_whole(body.groups, keys)
+def grouped_in_place(body: Select, whole: Whole) -> bool:
+    """Whether each group has all its rows in one place, or nothing is grouped."""
+    return not body.grouped or whole(body.groups)
 
 
-def windowed_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
-    """Whether a chunk has all rows of its windows' partitions."""
-    return all(is_whole(w.partition, keys) for w in windows(body))
+def windowed_in_place(body: Select, whole: Whole) -> bool:
+    """Whether each partition of the windows has all its rows in one place."""
+    return all(whole(w.partition) for w in windows(body))
 
 
-def distinct_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
-    """Whether equal rows of the result are all of one chunk."""
-    return not body.distinct or is_whole((o.expression for o in body.outputs), keys)
+def distinct_in_place(body: Select, whole: Whole) -> bool:
+    """Whether equal rows of the result are all in one place."""
+    return not body.distinct or whole([o.expression for o in body.outputs])
 
 
-def all_in_chunk(body: Select, keys: Mapping[ColumnRef, Held]) -> bool:
-    """Whether a chunk finishes all that is grouped, numbered or told apart."""
-    checks = (grouped_in_chunk, windowed_in_chunk, distinct_in_chunk)
-    return all(check(body, keys) for check in checks)
+def all_in_place(body: Select, whole: Whole) -> bool:
+    """Whether all that is grouped, numbered or told apart is finished in its place."""
+    checks = (grouped_in_place, windowed_in_place, distinct_in_place)
+    return all(check(body, whole) for check in checks)
 
 
 def gathered(
@@ -213,19 +245,8 @@ def bucketed_by(body: Select) -> tuple[Column, ...]:
     return tuple(dict.fromkeys(v.column for v in shared if isinstance(v, ColumnRef)))
 
 
-def ends_in_buckets(body: Select, keys: tuple[Column, ...], *, top: bool) -> bool:
-    """Whether the rows of the buckets are the answer, as they come."""
-    if body.orderings or body.offset:
-        return False
-    if body.limit is not None and (body.distinct or not top):
-        return False
-    values = (o.expression for o in body.outputs)
-    shown = {v.column for v in values if isinstance(v, ColumnRef)}
-    return not body.distinct or (bool(keys) and set(keys) <= shown)
-
-
-def ends_in_chunks(body: Select, keys: Mapping[ColumnRef, Held], *, top: bool) -> bool:
-    """Whether the rows of the chunks are the answer, as they come."""
-    if body.orderings or body.offset or not distinct_in_chunk(body, keys):
+def ends_in_place(body: Select, whole: Whole, *, top: bool) -> bool:
+    """Whether the rows of all places are the answer, as they come."""
+    if body.orderings or body.offset or not distinct_in_place(body, whole):
         return False
     return body.limit is None or (top and not body.distinct)

@@ -50,7 +50,7 @@ class Preparing(Protocol):
         """Take a query apart; adds the stages whose rows it needs."""
         ...
 
-    def sources(self, body: Select, *, inside: bool) -> tuple[Select, Sky]:
+    def sources(self, body: Select) -> tuple[Select, Sky]:
         """Take the queries in FROM apart, and see which relations lie in chunks."""
         ...
 
@@ -161,7 +161,7 @@ class Nested:
             )
             return replace(body, left=left, right=right)
         once = once and not (body.grouped or body.offset or windows(body))
-        body, sky = self._preparing.sources(body, inside=True)
+        body, sky = self._preparing.sources(body)
         while True:
             if around is None:
                 missing: Iterable[int] = sky.families

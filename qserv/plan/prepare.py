@@ -16,56 +16,46 @@ those that they are joined to. What is left over the rows of stages runs in the 
     hash of ``visit`` and joined bucket by bucket.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 from typing import Final
 
 from qserv.catalog.snapshot import Family, Snapshot
-from qserv.catalog.tables import Column
-from qserv.errors import UnsupportedQuery
 from qserv.plan import finish, semijoin
 from qserv.plan.aggregate import split
 from qserv.plan.apart import grouped_apart
 from qserv.plan.central import Centre
 from qserv.plan.cut import Halves, component, cut, halves
-from qserv.plan.depth import free, renumbered
 from qserv.plan.estimate import rows_of, width
-from qserv.plan.expressions import (
-    ColumnRef,
-)
-from qserv.plan.keys import Held, director_of
 from qserv.plan.limits import Sizes
 from qserv.plan.nested import Nested
+from qserv.plan.origins import Finder, Origins
 from qserv.plan.plan import Extent, Stage
 from qserv.plan.prepared import (
     UNKNOWN,
     Around,
-    Buckets,
     Central,
     Local,
     Prepared,
-    as_copy,
+    are_together,
     both,
-    exported,
     exports,
+    hashed_alike,
     held_by_both,
-    is_repeatable,
     less,
     once_each,
-    second_keys,
     unknown_rows,
     with_rows,
     with_source,
 )
 from qserv.plan.query import (
     Body,
+    Buckets,
     Combined,
     Operator,
     Relation,
     Select,
-    Shared,
-    StageRows,
     all_of,
 )
 from qserv.plan.relations import Placement, Sky, anchors, place, place_inside
@@ -91,8 +81,8 @@ class Preparer:
         self._snapshot = snapshot
         self._sizes = sizes
         self._numbers = numbers
-        self._computed: dict[int, StageRows] = {}
         self._stages = Stages(snapshot, sizes)
+        self._finder = Finder(self, self._stages, snapshot, sizes, numbers)
         self._nested = Nested(self, self._stages, numbers)
         self._centre = Centre(self, self._nested, self._stages, numbers)
 
@@ -114,7 +104,10 @@ class Preparer:
         if not top and body.limit is None and not body.offset:
             body = replace(body, orderings=())
         body = grouped_apart(body, self._numbers) or body
-        body, sky = self.sources(body)
+        body, origins = self._finder.found(body)
+        if (buckets := origins.domain(body)) is not None:
+            return self._in_buckets(body, origins, buckets, top=top)
+        body, sky = self._finder.beside_chunks(body, origins)
         while sky.families and (candidates := anchors(body, sky)):
             tried = [(place(body, sky, anchor), anchor) for anchor in candidates]
             best, anchor = min(tried, key=lambda t: self._cost(body, sky, t[0]))
@@ -141,92 +134,19 @@ class Preparer:
         relations = {r.number: r for r in placed.relations}
         missing = sum(self._size(body, relations[n]) for n in placement.missing)
         around = (r for r in relations.values() if r.extent is Extent.HALO)
-        finished = finish.all_in_chunk(placed, finish.held(placed, sky.keys))
+        finished = finish.all_in_place(
+            placed, finish.in_chunks(finish.held(placed, sky.keys))
+        )
         return missing, not finished, sum(self._size(body, r) for r in around)
 
     def _size(self, body: Select, relation: Relation) -> float:
         side, _ = cut(body, (relation,), UNKNOWN)
         return rows_of(side) * width(side.columns)
 
-    def sources(self, body: Select, *, inside: bool = False) -> tuple[Select, Sky]:
-        """Take the queries in FROM apart, and see which relations lie in chunks.
-
-        `inside` an expression, and beside chunks, no query is left to the czar.
-        """
-        families: dict[int, Family] = {}
-        keys: dict[ColumnRef, Held] = {}
-        seconds: dict[ColumnRef, Held] = {}
-        relations: list[Relation] = []
-        central: set[int] = set()
-        for relation in body.relations:
-            prepared = self._source(relation)
-            if prepared is None:
-                relations.append(self._stored(relation, families, keys))
-                seconds |= second_keys(relation)
-                continue
-            relations.append(replace(relation, source=prepared.body))
-            if isinstance(prepared, Central):
-                central.add(relation.number)
-            elif isinstance(prepared.domain, Family):
-                families[relation.number] = prepared.domain
-                keys |= exported(relation.number, prepared)
-        if families or inside:
-            relations = [self._row_source(r, central) for r in relations]
-        sky = Sky(families, keys, seconds)
-        return replace(body, relations=tuple(relations)), sky
-
-    def _row_source(self, relation: Relation, central: Collection[int]) -> Relation:
-        """Make a query that the czar answers a stage, for workers to read."""
-        if relation.number not in central:
-            return relation
-        assert isinstance(relation.source, Body), "only a query is central"
-        return replace(relation, source=self._stages.rows(Central(relation.source)))
-
-    def _source(self, relation: Relation) -> Prepared | None:
-        """Take a query in FROM apart; None for a table or the rows of a stage."""
-        match relation.source:
-            case Shared() as shared:
-                prepared = self._shared(shared)
-            case Select() | Combined() as body:
-                if free(body):
-                    raise UnsupportedQuery(
-                        "a RIGHT or FULL JOIN, or one in brackets, inside a subquery "
-                        "names a column of the query around it, which is not answered "
-                        "yet: put that condition into WHERE"
-                    )
-                prepared = self.prepare(body)
-            case _:
-                return None
-        if not isinstance(prepared, Local) or isinstance(prepared.domain, Family):
-            return prepared
-        if prepared.domain is None and is_repeatable(prepared.body):
-            return prepared
-        return Central(all_of(self._stages.rows(prepared), next(self._numbers)))
-
-    def _shared(self, shared: Shared) -> Prepared:
-        """Compute a query of WITH once, unless chunks can where it is read."""
-        known = self._computed.get(shared.number)
-        if known is None:
-            prepared = self.prepare(renumbered(shared.body, self._numbers))
-            if isinstance(prepared, Local) and is_repeatable(shared.body):
-                return prepared
-            known = self._computed[shared.number] = self._stages.rows(prepared)
-        return Central(all_of(known, next(self._numbers)))
-
-    def _stored(
-        self,
-        relation: Relation,
-        families: dict[int, Family],
-        keys: dict[ColumnRef, Held],
-    ) -> Relation:
-        stored = relation.stored
-        if stored is None or not stored.table.partitioned:
-            return as_copy(relation)
-        families[relation.number] = self._snapshot.family(stored.release)
-        director, key = director_of(relation), relation.key
-        if director is not None and key is not None:
-            keys[key] = Held(director, key.column.nullable)
-        return relation
+    def sources(self, body: Select) -> tuple[Select, Sky]:
+        """Take the queries in FROM apart, inside an expression."""
+        body, origins = self._finder.found(body)
+        return self._finder.beside_chunks(body, origins, inside=True)
 
     def fetched(
         self, body: Select, sky: Sky, missing: Iterable[int], *, once: bool = False
@@ -279,16 +199,10 @@ class Preparer:
                 found.joined([self._stages.rows(s) for s in sides]), top=top
             )
         size = max(rows_of(s) * width(s.columns) for s in (found.left, found.right))
-        count = self._stages.buckets(size)
-        ours = self._stages.spooled(left, found.left_keys, count)
-        theirs = self._stages.spooled(right, found.right_keys, count)
-        body = found.joined([ours, theirs])
-        if body.grouped or finish.windows(body) or body.distinct:
-            chunks, rest = self._parted(body, unknown_rows(self._numbers))
-            around = Around(Buckets(count), {}, _NOTHING)
-            local = Local(self._nested.settled(chunks, around), Buckets(count))
-            return self._merged(local, rest, top=top)
-        return self._in_buckets(body, count, (), top=top)
+        buckets = self._stages.buckets(size)
+        ours = self._stages.spooled(left, found.left_keys, buckets)
+        theirs = self._stages.spooled(right, found.right_keys, buckets)
+        return self._select(found.joined([ours, theirs]), top=top)
 
     def _parted(self, body: Select, rows: Relation) -> tuple[Select, Select]:
         if body.grouped:
@@ -305,7 +219,8 @@ class Preparer:
             held = held_by_both(body, left, right)
             union = body.operator is Operator.UNION and body.duplicates
             whole = any(not h.nullable for h in held.values())
-            if left.domain is right.domain and (union or whole or left.domain is None):
+            whole = whole or left.domain is None or hashed_alike(left, right)
+            if are_together(left, right) and (union or whole):
                 return Local(both, left.domain, held)
             if not union and left.domain is not None and right.domain is not None:
                 size = sum(
@@ -321,16 +236,16 @@ class Preparer:
         self, body: Combined, left: Local, right: Local, size: float
     ) -> Prepared:
         """Combine two large queries bucket by bucket: equal rows share a bucket."""
-        count = self._stages.buckets(size)
+        buckets = self._stages.buckets(size)
         ours, theirs = (
-            self._stages.spooled(p, p.body.columns, count) for p in (left, right)
+            self._stages.spooled(p, p.body.columns, buckets) for p in (left, right)
         )
         made = replace(
             body,
             left=all_of(ours, next(self._numbers)),
             right=all_of(theirs, next(self._numbers)),
         )
-        return Local(made, Buckets(count))
+        return Local(made, buckets)
 
     def _side(self, prepared: Prepared, *, distinct: bool) -> Body:
         if isinstance(prepared, Central):
@@ -352,37 +267,49 @@ class Preparer:
         body = placement.placed(body)
         around = Around(family, {r.number: r for r in body.relations}, sky)
         held = finish.held(body, sky.keys)
-        rows = unknown_rows(self._numbers)
-        grouped = finish.grouped_in_chunk(body, held)
-        windowed = finish.windowed_in_chunk(body, held)
-        if grouped and windowed and finish.ends_in_chunks(body, held, top=top):
+        whole = finish.in_chunks(held)
+        if finish.ends_in_place(body, whole, top=top) and _is_settled(body, whole):
             settled = self._nested.settled(body, around)
             return Local(settled, family, exports(settled, held))
-        if grouped and windowed:
-            chunks, rest = finish.ordered(body, rows)
+        return self._rest_merged(body, around, whole, top=top)
+
+    def _in_buckets(
+        self, body: Select, origins: Origins, buckets: Buckets, *, top: bool
+    ) -> Prepared:
+        """Let the buckets finish as much as they can, and merge the rest."""
+        body = self._finder.as_rows(body, origins, origins.central)
+        around = Around(buckets, {}, _NOTHING)
+        whole = finish.in_buckets(body, origins.hashed)
+        if finish.ends_in_place(body, whole, top=top) and _is_settled(body, whole):
+            settled = self._nested.settled(body, around)
+            hashed = finish.hashed_outputs(settled, origins.hashed)
+            return Local(settled, buckets, hashed=hashed)
+        return self._rest_merged(body, around, whole, top=top)
+
+    def _rest_merged(
+        self, body: Select, around: Around, whole: finish.Whole, *, top: bool
+    ) -> Prepared:
+        rows = unknown_rows(self._numbers)
+        if _is_settled(body, whole):
+            parts, rest = finish.ordered(body, rows)
         else:
-            chunks, rest = self._parted(body, rows)
-        local = Local(self._nested.settled(chunks, around), family)
+            parts, rest = self._parted(body, rows)
+        local = Local(self._nested.settled(parts, around), around.domain)
         return self._merged(local, rest, top=top)
 
     def _merged(self, local: Local, rest: Select, *, top: bool) -> Prepared:
-        """Merge the rows of chunks: in the czar, or in buckets if they are many."""
+        """Merge rows of chunks or buckets: in the czar, or in buckets if many."""
         size = rows_of(local.body) * width(local.body.columns)
         keys = finish.bucketed_by(rest)
         if size <= self._sizes.merge or not keys:
-            return self._select(with_rows(rest, self._stages.rows(local)), top=top)
-        made = self._stages.spooled(local, keys, self._stages.buckets(size))
-        return self._in_buckets(with_rows(rest, made), made.buckets, keys, top=top)
-
-    def _in_buckets(
-        self, body: Select, count: int, keys: tuple[Column, ...], *, top: bool
-    ) -> Prepared:
-        """Answer a SELECT over rows that were brought together by hash of keys."""
-        domain = Buckets(count)
-        around = Around(domain, {}, _NOTHING)
-        if finish.ends_in_buckets(body, keys, top=top):
-            return Local(self._nested.settled(body, around), domain)
-        rows = unknown_rows(self._numbers)
-        chunks, rest = finish.ordered(body, rows)
-        made = self._stages.rows(Local(self._nested.settled(chunks, around), domain))
+            made = self._stages.rows(local)
+        else:
+            made = self._stages.spooled(local, keys, self._stages.buckets(size))
         return self._select(with_rows(rest, made), top=top)
+
+
+def _is_settled(body: Select, whole: finish.Whole) -> bool:
+    """Whether nothing that is grouped or numbered must be merged."""
+    return finish.grouped_in_place(body, whole) and finish.windowed_in_place(
+        body, whole
+    )

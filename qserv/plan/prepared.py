@@ -14,6 +14,7 @@ from qserv.plan.keys import Held, second_director_of
 from qserv.plan.plan import Extent
 from qserv.plan.query import (
     Body,
+    Buckets,
     Combined,
     JoinKind,
     Relation,
@@ -31,13 +32,6 @@ _TELLING: Final = {"RANK", "DENSE_RANK", "PERCENT_RANK", "CUME_DIST"}
 
 
 @dataclass(frozen=True, slots=True)
-class Buckets:
-    """Rows that were brought together by hash: so many buckets, as chunks are."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Local:
     """A query that workers answer, each row of its answer in one chunk.
 
@@ -49,11 +43,14 @@ class Local:
         The family whose chunks it runs on, or buckets; None: it reads copies alone.
     held
         By output name: the columns that hold director keys of own rows.
+    hashed
+        The outputs in which rows agree that were brought together.
     """
 
     body: Body
     domain: "Family | Buckets | None"
     held: Mapping[str, Held] = field(default_factory=dict)
+    hashed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +197,7 @@ def less(sky: Sky, relations: Iterable[Relation]) -> Sky:
         {k: h for k, h in known.items() if k.relation not in gone}
         for known in (sky.keys, sky.seconds)
     )
-    return Sky(families, keys, seconds)
+    return Sky(families, keys, seconds, sky.far - gone)
 
 
 def held_by_both(body: Combined, left: Local, right: Local) -> dict[str, Held]:
@@ -213,6 +210,23 @@ def held_by_both(body: Combined, left: Local, right: Local) -> dict[str, Held]:
             nullable = one.nullable or other.nullable
             found[column.name] = Held(one.director, nullable)
     return found
+
+
+def are_together(left: Local, right: Local) -> bool:
+    """Whether two queries are answered on the chunks of one family, or in one place."""
+    both = (left.domain, right.domain)
+    if all(isinstance(domain, Buckets) for domain in both):
+        return left.domain == right.domain
+    return left.domain is right.domain
+
+
+def hashed_alike(left: Local, right: Local) -> bool:
+    """Whether equal rows of two queries share a bucket, if both are in one exchange."""
+    places = []
+    for side in (left, right):
+        names = [column.name for column in side.body.columns]
+        places.append([names.index(name) for name in side.hashed])
+    return bool(places[0]) and places[0] == places[1]
 
 
 def once_each(local: Local) -> Local:

@@ -38,6 +38,22 @@ class JoinKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Buckets:
+    """Where rows lie that were brought together by hash.
+
+    Parameters
+    ----------
+    count
+        How many buckets there are.
+    exchange
+        Rows of one exchange that have equal keys share a bucket.
+    """
+
+    count: int
+    exchange: int
+
+
+@dataclass(frozen=True, slots=True)
 class StageRows:
     """The rows of an earlier stage of the plan.
 
@@ -48,13 +64,16 @@ class StageRows:
     rows
         How many are expected.
     buckets
-        In how many buckets they are; 0 where all are read at once.
+        Where they lie; None where all are read at once.
+    keys
+        The names of the columns that were hashed.
     """
 
     stage: int
     columns: tuple[Column, ...]
     rows: float
-    buckets: int = 0
+    buckets: Buckets | None = None
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

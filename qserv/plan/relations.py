@@ -81,11 +81,14 @@ class Sky:
     seconds
         Columns that hold the second keys of ref-match tables: their homes are within
         the overlap radius of the rows' homes.
+    far
+        Relations whose rows lie in buckets, beside no chunk.
     """
 
     families: Mapping[int, Family]
     keys: Mapping[ColumnRef, Held]
     seconds: Mapping[ColumnRef, Held] = field(default_factory=dict)
+    far: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,8 @@ class _Attempt:
     def run(self) -> Placement:
         """Place relations until none is left or none can be placed."""
         for relation in self.body.relations:
-            if relation.number not in self.sky.families:
+            known = self.sky.families
+            if relation.number not in known and relation.number not in self.sky.far:
                 self.placed[relation.number] = replace(relation, extent=Extent.COPY)
         while waiting := self._waiting():
             near = next(filter(None, map(self._beside, waiting)), None)

@@ -10,9 +10,10 @@ from qserv.plan.estimate import joined_rows, rows_of
 from qserv.plan.expressions import InValues
 from qserv.plan.limits import Sizes
 from qserv.plan.plan import Extent, Fragment, Input, Residual, Spool, Stage
-from qserv.plan.prepared import Buckets, Central, Local, Prepared, all_rows
+from qserv.plan.prepared import Central, Local, Prepared, all_rows
 from qserv.plan.query import (
     Body,
+    Buckets,
     Combined,
     JoinKind,
     Operator,
@@ -61,12 +62,14 @@ class Stages:
                 self.made.append(_residual(body))
         return len(self.made) - 1
 
-    def spooled(self, local: Local, keys: tuple[Column, ...], count: int) -> StageRows:
+    def spooled(
+        self, local: Local, keys: tuple[Column, ...], buckets: Buckets
+    ) -> StageRows:
         """Keep the rows of a query on the workers, in buckets by hash."""
-        spool = Spool(tuple(c.name for c in keys), count)
-        self.made.append(self._fragment(local, spool))
+        names = tuple(c.name for c in keys)
+        self.made.append(self._fragment(local, Spool(names, buckets.count)))
         number, expected = len(self.made) - 1, rows_of(local.body)
-        return StageRows(number, local.body.columns, expected, count)
+        return StageRows(number, local.body.columns, expected, buckets, names)
 
     def listed(self, node: InValues) -> StageRows:
         """Make a long list the rows of a stage."""
@@ -79,10 +82,11 @@ class Stages:
         )
         return StageRows(len(self.made) - 1, (column,), expected)
 
-    def buckets(self, size: float) -> int:
-        """Return in how many buckets so many bytes are spooled."""
+    def buckets(self, size: float) -> Buckets:
+        """Return the buckets of a new exchange of so many bytes."""
         least, most = _BUCKETS
-        return int(min(most, max(least, size / self._sizes.bucket)))
+        count = int(min(most, max(least, size / self._sizes.bucket)))
+        return Buckets(count, exchange=len(self.made))
 
     def _fragment(self, local: Local, spool: Spool | None = None) -> Fragment:
         body, restrictors = restrict(local.body, self._snapshot)
