@@ -62,7 +62,8 @@ def write(
         destination,
         compression="snappy",
         row_group_size=ROW_GROUP[role],
-        use_dictionary=_worth_a_dictionary(rows),
+        use_dictionary=False if (deltas := _deltas(rows, role)) else _repeated(rows),
+        column_encoding=deltas or None,
     )
     return ManifestEntry(
         role=role,
@@ -87,13 +88,15 @@ def bounds(rows: pa.Table, names: Sequence[str]) -> Bounds:
     return found
 
 
-def _worth_a_dictionary(rows: pa.Table) -> list[str]:
+def _deltas(rows: pa.Table, role: Role) -> dict[str, str]:
+    # Keys ascend, and homes often nearly do: this halves an index.
+    whole = (f.name for f in rows.schema if pa.types.is_integer(f.type))
+    return dict.fromkeys(whole, "DELTA_BINARY_PACKED") if role is Role.INDEX else {}
+
+
+def _repeated(rows: pa.Table) -> list[str]:
     # A dictionary of measured floats only grows, and is thrown away when it is full.
-    return [
-        field.name
-        for field in rows.schema
-        if not pa.types.is_floating(field.type) and field.name != INDEX_KEY
-    ]
+    return [f.name for f in rows.schema if not pa.types.is_floating(f.type)]
 
 
 def _sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from qserv.catalog.snapshot import Role
 from qserv.catalog.tables import Column, DataType, Table, TableKind
@@ -37,9 +38,8 @@ def stored(count):
 def written(tmp_path, rows, **options):
     path = tmp_path / "f.parquet"
     given = {"role": Role.BASE, "chunk": 7, "path": "r/t/x.parquet", "offset": 0.25}
-    return path, shard.write(
-        rows, path, bounded=bounded_columns(TABLE), **(given | options)
-    )
+    given["bounded"] = bounded_columns(TABLE)
+    return path, shard.write(rows, path, **(given | options))
 
 
 def test_the_entry_tells_what_lies_on_disk(tmp_path):
@@ -94,3 +94,17 @@ def test_a_replicated_table_is_stored_as_it_is():
     table = Table("Filter", TableKind.REPLICATED, (Column("f", DataType.REAL),))
     assert stored_schema(table).names == ["f"]
     assert bounded_columns(table) == ()
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_an_index_is_read_as_it_was_whatever_its_keys(tmp_path, text):
+    rng = np.random.default_rng(3)
+    keys = rng.integers(-(2**63), 2**63 - 1, 20_000, dtype=np.int64)
+    keys = np.unique(np.append(keys, [-(2**63), -1, 0, 2**63 - 1]))
+    homes = rng.integers(0, 12 * 4**29, len(keys))
+    column = Column("id", DataType.VARCHAR if text else DataType.BIGINT)
+    made = np.sort(keys.astype(str)) if text else keys
+    rows = pa.table([pa.array(made), homes], schema=index_schema(column))
+    path, entry = written(tmp_path, rows, role=Role.INDEX, bounded=(shard.INDEX_KEY,))
+    assert pq.read_table(path).equals(rows)
+    assert entry.bounds["key"] == (made[0], made[-1])
