@@ -225,19 +225,17 @@ def compared(value: Expression, name: str, limit: float, truth: bool) -> Interva
 
 def among(value: Expression, items: Sequence[float], truth: bool) -> Intervals:
     """Return where a number may lie that is, or is not, one of some."""
+    whole = value.datatype.is_integer and all(isinstance(i, int) for i in items)
+    items = items if whole else [float(i) for i in items]
     if truth:
         return Intervals.of((item, item) for item in items)
-    whole = value.datatype.is_integer and all(isinstance(i, int) for i in items)
     step = 1 if whole else 0
     ends = [-math.inf, *sorted(items), math.inf]
     return Intervals.of((low + step, high - step) for low, high in pairwise(ends))
 
 
 def numbered(order: int, wanted: Intervals) -> RangeSet:
-    """Return the pixels of an order whose numbers may lie in intervals.
-
-    As a DOUBLE the number of a pixel is rounded if it has more than 53 bits.
-    """
+    """Return the pixels of an order whose numbers may lie in intervals."""
     last, shift = 12 * 4**order - 1, 2 * (ORDER - order)
     inside = (wanted & Intervals.of([(0, last)])).pairs
     spans = ((_rounded(low, -1), _rounded(high, 1)) for low, high in inside)
@@ -249,6 +247,11 @@ def numbered(order: int, wanted: Intervals) -> RangeSet:
 
 
 def _rounded(end: float, sign: int) -> int:
-    """Return the whole number at an end, or as far beyond it as rounding goes."""
+    """Return the whole number at an end, or as far beyond it as rounding goes.
+
+    What is compared with a DOUBLE is rounded to one.
+    """
+    if isinstance(end, int):
+        return end
     whole = math.floor(end) if sign > 0 else math.ceil(end)
     return whole + sign * (abs(whole) >> _DIGITS)

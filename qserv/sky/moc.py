@@ -40,9 +40,9 @@ def parse(text: str) -> RangeSet:
 
 
 def _from_ascii(text: str) -> list[Span]:
+    at, spans, order = _after(text, 0), [], -1
     # The s of a MOC of space is the default.
-    at = _after(text, 1 if text[:1] == "s" else 0)
-    spans, order = [], -1
+    at += text[at : at + 1] == "s"
     while at < len(text):
         if (word := _WORD.match(text, at)) is None:
             raise InvalidValue(

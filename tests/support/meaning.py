@@ -13,9 +13,11 @@ from qserv.plan.expressions import (
     Cast,
     ColumnRef,
     InList,
+    InMoc,
     InPolygon,
     Literal,
     Near,
+    Pixel,
     Separation,
 )
 from qserv.sky import healpix
@@ -103,6 +105,23 @@ def _in_polygon(node, rows):
     return known(node.polygon.contains(*place), *place)
 
 
+def _home(position, rows):
+    """Order-29 pixels, and which of them there are."""
+    lon, lat = value(position.lon, rows), value(position.lat, rows)
+    null = np.isnan(lon) | np.isnan(lat)
+    return healpix.pixels(np.where(null, 0, lon), np.where(null, 0, lat)), ~null
+
+
+def _pixel(node, rows):
+    pixels, there = _home(node.position, rows)
+    return np.where(there, pixels >> 2 * (healpix.ORDER - node.order), np.nan)
+
+
+def _in_moc(node, rows):
+    pixels, there = _home(node.pixel.position, rows)
+    return np.where(there, node.moc.contains(pixels), np.nan)
+
+
 def _call(node, rows):
     given = [value(argument, rows) for argument in node.arguments]
     with np.errstate(all="ignore"):
@@ -130,6 +149,8 @@ _MEANING = {
     Near: _near,
     Separation: _separation,
     InPolygon: _in_polygon,
+    Pixel: _pixel,
+    InMoc: _in_moc,
     Call: _call,
 }
 _CALLED = {

@@ -16,13 +16,17 @@ from qserv.plan.expressions import (
     Cast,
     ColumnRef,
     InList,
+    InMoc,
     InPolygon,
     Literal,
     Near,
+    Pixel,
     Position,
     Separation,
 )
 from qserv.plan.functions import operator
+from qserv.sky import healpix
+from qserv.sky.ranges import RangeSet
 from qserv.sky.regions import box
 
 
@@ -140,6 +144,33 @@ def polygons(draw, scene):
     return InPolygon(HERE, box(lon, lat, draw(side), draw(side)))
 
 
+@st.composite
+def pixels(draw, scene):
+    """Conditions on the pixel of a place, whose number a float holds exactly."""
+    lon, lat, _, _, _ = scene
+    order = draw(st.sampled_from([0, 1, 3, 8, 24]))
+    (here,) = healpix.pixels([lon], [lat], order).tolist()
+    node, number = Pixel(HERE, order), here + draw(small)
+    match draw(st.sampled_from(["", "", "BETWEEN", "IN", "MOC", "+", "DOUBLE"])):
+        case "BETWEEN":
+            return between(node, number, here + draw(small))
+        case "IN":
+            items = tuple(literal(here + step) for step in draw(st.sets(small)))
+            return InList(node, (literal(number), *items))
+        case "MOC":
+            cells = [c for c in (here, number) if 0 <= c < 12 * 4**order]
+            area = RangeSet.from_pixels(order, cells)
+            return InMoc(Pixel(HERE, healpix.ORDER), area, literal(True))
+        case "+":
+            node, number = operator("+", literal(7), node), number + 7
+        case "DOUBLE":
+            number = number + draw(st.sampled_from([0.0, 0.5]))
+    sides = [node, literal(number)]
+    if draw(st.booleans()):
+        sides.reverse()
+    return operator(draw(st.sampled_from(COMPARISONS)), *sides)
+
+
 others = st.sampled_from(
     [
         operator("<", MAG, literal(20)),
@@ -160,6 +191,7 @@ def predicates(draw, scene):
         comparisons(scene),
         distances(scene),
         polygons(scene),
+        pixels(scene),
         others,
     )
     return draw(

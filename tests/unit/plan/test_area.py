@@ -2,7 +2,9 @@ import math
 from dataclasses import replace
 from functools import reduce
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,13 +21,14 @@ from support.predicates import (
     literal,
     near,
     negated,
+    pixels,
     predicates,
     rows_about,
     scenes,
 )
 from support.strategies import bearings
 
-from qserv.catalog.tables import DataType
+from qserv.catalog.tables import HEALPIX, Column, DataType
 from qserv.plan import area as area_module
 from qserv.plan import functions, solve
 from qserv.plan.area import area
@@ -35,13 +38,14 @@ from qserv.plan.expressions import (
     InList,
     Near,
     Null,
+    Pixel,
     Position,
     Separation,
     conjunction,
     map_children,
 )
 from qserv.plan.functions import operator
-from qserv.sky import healpix
+from qserv.sky import healpix, moc
 from qserv.sky.ranges import SPHERE, RangeSet
 from qserv.sky.regions import Circle
 
@@ -129,6 +133,67 @@ def test_without_rounding_outwards_rows_are_lost(monkeypatch):
     assert missed(predicate, rows) == 0
     monkeypatch.setattr(solve, "_ROUNDING", 0.0)
     assert missed(predicate, rows) == 1
+
+
+# Pixels: of positions, and homes
+
+HOME = ColumnRef(0, Column(HEALPIX, DataType.BIGINT))
+SIXTY_BITS = 2**60 + 12345
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data(), scenes(), bearings)
+def test_conditions_on_pixels_have_areas(data, scene, bearing):
+    predicate = data.draw(pixels(scene))
+    assert missed(predicate, rows_about(scene, bearing)) == 0
+    assert missed(negated(predicate), rows_about(scene, bearing)) == 0
+
+
+def lost(condition, limit):
+    """How many homes that DuckDB finds the area does not hold."""
+    near_by = SIXTY_BITS + np.arange(-3000, 3000)
+    sql = f"SELECT home FROM near_by WHERE home {condition} {limit!r}"
+    connection = duckdb.connect()
+    connection.register("near_by", pa.table({"home": near_by}))
+    found = connection.sql(sql.replace("e+", "e")).to_arrow_table()["home"].to_numpy()
+    node = operator(condition, HOME, literal(limit))
+    assert len(found), "the test asks for nothing"
+    held = area(node, None, 0)
+    return 0 if held is None else int(np.sum(~held.contains(found)))
+
+
+@pytest.mark.parametrize("limit", [SIXTY_BITS, float(SIXTY_BITS)])
+@pytest.mark.parametrize("condition", ["=", "<", ">", "<=", ">=", "<>"])
+def test_homes_of_sixty_bits_are_found_though_a_double_rounds_them(condition, limit):
+    assert lost(condition, limit) == 0
+
+
+def test_without_rounding_outwards_homes_are_lost(monkeypatch):
+    monkeypatch.setattr(solve, "_DIGITS", 63)
+    assert lost("=", float(SIXTY_BITS)) > 0
+
+
+def test_a_pixel_is_its_own_area():
+    for order in (0, 6, 20):
+        node = operator("=", literal(5), Pixel(HERE, order))
+        assert area(node, HERE) == RangeSet.from_pixels(order, [5])
+        rest = RangeSet.everything() - RangeSet.from_pixels(order, [5])
+        assert area(negated(node), HERE) == rest
+        assert area(operator("<>", Pixel(HERE, order), literal(5)), HERE) == rest
+    few = InList(Pixel(HERE, 3), (literal(5), literal(9)))
+    assert area(few, HERE) == RangeSet.from_pixels(3, [5, 9])
+    assert area(operator(">", Pixel(HERE, 1), literal(44)), HERE) == moc.parse(
+        "1/45-47"
+    )
+
+
+def test_the_quotient_of_a_home_is_a_coarser_pixel():
+    coarse = operator("/", HOME, literal(4**23))
+    assert area(operator("=", coarse, literal(100)), None, 0) == moc.parse("6/100")
+    cell = operator("SUBCHUNK", HOME)
+    assert area(between(cell, 7, 9), None, 0) == moc.parse("12/7-9")
+    assert area(operator("=", HOME, literal(3)), HERE) is None
+    assert area(operator("=", HOME, literal(3)), HERE, home=1) is None
 
 
 # How much of the sky

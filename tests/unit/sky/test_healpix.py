@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 
@@ -75,6 +76,24 @@ def test_a_coarser_pixel_is_a_shift_and_longitude_wraps(position, order):
     # Adding whole turns rounds the longitude by less than a micro-arcsecond.
     close = healpix.grow(24, fine[:1] >> 10)
     assert np.isin(fine >> 10, close).all()
+
+
+def astray():
+    """How many places just before longitude 360 lie in no pixel beside it.
+
+    They are at and about the corner of three base pixels, step by step.
+    """
+    lat = math.degrees(math.asin(2 / 3)) + np.arange(-40, 40) * np.spacing(41.0)
+    lat = np.concatenate((lat, -lat))
+    before = healpix.pixels(np.full(len(lat), np.nextafter(360, 0)), lat, 8)
+    beside = healpix.grow(8, healpix.pixels(np.zeros(len(lat)), lat, 8))
+    return int(np.sum(~np.isin(before, beside)))
+
+
+def test_just_before_the_meridian_is_beside_it(monkeypatch):
+    assert astray() == 0
+    monkeypatch.setattr(healpix, "_WHOLE_TURN", 360.0)
+    assert astray() > 0
 
 
 def test_poles_and_seam_have_exact_vectors():

@@ -1,0 +1,37 @@
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from qserv.sky import healpix, sqlfunctions
+
+
+@pytest.fixture
+def connection():
+    connection = duckdb.connect()
+    sqlfunctions.install(connection)
+    yield connection
+    connection.close()
+
+
+def test_a_pixel_is_that_of_the_one_look_up(connection):
+    rng = np.random.default_rng(1)
+    lon = np.concatenate(
+        ([0, 360, -0.0, 359.99999999999994, 720, -45], rng.uniform(0, 360, 5000))
+    )
+    lat = np.concatenate(([0, 90, -90, 41.8, -41.8, 30], rng.uniform(-90, 90, 5000)))
+    connection.register("places", pa.table({"lon": lon, "lat": lat}))
+    found = connection.sql(
+        "SELECT qserv_pixel(lon, lat) AS p FROM places"
+    ).to_arrow_table()
+    assert found["p"].to_pylist() == healpix.pixels(lon, lat).tolist()
+
+
+def test_what_is_not_on_the_sky_has_none(connection):
+    places = "('1', NULL), (NULL, '1'), ('1', '-91'), ('inf', '1'), ('1', 'nan')"
+    rows = connection.cursor().execute(
+        "SELECT qserv_pixel(CAST(lon AS DOUBLE), CAST(lat AS DOUBLE)), "
+        f"qserv_pixel(1, 1) >> 24 FROM (VALUES {places}) AS v(lon, lat)"
+    )
+    # The example of the IVOA's catalogue of functions: order 17.
+    assert rows.fetchall() == [(None, 81609757711)] * 5
