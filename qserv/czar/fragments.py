@@ -18,6 +18,7 @@ from qserv.czar.exchange import (
     Event,
     Exchange,
     Fail,
+    Finish,
     Lost,
     Run,
     Undo,
@@ -106,6 +107,7 @@ class Fragments:
             route.chunks.tolist(),
             spools=sent.spool is not None,
             inputs=tuple(shared(sent, Sharing.BUCKET)),
+            steady=sent.spool is None or sent.spool.steady,
         )
         self._routes[number] = route
         self._running.tally.stages[number].routed = int(route.chunks.size)
@@ -125,13 +127,17 @@ class Fragments:
 
     def _next(self, event: Event) -> Run | None:
         """Return what must run now; None when the fragment is whole."""
-        match self._exchange.handle(event):
-            case [Run() as run]:
-                return run
-            case [Fail() as failed]:
-                raise failed.error
-            case _:
-                return None
+        for action in self._exchange.handle(event):
+            match action:
+                case Undo():
+                    self._undo(action)
+                case Run():
+                    return action
+                case Fail():
+                    raise action.error
+                case Finish():
+                    return None
+        return None
 
     def _done(self, stage: int, rows: Rows) -> None:
         self._spooled[stage] += rows.size
@@ -142,7 +148,10 @@ class Fragments:
     def _lost(self, worker: str, error: ClusterError) -> None:
         for action in self._exchange.handle(Lost(worker, error)):
             if isinstance(action, Undo):
-                self._running.tally.chunks_done -= len(action.chunks)
+                self._undo(action)
+
+    def _undo(self, undone: Undo) -> None:
+        self._running.tally.chunks_done -= len(undone.chunks)
 
     async def _route(self, number: int) -> Route:
         if (known := self._work.routes.get(number)) is not None:

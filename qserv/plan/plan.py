@@ -207,10 +207,13 @@ class Spool:
         NULL is equal to NULL.
     buckets
         How many.
+    steady
+        Whether rows that are made again have the same keys, to the last bit.
     """
 
     keys: tuple[str, ...]
     buckets: int
+    steady: bool = True
 
 
 @dataclass(frozen=True, slots=True)

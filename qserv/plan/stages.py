@@ -1,5 +1,6 @@
 """Write the parts of a query as the stages of its plan."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,6 +25,7 @@ from qserv.plan.query import (
 from qserv.plan.render import listed
 from qserv.plan.restrict import describe, restrict
 from qserv.plan.statement import Statement
+from qserv.plan.steady import Unsteady, unsteady
 
 _BUCKETS: Final = (8, 256)
 """The least buckets that keep some workers busy, and the most files of a batch."""
@@ -43,6 +45,7 @@ class Stages:
     def __init__(self, snapshot: Snapshot, sizes: Sizes) -> None:
         self._snapshot = snapshot
         self._sizes = sizes
+        self._unsteady: defaultdict[int, Unsteady] = defaultdict(Unsteady)
         self.made: list[Stage] = []
         """In the order in which they run."""
 
@@ -67,7 +70,11 @@ class Stages:
     ) -> StageRows:
         """Keep the rows of a query on the workers, in buckets by hash."""
         names = tuple(c.name for c in keys)
-        self.made.append(self._fragment(local, Spool(names, buckets.count)))
+        found = unsteady(local.body, self._unsteady.__getitem__)
+        spool = Spool(names, buckets.count, found.columns.isdisjoint(names))
+        # Rows that are not spooled are made once.
+        self._unsteady[len(self.made)] = found
+        self.made.append(self._fragment(local, spool))
         number, expected = len(self.made) - 1, rows_of(local.body)
         return StageRows(number, local.body.columns, expected, buckets, names)
 

@@ -14,9 +14,13 @@ from qserv.errors import SpoolLost
 def answer_of(machine, case):
     match case.command:
         case "begin":
-            spools = "spools" in case.flags
-            inputs = numbers(case, "inputs")
-            event = e.Begin(int(case.flags[0]), numbers(case, "chunks"), spools, inputs)
+            event = e.Begin(
+                int(case.flags[0]),
+                numbers(case, "chunks"),
+                "spools" in case.flags or "unsteady" in case.flags,
+                numbers(case, "inputs"),
+                "unsteady" not in case.flags,
+            )
         case "done":
             stage, worker = case.flags
             attempt, batch = numbers(case, "attempt") + numbers(case, "batch")
@@ -79,13 +83,17 @@ class Simulation:
         self.attempts = 0
         self.kept = {}
         self.read = Counter()
+        self.wavers = [data.draw(st.booleans()) for _ in range(stages)]
+        self.made_of = {}
+        self.last_of = {}
 
     def run(self, stage):
         """Run one stage; return the error that ends the query, if one does."""
         spools, inputs = stage < self.last, (stage - 1,) if stage else ()
-        event = e.Begin(stage, tuple(range(4)), spools, inputs)
+        steady = not self.wavers[stage]
+        event = e.Begin(stage, tuple(range(4)), spools, inputs, steady)
         while True:
-            (action,) = self.machine.handle(event)
+            *_, action = self.machine.handle(event)
             if not isinstance(action, e.Run):
                 return action
             for chunk in action.chunks:
@@ -104,10 +112,19 @@ class Simulation:
             assert sorted(there) == [0, 1, 2, 3], (
                 "a bucket lacks rows, or has them twice"
             )
+            self.fits(stage - 1, [share.attempt for share in shares])
         self.attempts += 1
+        self.made_of[self.attempts] = {share.attempt for share in shares}
+        self.last_of[stage, chunk] = self.attempts
         self.kept[worker, self.attempts] = chunk
         self.read[stage, chunk] += 1
         self.machine.handle(e.Done(stage, worker, self.attempts, 0, (chunk,)))
+
+    def fits(self, stage, attempts):
+        """Check that parts of a stage were made of the same rows, if these waver."""
+        if stage and self.wavers[stage - 1]:
+            first, *others = (self.made_of[attempt] for attempt in attempts)
+            assert all(other == first for other in others), "a key is read twice"
 
     def forget(self, worker):
         self.kept = {of: chunk for of, chunk in self.kept.items() if of[0] != worker}
@@ -124,4 +141,6 @@ def test_whatever_is_lost_each_bucket_reads_all_rows_once_or_the_query_fails(
     for stage in range(stages):
         if isinstance(simulation.run(stage), e.Fail):
             return
-    assert [simulation.read[stages - 1, chunk] for chunk in range(4)] == [1] * 4
+    last = stages - 1
+    assert [simulation.read[last, chunk] for chunk in range(4)] == [1] * 4
+    simulation.fits(last, [simulation.last_of[last, chunk] for chunk in range(4)])
