@@ -10,8 +10,12 @@ from typing import Final
 from qserv.errors import LimitExceeded
 from qserv.plan import functions
 from qserv.plan.expressions import Call, Expression, children
+from qserv.plan.query import Select
 
 MOST_LEVELS: Final = 12
+MOST_RELATIONS: Final = 64
+"""In one FROM, with those of the subqueries and views that are merged into it: the
+time to find a plan grows with the square of them, here and in DuckDB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,21 @@ class Sizes:
 
 
 DEFAULT_SIZES: Final = Sizes()
+
+
+def check_relations(body: Select) -> None:
+    """Check that a SELECT does not join too many relations.
+
+    Raises
+    ------
+    LimitExceeded
+        If it does.
+    """
+    if (joined := len(body.relations)) > MOST_RELATIONS:
+        raise LimitExceeded(
+            f"a FROM joins {joined} tables, with those of its subqueries and views; "
+            f"{MOST_RELATIONS} are allowed"
+        )
 
 
 def check_levels(node: Expression) -> None:

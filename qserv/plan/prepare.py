@@ -28,7 +28,7 @@ from qserv.plan.apart import grouped_apart
 from qserv.plan.central import Centre
 from qserv.plan.cut import Halves, component, cut, halves
 from qserv.plan.estimate import rows_of, width
-from qserv.plan.limits import Sizes
+from qserv.plan.limits import Sizes, check_relations
 from qserv.plan.nested import Nested
 from qserv.plan.origins import Finder, Origins
 from qserv.plan.plan import Extent, Stage
@@ -104,13 +104,13 @@ class Preparer:
         if not top and body.limit is None and not body.offset:
             body = replace(body, orderings=())
         body = grouped_apart(body, self._numbers) or body
+        check_relations(body)
         body, origins = self._finder.found(body)
         if (buckets := origins.domain(body)) is not None:
             return self._in_buckets(body, origins, buckets, top=top)
         body, sky = self._finder.beside_chunks(body, origins)
         while sky.families and (candidates := anchors(body, sky)):
-            tried = [(place(body, sky, anchor), anchor) for anchor in candidates]
-            best, anchor = min(tried, key=lambda t: self._cost(body, sky, t[0]))
+            best, anchor = self._best(body, sky, candidates)
             family = sky.families[anchor.number]
             if (apart := self._apart(body, sky, best, family)) is not None:
                 return self._hashed(apart, top=top)
@@ -118,6 +118,22 @@ class Preparer:
                 return self._finished(body, sky, best, family, top=top)
             body, sky = self.fetched(body, sky, best.missing)
         return self._centre.answered(self._centre.reduced(body, sky))
+
+    def _best(
+        self, body: Select, sky: Sky, candidates: Iterable[Relation]
+    ) -> tuple[Placement, Relation]:
+        """Return the cheapest placement, and its anchor: the first that costs nothing.
+
+        Many joins by one key would else be proven from each of their relations.
+        """
+        costs: list[tuple[tuple[float, bool, float], int, Placement, Relation]] = []
+        for anchor in candidates:
+            placement = place(body, sky, anchor)
+            cost = self._cost(body, sky, placement)
+            costs.append((cost, len(costs), placement, anchor))
+            if not any(cost):
+                break
+        return min(costs)[2:]
 
     def _cost(
         self, body: Select, sky: Sky, placement: Placement

@@ -54,7 +54,7 @@ chunk each, and every other relation must be *local* to it:
     anywhere.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qserv.catalog.snapshot import Family
@@ -135,14 +135,14 @@ def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
     # The homes of a pair are no farther apart than its family's overlap radius.
     paired = family.overlap if anchor.second_key is not None else 0.0
     first = replace(first, second_reach=paired)
-    return _Attempt(body, sky, family, {anchor.number: first}).run()
+    return _Attempt(body, sky, family, {anchor.number: first}, _Classes(body)).run()
 
 
 def place_inside(
     body: Select, sky: Sky, family: Family | None, around: Mapping[int, Relation]
 ) -> Placement:
     """Place the relations of a correlated subquery around those of its outer query."""
-    return _Attempt(body, sky, family, dict(around)).run()
+    return _Attempt(body, sky, family, dict(around), _Classes(body)).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,21 @@ class _Link:
     second: bool
 
 
+class _Classes:
+    """Which columns WHERE equates, found once for all that ask."""
+
+    def __init__(self, body: Select) -> None:
+        self._conditions = conjuncts(body.where)
+        self._known: dict[ColumnRef, set[ColumnRef]] = {}
+
+    def of(self, column: ColumnRef) -> set[ColumnRef]:
+        """Return the columns that equal one, itself included."""
+        if column not in self._known:
+            found = equal_to(column, self._conditions)
+            self._known.update(dict.fromkeys(found, found))
+        return self._known[column]
+
+
 @dataclass(slots=True)
 class _Attempt:
     """The proof for one choice of what is placed first."""
@@ -174,6 +189,7 @@ class _Attempt:
     sky: Sky
     family: Family | None
     placed: dict[int, Relation]
+    classes: "_Classes"
     edges: list[Neighbours] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
 
@@ -183,14 +199,26 @@ class _Attempt:
             known = self.sky.families
             if relation.number not in known and relation.number not in self.sky.far:
                 self.placed[relation.number] = replace(relation, extent=Extent.COPY)
-        while waiting := self._waiting():
-            near = next(filter(None, map(self._beside, waiting)), None)
-            far = near or next(filter(None, map(self._around, waiting)), None)
-            if far is None:
-                break
-            self.placed[far.number] = far
+        while self._beside_all() or self._around_one():
+            pass
         missing = {r.number: self._reason(r) for r in self._waiting()}
         return Placement(self.placed, tuple(self.edges), missing)
+
+    def _beside_all(self) -> bool:
+        """Place what is stored beside the chunk; whether anything was."""
+        waiting = self._waiting()
+        for relation in waiting:
+            if (near := self._beside(relation)) is not None:
+                self.placed[relation.number] = near
+        return len(self._waiting()) < len(waiting)
+
+    def _around_one(self) -> bool:
+        """Place one relation that must be fetched: others may lie beside it then."""
+        for relation in self._waiting():
+            if (far := self._around(relation)) is not None:
+                self.placed[relation.number] = far
+                return True
+        return False
 
     def _waiting(self) -> list[Relation]:
         return [r for r in self.body.relations if r.number not in self.placed]
@@ -275,15 +303,22 @@ class _Attempt:
 
     def _links(self, relation: Relation) -> list[_Link]:
         """Return the placed relations with the same director key, the nearest first."""
-        conditions = (*conjuncts(relation.condition), *conjuncts(self.body.where))
+        equals = self._equals(relation)
         found: list[_Link] = []
         for second, known in enumerate((self.sky.keys, self.sky.seconds)):
             for mine, held in known.items():
                 if mine.relation != relation.number:
                     continue
-                for theirs in equal_to(mine, conditions) - {mine}:
+                for theirs in equals(mine) - {mine}:
                     found += self._link(theirs, held, second=bool(second))
         return sorted(found, key=lambda k: (k.leader.extent is Extent.HALO, k.reach))
+
+    def _equals(self, relation: Relation) -> Callable[[ColumnRef], set[ColumnRef]]:
+        """Return what says which columns equal one, where a relation is joined."""
+        if relation.condition is None:
+            return self.classes.of
+        conditions = (*conjuncts(relation.condition), *conjuncts(self.body.where))
+        return lambda column: equal_to(column, conditions)
 
     def _link(self, theirs: ColumnRef, held: Held, *, second: bool) -> Iterable[_Link]:
         other = self.placed.get(theirs.relation)
