@@ -88,10 +88,11 @@ def db(rows, place, load):
     )
     refs = [rows["RefObject"].filter(pa.array(which)) for which in (early, ~early)]
     with qserv.LocalCluster(3, place / "cluster") as db:
-        first = rows | {"RefObject": refs[0], "RefObjMatch": parts[0]}
-        load(db, first, leaf_rows=30, overlap=OVERLAP)
+        sources = rows["Source"].slice(0, third), rows["Source"].slice(third)
+        first = {"RefObject": refs[0], "RefObjMatch": parts[0], "Source": sources[0]}
+        load(db, rows | first, leaf_rows=30, overlap=OVERLAP)
         load(db, {"RefObjMatch": parts[1], "RefObject": refs[1]})
-        load(db, {"RefObjMatch": parts[2]})
+        load(db, {"RefObjMatch": parts[2], "Source": sources[1]})
         yield db
 
 
