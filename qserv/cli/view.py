@@ -140,7 +140,7 @@ def show(
     with open_czar(czar, directory) as db:
         found = _found(db.views(name.partition(".")[0], snapshot=snapshot), name)
     if text:
-        click.echo(found.text)
+        click.echo(found.text, nl=not found.text.endswith("\n"))
         return
     click.echo(f"{_name(found)}, since snapshot {found.since}")
     if found.description:
