@@ -34,6 +34,7 @@ from qserv.plan.expressions import (
 )
 from qserv.plan.keys import shares_key
 from qserv.plan.prepared import is_repeatable
+from qserv.plan.push import pushed
 from qserv.plan.query import (
     Body,
     Combined,
@@ -93,6 +94,8 @@ class _Simplifier:
         if isinstance(body, Combined):
             left, right = self.body(body.left), self.body(body.right)
             return replace(body, left=left, right=right)
+        relations = tuple(map(self._opened, body.relations))
+        body = pushed(_rejecting(replace(body, relations=relations)), self._numbers)
         body = map_clauses(body, self._subqueries)
         body = replace(body, relations=tuple(map(self._relation, body.relations)))
         if body.relations[-1].join is JoinKind.FULL:
@@ -104,15 +107,20 @@ class _Simplifier:
     def _subqueries(self, node: Expression) -> Expression:
         return map_subqueries(node, self.body)
 
+    def _opened(self, relation: Relation) -> Relation:
+        """Take a query of WITH that is read once for one that stands in FROM."""
+        source = relation.source
+        if isinstance(source, Shared) and self._uses[source.number] <= 1:
+            return replace(relation, source=source.body)
+        return relation
+
     def _relation(self, relation: Relation) -> Relation:
         match relation.source:
-            case Shared() as shared if self._uses[shared.number] > 1:
+            case Shared() as shared:
                 if shared.number not in self._shared:
                     self._shared[shared.number] = self.body(shared.body)
                 source = replace(shared, body=self._shared[shared.number])
                 return replace(relation, source=source)
-            case Shared() as shared:
-                return replace(relation, source=self.body(shared.body))
             case Select() | Combined() as inner:
                 return replace(relation, source=self.body(inner))
             case _:
@@ -120,6 +128,8 @@ class _Simplifier:
 
     def _full(self, body: Select) -> Body:
         """Take a FULL JOIN apart, unless every chunk can answer it as it is."""
+        if (kept := _outer(body)) is not None:
+            return self.body(kept)
         left, right = (self._named(r) for r in body.relations)
         assert right.condition is not None, "a FULL JOIN has ON or USING"
         if shares_key(left, right, conjuncts(right.condition)):
@@ -132,10 +142,13 @@ class _Simplifier:
         found = replace(body, relations=(left, replace(right, join=JoinKind.LEFT)))
         one = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
         partner = Exists(Select((left,), (one,), where=right.condition))
+        lonely: Expression = Call("NOT", (partner,), DataType.BOOLEAN)
+        asked = (_nulled(t, left.number) for t in conjuncts(body.where))
+        values = (_nulled(o.expression, left.number) for o in body.outputs)
         alone = Select(
             relations=(replace(right, join=JoinKind.FIRST, condition=None),),
-            outputs=tuple(_nulled(o, left.number) for o in body.outputs),
-            where=Call("NOT", (partner,), DataType.BOOLEAN),
+            outputs=tuple(map(Output, values, body.columns)),
+            where=conjunction((lonely, *asked)),
         )
         return Combined(
             Operator.UNION,
@@ -154,11 +167,24 @@ class _Simplifier:
         return replace(relation, source=Shared(number, "", relation.source))
 
 
-def _nulled(output: Output, lost: int) -> Output:
+def _outer(body: Select) -> Select | None:
+    """Return a FULL JOIN as a LEFT one, if WHERE drops the null rows of a side."""
+    left, right = body.relations
+    terms = conjuncts(body.where)
+    if any(_rejects(t, left.number) for t in terms):
+        return replace(body, relations=(left, replace(right, join=JoinKind.LEFT)))
+    if any(_rejects(t, right.number) for t in terms):
+        lost = replace(left, join=JoinKind.LEFT, condition=right.condition)
+        kept = replace(right, join=JoinKind.FIRST, condition=None)
+        return replace(body, relations=(kept, lost))
+    return None
+
+
+def _nulled(node: Expression, lost: int) -> Expression:
     def ref(node: ColumnRef) -> Expression:
         return Null(node.datatype) if node.relation == lost else node
 
-    return replace(output, expression=substitute(output.expression, ref))
+    return substitute(node, ref)
 
 
 def _merged(body: Select) -> Select | None:

@@ -14,7 +14,16 @@ from support.oracle import Oracle, same
 from support.survey import survey
 from support.tiny import tiny
 
-from qserv.plan import cut, finish, nested, prepare, prepared, restrict, simplify
+from qserv.plan import (
+    cut,
+    finish,
+    nested,
+    prepare,
+    prepared,
+    push,
+    restrict,
+    simplify,
+)
 from qserv.plan.limits import DEFAULT_SIZES, Sizes
 from qserv.plan.plan import Extent, Fragment
 from qserv.plan.planner import plan
@@ -209,6 +218,25 @@ PATCHED = {
         (
             "SELECT COUNT(*) FROM Object o WHERE 0 IN (SELECT COUNT(*) FROM Source s "
             "WHERE s.objectId = o.objectId AND s.objectId = 8)"
+        ),
+    ),
+    "nothing is asked below TOP": (
+        push,
+        "_may_ask",
+        lambda *_: True,
+        (
+            "SELECT x.mag FROM (SELECT TOP 5 objectId, mag, class FROM Object "
+            "ORDER BY objectId) AS x WHERE x.class = 2"
+        ),
+    ),
+    "what speaks of no key of the windows is asked after them": (
+        push,
+        "_is_of",
+        lambda *_: True,
+        (
+            "SELECT x.k, COUNT(*) FROM (SELECT objectId, ROW_NUMBER() OVER "
+            "(PARTITION BY visit ORDER BY sourceId) AS k FROM Source) AS x "
+            "WHERE x.objectId < 500 GROUP BY x.k"
         ),
     ),
     "only where each side of an OR limits is it limited": (

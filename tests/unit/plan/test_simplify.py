@@ -22,6 +22,8 @@ from qserv.plan.query import JoinKind, Select, selects
 from qserv.plan.simplify import simplify
 
 TABLES = {"Object": ["objectId", "whole", "small"], "Source": ["objectId", "sourceId"]}
+SHAPES = ["table", "filtered", "grouped", "having", "ranked", "one", "first"]
+SHAPES += ["union", "joined"]
 KINDS = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]
 
 
@@ -53,7 +55,7 @@ def tables(draw, depth):
     name = draw(st.sampled_from(sorted(TABLES)))
     first, *rest = TABLES[name]
     second = draw(st.sampled_from(rest))
-    kind = draw(st.sampled_from(["table", "filtered", "grouped", "union", "joined"]))
+    kind = draw(st.sampled_from(SHAPES))
     where = draw(predicates(first, second))
     plain = f"SELECT {first} AS p, {second} AS q FROM {name}"
     match kind if depth else "table":
@@ -63,6 +65,22 @@ def tables(draw, depth):
             return f"({plain} WHERE {where})"
         case "grouped":
             return f"(SELECT {first} AS p, MAX({second}) AS q FROM {name} GROUP BY p)"
+        case "having":
+            plain = plain.replace("SELECT", "SELECT DISTINCT")
+            return f"({plain} GROUP BY {first}, {second} HAVING {where})"
+        case "ranked":
+            over = "MAX(flux) OVER (PARTITION BY {})"
+            p, q = over.format(f"{first}, {second}"), over.format(first)
+            shown = f"{first} AS p, {second} AS q, {p} AS m, {q} AS n"
+            return f"(SELECT {shown} FROM Source)" if name == "Source" else f"({plain})"
+        case "one":
+            return (
+                f"(SELECT COUNT(*) AS p, MIN({first}) AS q FROM {name} WHERE {where})"
+            )
+        case "first":
+            return (
+                f"(SELECT TOP 2 {first} AS p, {second} AS q FROM {name} ORDER BY p, q)"
+            )
         case "union":
             every = draw(st.sampled_from(["UNION", "UNION ALL", "EXCEPT", "INTERSECT"]))
             return f"({plain} {every} {plain} WHERE {where})"
