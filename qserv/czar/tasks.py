@@ -1,6 +1,6 @@
 """Makes the task of a fragment: what all workers that run a part of it get alike."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from qserv.catalog.snapshot import EVERYWHERE, Snapshot
@@ -106,21 +106,25 @@ def replicas(
     sent: Fragment, route: Route, snapshot: Snapshot, alive: Collection[str]
 ) -> Mapping[int, tuple[str, ...]]:
     """Return the workers that can run each chunk of a fragment, preferred first."""
-    if sent.family is not None:
-        return snapshot.families[sent.family].replicas
-    anywhere = _holding(sent, snapshot, alive)
-    return dict.fromkeys([EVERYWHERE, *route.chunks.tolist()], anywhere)
-
-
-def _holding(
-    sent: Fragment, snapshot: Snapshot, alive: Collection[str]
-) -> tuple[str, ...]:
-    """Return the workers that hold every replicated table that is read."""
-    lists = [
+    copies = [
         snapshot.family(source.release).replicas[EVERYWHERE]
         for source in sent.sources
         if source.extent is Extent.COPY
-    ] or [tuple(sorted(alive))]
+    ]
+    able = _common(copies or [tuple(sorted(alive))])
+    chunks = route.chunks.tolist()
+    if sent.family is None:
+        return dict.fromkeys([EVERYWHERE, *chunks], able)
+    placed = snapshot.families[sent.family].replicas
+    if set(able).issuperset(alive):
+        return placed
+    # Where nobody holds all, whoever is asked says what is missing.
+    known = {chunk: placed.get(chunk, ()) for chunk in chunks}
+    return {chunk: _common([held, able]) or held for chunk, held in known.items()}
+
+
+def _common(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the workers that are in all lists, in the order of the first."""
     common = set(lists[0]).intersection(*lists[1:])
     return tuple(worker for worker in lists[0] if worker in common)
 
