@@ -22,7 +22,7 @@ from qserv.errors import (
     LimitExceeded,
     TaskFailed,
 )
-from qserv.plan.plan import MARK
+from qserv.plan.plan import MARK, ScanClass
 from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree, pixel_of, pixel_range
 from qserv.wire import frames_in
@@ -30,6 +30,7 @@ from qserv.wire.codec import arrow_schema
 from qserv.wire.v1 import worker_pb2
 from qserv.worker import peers, pull
 from qserv.worker.halos import Halo
+from qserv.worker.pool import Pool
 
 ORDER, FINE = 2, 6
 TREE = ChunkTree.uniform(ORDER)
@@ -225,6 +226,23 @@ async def test_a_chunk_that_nobody_gives_is_an_error_of_the_cluster(workers):
     await workers[0].refuses(ChunkMissing, "no worker gave chunk", *args, **more)
     args, more = request(workers, halo=halo_of(workers, holders=[-1] * len(ALL)))
     await workers[0].refuses(ChunkMissing, "no worker is named", *args, **more)
+
+
+@together
+@pytest.mark.parametrize("scan_class", ScanClass)
+async def test_peers_schedule_a_pull_as_its_query(workers, monkeypatch, scan_class):
+    seen, run = [], Pool.run
+
+    def spying(pool, job):
+        seen.append(job.scan_class)
+        return run(pool, job)
+
+    monkeypatch.setattr(Pool, "run", spying)
+    number = getattr(worker_pb2, f"SCAN_CLASS_{scan_class.name}")
+    args, more = request(workers, scan_class=number)
+    await workers[0].run(*args, **more)
+    # The task's own, and those of two peers.
+    assert seen == [scan_class] * 3
 
 
 @together
