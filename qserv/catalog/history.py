@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from qserv.catalog.bounds import from_text
 from qserv.catalog.snapshot import (
     EVERYWHERE,
     ChunkStatistics,
@@ -227,6 +228,7 @@ class _Reader:
                     statistics=statistics,
                     offset=offset,
                     index=tuple(self._index(row)),
+                    bounds=from_text(row.bounds),
                 )
         return versions
 

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from qserv.catalog import history, viewstore
+from qserv.catalog.bounds import Bounds, from_text, to_text, widened
 from qserv.catalog.database import now
 from qserv.catalog.snapshot import Family, ManifestEntry, ReleaseState, Role
 from qserv.catalog.tables import Table
@@ -101,6 +102,8 @@ class Publication:
         The new files.
     contributions
         Where their rows came from.
+    bounds
+        Table -> bounds of its new rows.
     """
 
     load: str
@@ -111,6 +114,7 @@ class Publication:
     tables: tuple[Table, ...]
     files: tuple[HeldFile, ...]
     contributions: tuple[Contribution, ...]
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
 
 def write(
@@ -149,7 +153,7 @@ class _Writer:
         self._files(ids)
         self._contributions(ids)
         for table in publication.tables:
-            self._version(ids[table.name.lower()])
+            self._version(ids[table.name.lower()], table.name)
 
     def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
         if rows:
@@ -337,7 +341,26 @@ class _Writer:
             ],
         )
 
-    def _version(self, table_id: int) -> None:
+    def _bounds(self, table_id: int, table: str) -> str:
+        """Widen the bounds that the table had by those of the new rows."""
+        files = [f.entry for f in self.publication.files if f.table == table]
+        if any(entry.role is Role.DELTA for entry in files):
+            return to_text({})
+        new = self.publication.bounds.get(table, {})
+        versions = self.tables["table_version"].c
+        before = self.connection.execute(
+            sa.select(versions.bounds)
+            .where(versions.table_id == table_id, versions.live_rows > 0)
+            .order_by(versions.version.desc())
+            .limit(1)
+        ).first()
+        if before is None:
+            return to_text(new)
+        known = from_text(before.bounds)
+        more = any(entry.role is Role.BASE for entry in files)
+        return to_text(widened(known, new) if more else known)
+
+    def _version(self, table_id: int, table: str) -> None:
         entries, version = self.tables["manifest_entry"], self.publication.version
         rows = self.connection.execute(
             sa.select(sa.func.coalesce(sa.func.sum(entries.c.live_rows), 0)).where(
@@ -354,6 +377,7 @@ class _Writer:
                     "version": version,
                     "tree_version": self.publication.family.tree_version,
                     "live_rows": rows,
+                    "bounds": self._bounds(table_id, table),
                 }
             ],
         )

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from qserv.catalog.bounds import Bounds
 from qserv.catalog.tables import Table
 from qserv.catalog.views import View
 from qserv.errors import UnknownName
@@ -128,6 +129,8 @@ class TableVersion:
         δ of the whole table in degrees; None where unknown.
     index
         Shards of the director index; empty for other tables.
+    bounds
+        Least and greatest of columns, over all live rows.
     """
 
     release: str
@@ -137,6 +140,7 @@ class TableVersion:
     statistics: ChunkStatistics
     offset: float | None = 0.0
     index: tuple[IndexShard, ...] = ()
+    bounds: Bounds = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

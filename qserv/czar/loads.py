@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from qserv.catalog.bounds import Bounds
 from qserv.catalog.placement import place
 from qserv.catalog.publication import Contribution, HeldFile, Load, Publication
 from qserv.catalog.snapshot import EVERYWHERE, Family
@@ -44,6 +45,7 @@ class _Open:
     family: Family | None = None
     contributions: dict[tuple[str, str], Contribution] = field(default_factory=dict)
     contents: dict[tuple[str, str], str] = field(default_factory=dict)
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     def spelling(self, table: str) -> str:
         for known in self.target.tables:
@@ -251,10 +253,16 @@ class Loads:
         # A repeated call says the same again.
         load.contributions |= {(c.table, c.source): c for c in read}
 
-    async def commit(self, number: str, rows: Mapping[str, int]) -> int:
+    async def commit(
+        self,
+        number: str,
+        rows: Mapping[str, int],
+        bounds: Mapping[str, Bounds] | None = None,
+    ) -> int:
         """Make a load visible, whole, and return its snapshot id.
 
-        It goes on to its end even if the loader goes away.
+        It goes on to its end even if the loader goes away. `bounds` are those of the
+        new rows by table.
 
         Raises
         ------
@@ -269,6 +277,7 @@ class Loads:
             return ended.snapshot
         load = self._get(number)
         expected = {load.spelling(table): count for table, count in rows.items()}
+        load.bounds = {load.spelling(t): ends for t, ends in (bounds or {}).items()}
         # Refused at once, before the queue of commits.
         load.transaction, _ = life.step(load.transaction, life.Commit(expected))
         task = asyncio.create_task(self._commit(load))
@@ -317,6 +326,7 @@ class Loads:
             tables=goal.tables,
             files=fresh,
             contributions=tuple(load.contributions.values()),
+            bounds=load.bounds,
         )
         snapshot = await asyncio.to_thread(self._store.publish, publication)
         load.transaction, _ = life.step(transaction, life.Published(snapshot.id))

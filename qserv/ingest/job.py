@@ -1,7 +1,7 @@
 """The steps of one load between its beginning and its end."""
 
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from qserv.catalog.tables import Table, TableKind
 from qserv.ingest import index, parcels, readers, rows
+from qserv.ingest.extremes import extremes
 from qserv.ingest.locate import Locator
 from qserv.ingest.partition import Located
 from qserv.ingest.peers import Czar
@@ -20,7 +21,7 @@ from qserv.ingest.progress import LoadReport, Meter, Phase
 from qserv.ingest.rows import Source
 from qserv.ingest.staging import Stager
 from qserv.sky.chunking import ChunkTree, Load, deepest_order
-from qserv.wire.messages import table_from_proto
+from qserv.wire.messages import bounds_to_proto, table_from_proto
 from qserv.wire.v1 import common_pb2
 from qserv.wire.v1 import czar_pb2 as pb
 
@@ -90,7 +91,11 @@ class Job:
         self._meter.enter(Phase.COMMITTING)
         loaded = self._rows_by_table()
         snapshot = self._czar.commit(
-            pb.CommitRequest(transaction=self._begun.transaction, rows=loaded)
+            pb.CommitRequest(
+                transaction=self._begun.transaction,
+                rows=loaded,
+                bounds=self._bounds(),
+            )
         )
         return LoadReport(
             release=self._begun.release,
@@ -122,6 +127,11 @@ class Job:
     def _rows_by_table(self) -> dict[str, int]:
         partitioned = {n: len(located.homes) for n, located in self._located.items()}
         return partitioned | {n: data.num_rows for n, (_, data) in self._copies.items()}
+
+    def _bounds(self) -> Iterator[pb.TableBounds]:
+        loaded = [(located.table, located.data) for located in self._located.values()]
+        for table, data in [*self._copies.values(), *loaded]:
+            yield bounds_to_proto(table.name, extremes(table, data))
 
     def _tree(self) -> ChunkTree:
         """Return the family's tree, which its first load makes."""

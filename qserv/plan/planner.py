@@ -8,24 +8,19 @@ from itertools import count
 from typing import Final
 
 from qserv.catalog.snapshot import Snapshot
-from qserv.catalog.tables import DataType
 from qserv.dialects import adql
 from qserv.errors import InvalidRequest, LimitExceeded
 from qserv.plan.bind import bind
 from qserv.plan.depth import references
-from qserv.plan.expressions import Aggregate, Expression, Literal
+from qserv.plan.known import known
 from qserv.plan.limits import DEFAULT_SIZES, Sizes
-from qserv.plan.plan import Fragment, Plan, Residual, ScanClass, Stage
+from qserv.plan.plan import Fragment, Plan, ScanClass, Stage
 from qserv.plan.prepare import Preparer
 from qserv.plan.prune import pruned
-from qserv.plan.query import Body, Query, Select, selects
+from qserv.plan.query import Body, Query, selects
 from qserv.plan.simplify import simplify
-from qserv.plan.statement import Statement
 
 _LANGUAGES: Final = {"ADQL": adql.parse, "ADQL-2.0": adql.parse, "ADQL-2.1": adql.parse}
-
-
-_MANIFESTS: Final = "count      from the manifests: no chunk is read"
 
 
 def plan(
@@ -73,8 +68,8 @@ def plan(
 
 
 def _stages(query: Query, sizes: Sizes) -> tuple[Stage, ...]:
-    if (counted := _counted(query.body)) is not None:
-        return (counted,)
+    if (answered := known(query.body)) is not None:
+        return (answered,)
     numbers = count(_next_number(query.body))
     body = pruned(simplify(query.body, numbers))
     return Preparer(query.snapshot, numbers, sizes).answer(body)
@@ -83,25 +78,6 @@ def _stages(query: Query, sizes: Sizes) -> tuple[Stage, ...]:
 def _next_number(body: Body) -> int:
     used = [r.number for s in selects(body) for r in s.relations]
     return 1 + max([*used, *(ref.relation for ref in references(body))])
-
-
-def _counted(body: Body) -> Residual | None:
-    """Answer a bare ``SELECT COUNT(*)`` from the manifests: they count live rows."""
-    if not isinstance(body, Select) or len(body.relations) > 1 or body.limit == 0:
-        return None
-    stored = body.relations[0].stored
-    extra = (body.where, body.having, body.groups, body.orderings, body.offset)
-    if stored is None or any(extra):
-        return None
-    if not all(_is_count(o.expression) for o in body.outputs):
-        return None
-    rows = Literal(stored.rows, DataType.BIGINT)
-    sql = f"SELECT {Statement().typed(body.columns, [rows] * len(body.columns))}"
-    return Residual(sql, (), body.columns, expected=1.0, why=(_MANIFESTS,))
-
-
-def _is_count(node: Expression) -> bool:
-    return isinstance(node, Aggregate) and node.argument is None and not node.distinct
 
 
 def _assembled(query: Query, stages: tuple[Stage, ...]) -> Plan:

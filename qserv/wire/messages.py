@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from qserv.catalog.bounds import Bounds, Ends
 from qserv.catalog.snapshot import ManifestEntry, Role
 from qserv.catalog.tables import Column, DataType, Table, TableKind
 from qserv.errors import InvalidRequest, InvalidValue
@@ -13,6 +14,8 @@ from qserv.wire.v1 import common_pb2, czar_pb2
 __all__ = [
     "RemoteSource",
     "Source",
+    "bounds_from_proto",
+    "bounds_to_proto",
     "columns_from_proto",
     "columns_to_proto",
     "entry_from_proto",
@@ -232,6 +235,26 @@ def entry_from_proto(message: common_pb2.ManifestEntry) -> ManifestEntry:
             message.valid_to if message.HasField("valid_to") else None,
         ),
     )
+
+
+def bounds_to_proto(table: str, bounds: Bounds) -> czar_pb2.TableBounds:
+    """Turn the bounds of a table's columns into their message."""
+    columns = []
+    for name, ends in bounds.items():
+        low, high = (None, None) if ends is None else map(value_to_proto, ends)
+        columns.append(common_pb2.Bound(column=name, low=low, high=high))
+    return czar_pb2.TableBounds(table=table, columns=columns)
+
+
+def bounds_from_proto(message: czar_pb2.TableBounds) -> dict[str, Ends | None]:
+    """Read the bounds of a table's columns from their message."""
+    return {bound.column: _ends(bound) for bound in message.columns}
+
+
+def _ends(bound: common_pb2.Bound) -> Ends | None:
+    if not bound.HasField("low"):
+        return None
+    return value_from_proto(bound.low), value_from_proto(bound.high)
 
 
 _ROLE: Final = {

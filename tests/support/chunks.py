@@ -25,6 +25,7 @@ from qserv.catalog.snapshot import (
     TableVersion,
 )
 from qserv.catalog.tables import Table, TableKind
+from qserv.ingest.extremes import extremes
 from qserv.ingest.locate import Locator
 from qserv.ingest.partition import Located, Slice, copies, overlap, own
 from qserv.ingest.rows import Rows, Source
@@ -221,6 +222,7 @@ class Chunks:
             statistics=_statistics(slices),
             offset=max((s.offset for s in slices), default=0.0),
             index=self._shards(release, table),
+            bounds=extremes(table, rows),
         )
 
     def _shards(self, release: str, table: Table) -> tuple[IndexShard, ...]:

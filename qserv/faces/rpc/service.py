@@ -17,6 +17,7 @@ from qserv.dialects.statements import Mode
 from qserv.faces.rpc import convert
 from qserv.faces.rpc.status import status
 from qserv.wire.bundle import Bundle
+from qserv.wire.messages import bounds_from_proto
 from qserv.wire.v1 import czar_pb2
 from qserv.wire.v1.czar_pb2_grpc import CzarServicer
 
@@ -207,7 +208,8 @@ class CzarService(CzarServicer):
     ) -> czar_pb2.CommitReply:
         """Make a load visible."""
         rows = dict(request.rows)
-        snapshot = await self._loads.commit(request.transaction, rows)
+        bounds = {of.table: bounds_from_proto(of) for of in request.bounds}
+        snapshot = await self._loads.commit(request.transaction, rows, bounds)
         return czar_pb2.CommitReply(snapshot=snapshot)
 
     @override

@@ -95,6 +95,21 @@ def test_an_older_snapshot_stays_as_it_was(store):
         store.snapshot(3)
 
 
+def test_bounds_are_those_of_all_loads_or_unknown(store):
+    def ends(snapshot, table):
+        return snapshot.table("hip", table).bounds
+
+    bounds = {"Object": {"ra": (1.0, 2.0), "dec": None}, "Source": {"flux": (3, 4)}}
+    first = metadata.publish(store, bounds=bounds)
+    assert ends(first, "Object") == {"ra": (1.0, 2.0), "dec": None}
+    second = metadata.publish(store, "load-2", bounds={"Object": {"ra": (0.5, 1.5)}})
+    assert ends(second, "Object") == {"ra": (0.5, 2.0)}
+    assert ends(second, "Source") == {}, "one of its loads did not say"
+    third = metadata.publish(store, "load-3", files=(), bounds={})
+    assert ends(third, "Object") == {"ra": (0.5, 2.0)}, "no rows were added"
+    assert ends(store.snapshot(first.id), "Object") == bounds["Object"]
+
+
 def test_a_content_is_known_by_the_table_it_went_to(store):
     def asked(table, content):
         return Contribution(table, "again.parquet", content * 32, 1, 0, 0)
