@@ -9,18 +9,33 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fuzz import compare
+from fuzz.schemas import TABLES
 from support import chunks
 
 from qserv.catalog.snapshot import Snapshot
+from qserv.catalog.tables import TableKind
 from qserv.plan import aggregates, finish, planner, prepare, restrict, seek, simplify
 from qserv.plan.depth import renumbered
 from qserv.plan.expressions import Call, ColumnRef, InList, Near
-from qserv.plan.plan import Extent, Fragment, Plan, Residual
+from qserv.plan.plan import (
+    AreaRestrictor,
+    EitherRestrictor,
+    Extent,
+    Fragment,
+    Plan,
+    Residual,
+)
 from qserv.plan.prepared import Central
 from qserv.plan.query import all_of
 
 Plant = Callable[[object], None]
 BUGS: dict[str, Plant] = {}
+_PAIRS = [
+    table.name
+    for tables in TABLES.values()
+    for table in tables
+    if table.kind is TableKind.REF_MATCH
+]
 
 
 def bug(plant: Plant) -> Plant:
@@ -51,6 +66,39 @@ def no_overlap(monkeypatch):
 
     def change(sent):
         return replace(sent, sources=tuple(map(own, sent.sources)))
+
+    _plans(monkeypatch, lambda plan: _fragments(plan, change))
+
+
+@bug
+def copies_of_pairs_dropped(monkeypatch):
+    """Read a ref-match table's own rows only: pairs lie with their first director."""
+
+    def own(source):
+        return replace(source, extent=Extent.OWN) if source.table in _PAIRS else source
+
+    def change(sent):
+        return replace(sent, sources=tuple(map(own, sent.sources)))
+
+    _plans(monkeypatch, lambda plan: _fragments(plan, change))
+
+
+@bug
+def keys_of_neighbours_not_dilated(monkeypatch):
+    """Look for what stands beside a key in the chunk of that key alone."""
+
+    def here(limit):
+        match limit:
+            case EitherRestrictor(alternatives=alternatives):
+                return EitherRestrictor(
+                    tuple(tuple(map(here, a)) for a in alternatives)
+                )
+            case AreaRestrictor():
+                return limit
+        return replace(limit, reach=0.0)
+
+    def change(sent):
+        return replace(sent, restrictors=tuple(map(here, sent.restrictors)))
 
     _plans(monkeypatch, lambda plan: _fragments(plan, change))
 

@@ -7,13 +7,14 @@ oracle. Floats are multiples of 1/8, so that their sums are exact in any order, 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from fuzz.nodes import Table as Stored
+from fuzz.nodes import View
 from fuzz.schemas import TABLES, domain_of, offered
 from fuzz.stored import (
     galaxy_rows,
@@ -30,7 +31,7 @@ from support.survey import Survey
 from qserv.catalog.tables import Table
 from qserv.sky import sqlfunctions
 from qserv.sky.chunking import deepest_order
-from qserv.sky.healpix import ORDER
+from qserv.sky.healpix import ORDER, pixels
 
 TREES = (12, 60, 400)
 
@@ -48,9 +49,11 @@ class Catalog:
     worlds: dict[int, Chunks]
     oracle: duckdb.DuckDBPyConnection
     """One plain DuckDB that holds all rows."""
-    tables: dict[str, Stored]
+    tables: dict[str, Stored | View]
     samples: dict[str, list]
     """Domain -> values of it."""
+    views: list[str] = field(default_factory=list)
+    """Which of `tables` are views."""
 
 
 def catalog(seed: int) -> Catalog:
@@ -94,6 +97,10 @@ def _with_chunks(rows, table: Table, release: str, worlds: dict[int, Chunks]):
         homes = _homes(world, table, release, rows)
         chunks = world.snapshot.family(release).tree.locate(homes)
         rows = rows.append_column(f"_chunk{leaves}", pa.array(chunks))
+    rows = rows.append_column("_home", pa.array(homes))
+    if table.position:
+        lon, lat = (rows[name].to_numpy() for name in table.position)
+        rows = rows.append_column("_pixel", pa.array(pixels(lon, lat)))
     return rows.append_column("_cell", pa.array(homes >> 2 * (ORDER - 12)))
 
 
@@ -110,11 +117,11 @@ def _homes(world: Chunks, table: Table, release: str, rows: pa.Table) -> np.ndar
 
 
 def _without_nan(rows: pa.Table) -> pa.Table:
-    for i, field in enumerate(rows.schema):
-        if pa.types.is_floating(field.type):
+    for i, kept_as in enumerate(rows.schema):
+        if pa.types.is_floating(kept_as.type):
             values = rows.column(i)
-            kept = pc.if_else(pc.is_nan(values), pa.scalar(None, field.type), values)
-            rows = rows.set_column(i, field, kept)
+            kept = pc.if_else(pc.is_nan(values), pa.scalar(None, kept_as.type), values)
+            rows = rows.set_column(i, kept_as, kept)
     return rows
 
 

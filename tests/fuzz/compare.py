@@ -3,21 +3,21 @@
 import copy
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import duckdb
 import pyarrow as pa
 from fuzz.catalogs import Catalog
-from fuzz.nodes import ADQL, DUCK, Body, Node, Select, tags
-from fuzz.schemas import WORLD
+from fuzz.nodes import ADQL, DUCK, WORLD, Body, Node, Select, tags
 from support.chunks import Chunks, without_pruning
 from support.stages import fetched, strategies
 
 from qserv.errors import UserError
 from qserv.plan.explain import explain
 from qserv.plan.limits import DEFAULT_SIZES, Sizes
-from qserv.plan.plan import Fragment, Plan
+from qserv.plan.plan import EitherRestrictor, Fragment, Plan
 from qserv.plan.planner import plan
 
 SAME, REFUSED, DIFFERENT = "same", "refused", "different"
@@ -124,9 +124,7 @@ def _hits(made: Plan, run, way: Way) -> set[str]:
         found.add("strategy once")
     if any(s.limit is not None for s in fragments):
         found.add("strategy early stop")
-    found |= {
-        f"restrictor {type(r).__name__}" for s in fragments for r in s.restrictors
-    }
+    found |= {_limit(r) for s in fragments for r in _limits(s.restrictors)}
     found |= {f"extent {x.extent}" for s in fragments for x in s.sources}
     found.add(f"leaves {way.leaves}")
     found.add(f"batches of {_BATCHES.get(way.parts, 'one')}")
@@ -139,6 +137,20 @@ def _hits(made: Plan, run, way: Way) -> set[str]:
     if 0 in run.routed.values():
         found.add("route to no chunk")
     return found
+
+
+def _limits(restrictors) -> Iterator:
+    """Yield restrictors, and those that are alternatives."""
+    for restrictor in restrictors:
+        yield restrictor
+        if isinstance(restrictor, EitherRestrictor):
+            for alternative in restrictor.alternatives:
+                yield from _limits(alternative)
+
+
+def _limit(restrictor) -> str:
+    dilated = " dilated" * bool(getattr(restrictor, "reach", 0.0))
+    return f"restrictor {type(restrictor).__name__}{dilated}"
 
 
 def ask(catalog: Catalog, body: Body, leaves: int) -> list[tuple]:

@@ -1,6 +1,7 @@
 """Random expressions over the columns in scope, typed so that most are accepted."""
 
 from fuzz.nodes import Node
+from fuzz.pixels import index
 from fuzz.places import region
 from fuzz.scopes import Scope, any_column
 
@@ -45,8 +46,14 @@ def numeric(scope: Scope, depth: int = 2, *, exact: bool = False) -> Node:
         return literal(scope, rng.choice(NUMERIC))
     if depth <= 0 or rng.random() < 0.5:
         return leaf if rng.random() < 0.85 else literal(scope, leaf.kind, leaf.domain)
-    made = rng.choice([_arithmetic, _arithmetic, _function, _case, _coalesce])
-    return made(scope, depth, exact)
+    makers = [_arithmetic, _arithmetic, _function, _case, _coalesce]
+    makers += [_pixel] * bool(scope.positions())
+    return rng.choice(makers)(scope, depth, exact)
+
+
+def _pixel(scope: Scope, depth: int, exact: bool) -> Node:
+    source, order = scope.rng.choice(scope.positions()), scope.rng.randrange(8)
+    return index(source, order, scope.rng.randrange(2))
 
 
 def _arithmetic(scope: Scope, depth: int, exact: bool) -> Node:

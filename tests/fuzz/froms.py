@@ -48,7 +48,7 @@ class Froms(Paired):
     def table_source(self, name: str | None = None) -> Source:
         names = ["Object"] * 4 + ["Source", "Forced", "Visit", "Filter"] * 2
         names += ["Galaxy", "Galaxy", "Shape", "Star", "Star", "Epoch"]
-        names += ["Ref", "Match", "Match", "Twin"]
+        names += ["Ref", "Match", "Match", "Twin", *self.catalog.views]
         table = self.catalog.tables[name or self.rng.choice(names)]
         return Source(table, self.alias())
 

@@ -3,12 +3,13 @@
 import random
 from collections.abc import Iterator
 
-from fuzz.catalogs import TREES, Catalog, catalog
+from fuzz.catalogs import TREES, Catalog
 from fuzz.compare import DIFFERENT, Outcome, Way, check, partitioned
 from fuzz.expressions import predicate
 from fuzz.grammar import Grammar
 from fuzz.nodes import ADQL, Body, Select, smaller
 from fuzz.scopes import Scope
+from fuzz.views import viewed
 
 QUERIES_A_CATALOG = 250
 
@@ -22,7 +23,7 @@ def queries(
     while True:
         which = number // QUERIES_A_CATALOG
         if known is None or known[0] != which:
-            known = which, catalog(seed * 100_000 + which)
+            known = which, viewed(seed * 100_000 + which)
         name = f"{seed}:{number}"
         made = Grammar(known[1], name).query()
         yield number, made, known[1], random.Random(f"{name} ways")

@@ -46,13 +46,22 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
             return self.twice()
         if roll < 0.24:
             return self.star()
+        if roll < 0.27:
+            return self.statistics()
         return self.select(2)
+
+    def view(self) -> Body:
+        """Return a query that may be named: each of its rows is decided."""
+        roll = self.rng.random()
+        if roll < 0.15:
+            return self.set_operation(1)
+        return self._with(exact=True) if roll < 0.3 else self.select(1, exact=True)
 
     def alias(self) -> str:
         self._aliases += 1
         return f"{self.rng.choice('abcdefgo')}{self._aliases}"
 
-    def _with(self) -> Body:
+    def _with(self, *, exact: bool = False) -> Body:
         made = []
         for number in range(self.rng.choice([1, 1, 2])):
             body = self.select(1, exact=True)
@@ -63,7 +72,9 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
                 listed = f" ({', '.join(c.name for c in columns)})"
             made.append((f"{name}{listed}", body))
             self.ctes.append(Named(name, columns, ("node CTE",)))
-        body = self.set_operation(1) if self.rng.random() < 0.2 else self.select(1)
+        body = self.select(1, exact=exact)
+        if self.rng.random() < 0.2:
+            body = self.set_operation(1)
         body.ctes = made
         return body
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 ADQL, DUCK = 0, 1
+WORLD = "@"
+"""Stands in the oracle's SQL for the number of leaves of the world that is asked."""
 
 
 @dataclass
@@ -83,10 +85,25 @@ class Named:
 
 
 @dataclass
+class View:
+    """A view of a release; the oracle has one of its own for each world."""
+
+    release: str
+    name: str
+    columns: list[Column]
+    tags: tuple[str, ...] = ("node view",)
+
+    def text(self, dialect: int) -> str:
+        if dialect == DUCK:
+            return f'"{self.release}"."{self.name}{WORLD}"'
+        return f"{self.release}.{self.name}"
+
+
+@dataclass
 class Source:
     """One item of FROM, and how it joins what stands before it."""
 
-    relation: "Table | Named | Body"
+    relation: "Table | View | Named | Body"
     alias: str
     join: str = ""
     on: list[Node] = field(default_factory=list)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from fuzz.nodes import Node, Source, Table
+from fuzz.pixels import homes, in_moc, in_pixels
 from fuzz.scopes import Scope
 
 from qserv.errors import QservError
@@ -77,7 +78,8 @@ def region(scope: Scope, source: Source, *, close: bool = False) -> Node:
         size = scope.catalog.overlap * rng.choice([0.02, 0.3, 1])
     else:
         size += rng.choice([0, 0, 5, 40])
-    made = rng.choice([_circle, _circle, _ranges, _ranges, _polygon, _box, _apart])
+    shapes = [_circle, _circle, _ranges, _ranges, _polygon, _box, _apart]
+    made = rng.choice([*shapes, in_pixels, in_moc, homes])
     return made(scope, source, lon, lat, min(size, 80.0))
 
 

@@ -8,10 +8,21 @@ from fuzz.nodes import Node, Select
 from fuzz.scopes import Scope, any_column, column, named
 
 _MOMENTS = ("STDDEV", "STDDEV_POP", "VARIANCE", "VAR_POP", "STDDEV_SAMP", "VAR_SAMP")
+_TWO = (
+    *("CORR", "COVAR_POP", "COVAR_SAMP", "REGR_SLOPE", "REGR_INTERCEPT", "REGR_R2"),
+    *("REGR_COUNT", "REGR_AVGX", "REGR_AVGY", "REGR_SXX", "REGR_SYY", "REGR_SXY"),
+)
+"""Aggregates of y and x."""
 _IN_DUCK = {"STDDEV": "stddev_samp", "VARIANCE": "var_samp"}
-_PARTITION = ("COUNT(*)", "SUM({0})", "MAX({0})", "MIN({0})", "COUNT({0})")
+_PARTITION = (
+    *("COUNT(*)", "SUM({0})", "MAX({0})", "MIN({0})", "COUNT({0})"),
+    *("MEDIAN({0})", "REGR_COUNT({0}, {0})", "REGR_AVGX({0}, {0})"),
+)
 """Window functions that any partition decides."""
 _RANKS = ("RANK()", "DENSE_RANK()", "PERCENT_RANK()", "CUME_DIST()")
+_FLOATS = {
+    *("PERCENT_RANK()", "CUME_DIST()", "MEDIAN({0})", "REGR_AVGX({0}, {0})"),
+}
 _SEQUENCE = (
     *("ROW_NUMBER()", "LAG({0})", "LEAD({0})"),
     *("FIRST_VALUE({0})", "LAST_VALUE({0})", "NTILE(3)", "LAG({0}, 2, -1)"),
@@ -41,7 +52,7 @@ class Rows:
     def _grouped(self, made: Select, scope: Scope, exact: bool) -> None:
         rng = self.rng
         made.groups = [
-            self._group_key(scope) for _ in range(rng.choice([0, 1, 1, 1, 2]))
+            self.group_key(scope) for _ in range(rng.choice([0, 1, 1, 1, 2]))
         ]
         made.groups = [g for g in made.groups if g is not None]
         shown = [g for g in made.groups if rng.random() < 0.9]
@@ -59,7 +70,7 @@ class Rows:
             node.tags += ("order by aggregate",)
             made.orders = [(node, rng.random() < 0.5)]
 
-    def _group_key(self, scope: Scope) -> Node | None:
+    def group_key(self, scope: Scope) -> Node | None:
         keys = ("objectId", "galId", "starId", "refId")
         if self.rng.random() < 0.2:
             # A key that may be NULL: its rows are in many chunks.
@@ -108,7 +119,8 @@ class Rows:
             return made
         it = numeric(scope, 1, exact=True)
         if roll > 0.85 and not exact:
-            return self._moment(scope)
+            more = rng.random() < 0.6
+            return self.statistic(scope) if more else self._moment(scope)
         if roll > 0.78 and not exact:
             text = rng.choice(["AVG({0})", "AVG({0})", "AVG(DISTINCT {0})"])
             made = _aggregate(text, text, [it], "float", text.partition("{")[0])
@@ -126,6 +138,30 @@ class Rows:
         made.tolerance, made.rough = (1e-9 if it.rough else None), it.rough
         if exact and it.rough:
             return _aggregate("COUNT(*)", "COUNT(*)", [], "int", "COUNT(*)")
+        return made
+
+    def statistic(self, scope: Scope) -> Node:
+        """Return a median, or a statistic of two columns."""
+        rng = self.rng
+        # Of what varies by an eighth or more: ratios of nearly nothing are anything.
+        found = [column(*pair) for pair in scope.columns(("int", "float"), exact=True)]
+        found = [node for node in found if not node.rough]
+        if not found:
+            return _aggregate("COUNT(*)", "COUNT(*)", [], "int", "COUNT(*)")
+        if rng.random() < 0.35:
+            distinct = rng.choice(["", "", "DISTINCT "])
+            adql = f"MEDIAN({distinct}{{0}})"
+            duck = f"median({distinct}CAST({{0}} AS DOUBLE))"
+            made = _aggregate(adql, duck, [rng.choice(found)], "float", "MEDIAN")
+        else:
+            name = rng.choice(_TWO)
+            duck = f"{name.lower()}(CAST({{0}} AS DOUBLE), CAST({{1}} AS DOUBLE))"
+            parts = [rng.choice(found), rng.choice(found)]
+            kind = "int" if name == "REGR_COUNT" else "float"
+            made = _aggregate(f"{name}({{0}}, {{1}})", duck, parts, kind, name)
+        if made.kind == "float":
+            made.duck = f"qserv_finite({made.duck})"
+            made.tolerance, made.rough = 1e-8, True
         return made
 
     def _moment(self, scope: Scope) -> Node:
@@ -153,7 +189,7 @@ class Rows:
         it = any_column(scope, ("int",), exact=True) or literal(scope, "int")
         parts, over = [it], ""
         if rng.random() < 0.75:
-            parts.append(self._group_key(scope) or any_column(scope, exact=True) or it)
+            parts.append(self.group_key(scope) or any_column(scope, exact=True) or it)
             over = "PARTITION BY {1}"
         unique = self._unique(scope)
         names = [*_RANKS, *_PARTITION]
@@ -174,7 +210,7 @@ class Rows:
             f"{name} OVER ({over}{_order(terms, last)}{frame})"
             for last in ("", " NULLS LAST")
         )
-        kind = "float" if name in {"PERCENT_RANK()", "CUME_DIST()"} else "int"
+        kind = "float" if name in _FLOATS else "int"
         tags = (f"window {name.partition('(')[0]}",) + ("window frame",) * bool(frame)
         return Node(adql, duck, parts, kind, rough=kind == "float", tags=tags)
 

@@ -1,5 +1,6 @@
 """The tables of the random catalogs, and what data conditions their rows have."""
 
+from fuzz.nodes import WORLD
 from fuzz.nodes import Column as Offered
 from fuzz.nodes import Table as Stored
 
@@ -24,8 +25,6 @@ def _columns(text: str) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-WORLD = "@"
-"""Stands in the oracle's SQL for the number of leaves of the world that is asked."""
 _POSITION = "ra:DOUBLE! dec:DOUBLE!"
 TABLES = {
     "t": (

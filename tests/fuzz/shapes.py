@@ -52,6 +52,16 @@ class Shapes:
         ]
         return Select(counts, [first, second], ctes=[("w0", some)])
 
+    def statistics(self) -> Select:
+        """Return medians and what pairs of columns have in common, by groups."""
+        sources, where = self.sources(1)
+        scope = Scope(self.rng, self.catalog, sources)
+        key = self.group_key(scope) if self.rng.random() < 0.7 else None
+        groups = [key] if key is not None else []
+        nodes = [*groups, *(self.statistic(scope) for _ in range(4))]
+        outputs = [(node, f"c{i}") for i, node in enumerate(nodes)]
+        return Select(outputs, sources, [*where, *self.where(scope, 0)], groups)
+
     def star(self) -> Select:
         """Return ``SELECT *`` or names without an alias before them."""
         source = self.table_source()

@@ -1,0 +1,65 @@
+"""Random views of a catalog, which read tables and each other."""
+
+from dataclasses import replace
+
+import duckdb
+from fuzz.catalogs import Catalog, catalog
+from fuzz.grammar import Grammar
+from fuzz.nodes import ADQL, DUCK, WORLD, Body, View
+from support.chunks import Chunks
+
+from qserv.catalog import views
+from qserv.errors import UserError
+from qserv.plan.planner import plan
+
+_VIEWS = 5
+
+
+def viewed(seed: int) -> Catalog:
+    """Make a catalog from a seed, with views."""
+    known = catalog(seed)
+    grammar = Grammar(known, f"{seed} views")
+    for number in range(_VIEWS):
+        release = grammar.rng.choice("ttvu")
+        name = f"Seen{number}"
+        body = grammar.view()
+        grammar.ctes = []
+        view = View(release, name, body.columns)
+        if _planned(known, view, body) and _asked(known, view, body):
+            known.tables[name] = view
+            known.views.append(name)
+    return known
+
+
+def _planned(known: Catalog, view: View, body: Body) -> bool:
+    """Make the view in each world; tell whether queries can read it."""
+    text = body.text(ADQL)
+    with_it = {}
+    for leaves, world in known.worlds.items():
+        with_it[leaves] = _with_view(world, view, text)
+        try:
+            plan(f"SELECT * FROM {view.text(ADQL)}", with_it[leaves])
+        except UserError:
+            return False
+    for leaves, snapshot in with_it.items():
+        known.worlds[leaves].snapshot = snapshot
+    return True
+
+
+def _with_view(world: Chunks, view: View, text: str):
+    releases = dict(world.snapshot.releases)
+    release = releases[view.release]
+    more = {view.name.lower(): views.View(view.name, text)}
+    releases[view.release] = replace(release, views={**release.views, **more})
+    return replace(world.snapshot, releases=releases)
+
+
+def _asked(known: Catalog, view: View, body: Body) -> bool:
+    """Make the view in the oracle, where it differs with the world."""
+    try:
+        for leaves in known.worlds:
+            sql = f"CREATE VIEW {view.text(DUCK)} AS {body.text(DUCK)}"
+            known.oracle.execute(sql.replace(WORLD, str(leaves)))
+    except duckdb.Error:
+        return False
+    return True
