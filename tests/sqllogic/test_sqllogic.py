@@ -214,6 +214,9 @@ def test_names_mean_what_they_mean_to_duckdb(surveys, oracle, stem):
     """The oracle binds names as the planner does; DuckDB reads the text itself."""
     plain = Oracle({SIXTY: surveys[SIXTY].rows, "twelve": surveys["twelve"].rows})
     plain.connection.execute(f"SET search_path = '{SIXTY}'")
+    plain.connection.execute(
+        "CREATE MACRO ivo_healpix_index(k, lon, lat) AS qserv_pixel(lon, lat) >> 58-2*k"
+    )
     for written in queries(FILES[stem]):
         if OTHERWISE.search(written):
             continue
