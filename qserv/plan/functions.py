@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from qserv.catalog.tables import DataType
+from qserv.dialects.geometry import HEALPIX_INDEX
 from qserv.errors import TypeMismatch, UnknownName, UnsupportedQuery
 from qserv.plan.aggregates import AGGREGATES
 from qserv.plan.expressions import (
@@ -311,7 +312,7 @@ def function(name: str, arguments: Arguments) -> Expression:
     if reason := NOT_YET.get(key):
         raise UnsupportedQuery(f"{key} is not answered yet: {reason}")
     if (found := _NAMED.get(key)) is None:
-        known = [*_NAMED, *AGGREGATES, "DISTANCE", "CONTAINS"]
+        known = [*_NAMED, *AGGREGATES, "DISTANCE", "CONTAINS", HEALPIX_INDEX]
         close = get_close_matches(key, known, cutoff=0.7)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UnknownName(f"there is no function {name}{hint}")

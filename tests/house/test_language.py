@@ -14,7 +14,8 @@ from qserv.plan.planner import plan
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "sql.md").read_text()
 LATER = PAGE.partition("## Not answered yet")[2].partition("##")[0]
-REGIONS = ("POINT", "CIRCLE", "POLYGON", "BOX", "CONTAINS", "DISTANCE")
+REGIONS = ("POINT", "CIRCLE", "POLYGON", "BOX", "MOC", "CONTAINS", "DISTANCE")
+PIXELS = geometry.HEALPIX_INDEX.lower()
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def snapshot():
     return Chunks(survey(objects=600), leaf_rows=1000).snapshot
 
 
-@pytest.mark.parametrize("name", [*functions.names(), *REGIONS])
+@pytest.mark.parametrize("name", [*functions.names(), *REGIONS, PIXELS])
 def test_every_function_has_a_row(name):
     assert re.search(rf"^\| .*`{name}\([^|]*\|.{{4,}}\|$", PAGE, re.MULTILINE)
 
