@@ -12,7 +12,7 @@ from sqlglot import exp, parser, tokens
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.tokenizer_core import Token, TokenType
 
-from qserv.dialects import grammar, limits, longlist
+from qserv.dialects import grammar, limits, longlist, windows
 from qserv.dialects.chains import balance
 from qserv.dialects.geometry import canonical
 from qserv.dialects.nodes import LongList, Plus
@@ -24,7 +24,7 @@ _WORDS: Final = """
     JOIN INNER LEFT RIGHT FULL OUTER CROSS NATURAL ON USING SEMI ANTI ASOF LATERAL
     AND OR NOT IS NULL TRUE FALSE IN BETWEEN LIKE ILIKE ESCAPE EXISTS ANY SOME
     CASE WHEN THEN ELSE END UNION EXCEPT INTERSECT WITH RECURSIVE INTO TABLESAMPLE
-    OVER ROWS RANGE FILTER
+    OVER ROWS RANGE FILTER WINDOW
     SMALLINT INT INTEGER BIGINT REAL DOUBLE CHAR VARCHAR TIMESTAMP
     || <= >= <> !=
 """
@@ -117,6 +117,7 @@ def _tree(text: str) -> Query:
     grammar.check(tree, text, heard)
     longlist.restore(tree, cuts)
     query = plain(tree)
+    windows.write_out(query)
     balance(query)
     canonical(query)
     return query

@@ -8,9 +8,9 @@ from qserv.dialects import lexis, values
 from qserv.dialects.lexis import Parts, Rules
 from qserv.errors import ParseError, UnsupportedQuery
 
-_CLAUSES: Final = ("from_", "joins", "where", "group", "having", "order")
+_CLAUSES: Final = ("from_", "joins", "where", "group", "having", "windows")
 _AFTER: Final = ("order", "limit", "offset")
-_SELECT: Final = frozenset((*_CLAUSES, "with_", "distinct", "limit", "offset"))
+_SELECT: Final = frozenset((*_CLAUSES, *_AFTER, "with_", "distinct"))
 _OPERATION: Final = frozenset((*_AFTER, "with_", "distinct"))
 
 
@@ -38,7 +38,16 @@ def _select(node: Any) -> Parts:
     for number, item in enumerate(node.expressions):
         yield "," if number else None
         yield from _select_item(item)
-    yield from _clauses(node, *_CLAUSES, *(() if top else ("limit",)), "offset")
+    yield from _clauses(node, *_CLAUSES[:-1])
+    yield from values.windows(node.args.get("windows") or ())
+    yield from _clauses(node, *(k for k in _after(node) if not (top and k == "limit")))
+
+
+def _after(node: Any) -> tuple[str, ...]:
+    """Return the clauses after all others, in order: FETCH stands behind OFFSET."""
+    limit = node.args.get("limit")
+    fetched = limit is not None and limit.meta.get("fetch")
+    return ("order", "offset", "limit") if fetched else _AFTER
 
 
 def _operation(node: Any) -> Parts:
@@ -47,13 +56,13 @@ def _operation(node: Any) -> Parts:
     yield from (node.this, node.key.upper())
     yield lexis.maybe("DISTINCT") if node.args.get("distinct") else "ALL"
     yield node.expression
-    yield from _clauses(node, *_AFTER)
+    yield from _clauses(node, *_after(node))
 
 
 def _subquery(node: Any) -> Parts:
     yield from _clauses(node, "with_")
     yield from ("(", node.this, ")", *_alias(node))
-    yield from _clauses(node, "joins", *_AFTER)
+    yield from _clauses(node, "joins", *_after(node))
 
 
 def _refuse_others(node: Any, known: frozenset[str]) -> None:
@@ -122,6 +131,8 @@ def _join(node: Any) -> Parts:
 
 
 def _limit(node: Any) -> Parts:
+    if fetch := node.meta.get("fetch"):
+        return tuple(fetch)
     return ("TOP" if node.meta.get("top") else "LIMIT", node.expression)
 
 
@@ -141,7 +152,7 @@ _PLACED: Final[Rules] = {
     exp.Having: lambda node: ("HAVING", node.this),
     exp.Order: values.order,
     exp.Limit: _limit,
-    exp.Offset: lambda node: ("OFFSET", node.expression),
+    exp.Offset: lambda node: ("OFFSET", node.expression, node.meta.get("rows")),
 }
 
 RULES: Final[Rules] = {

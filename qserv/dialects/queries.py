@@ -12,7 +12,7 @@ from sqlglot import exp, parser
 from sqlglot.tokenizer_core import TokenType
 from typing_extensions import override
 
-from qserv.dialects.lexis import where_is
+from qserv.dialects.lexis import place, where_is
 from qserv.dialects.nodes import Joined
 from qserv.errors import ParseError, UnsupportedQuery
 
@@ -102,6 +102,49 @@ class QueryParser(parser.Parser):
     def _can_parse_limit_or_offset(self) -> bool:
         """Take LIMIT and OFFSET for clauses, not for names; no need to read them."""
         return self._is_next(*self.AMBIGUOUS_ALIAS_TOKENS)
+
+    @override
+    def _parse_limit(
+        self,
+        this: exp.Expr | None = None,
+        top: bool = False,
+        skip_limit_token: bool = False,
+    ) -> exp.Expr | None:
+        """Read FETCH FIRST n ROWS ONLY as the LIMIT that it is."""
+        if top or skip_limit_token or not self._match(TokenType.FETCH):
+            return super()._parse_limit(this, top, skip_limit_token)
+        first = self._fetched("FIRST", "NEXT")
+        number = self._parse_number()
+        words = [first, self._fetched("ROW", "ROWS"), self._fetched("ONLY")]
+        limit = exp.Limit(expression=number or exp.Literal.number(1))
+        limit.meta["fetch"] = ["FETCH", words[0], number, *words[1:]]
+        return limit
+
+    def _fetched(self, *words: str) -> str:
+        if not self._match_texts(words):
+            raise UnsupportedQuery(
+                f"{place(self._curr or self._prev)}FETCH is answered as "
+                "FETCH FIRST n ROWS ONLY: write that, or TOP n"
+            )
+        return self._prev.text.upper()
+
+    @override
+    def _parse_offset(self, this: exp.Expr | None = None) -> exp.Expr | None:
+        """Keep the word ROWS of ``OFFSET 3 ROWS``."""
+        offset = super()._parse_offset(this)
+        if offset is not this and self._prev.text.upper() in {"ROW", "ROWS"}:
+            assert offset is not None, "something was read"
+            offset.meta["rows"] = self._prev.text.upper()
+        return offset
+
+    @override
+    def _parse_table_sample(self, as_modifier: bool = False) -> exp.TableSample | None:
+        if self._is_next(TokenType.TABLE_SAMPLE):
+            raise UnsupportedQuery(
+                f"{place(self._curr)}TABLESAMPLE is not answered yet: take a part of "
+                "the rows by a condition, such as MOD(objectId, 100) = 7"
+            )
+        return super()._parse_table_sample(as_modifier)
 
     @override
     def _parse_ordered(self, parse_method: Any = None) -> exp.Ordered | None:

@@ -1,6 +1,6 @@
 """The words of values: literals, calls, operators, predicates, windows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from sqlglot import exp
@@ -140,16 +140,27 @@ def _ordered(node: Any) -> Parts:
 def _window(node: Any) -> Parts:
     if not isinstance(node.this, exp.Anonymous):
         refuse(node.this)
-    if node.args.get("alias"):
-        raise UnsupportedQuery(
-            f"{lexis.where_is(node)}a named window is not answered yet: write it out"
-        )
+    name = node.args.get("alias")
+    bracket = lexis.maybe if name else str
+    yield from (node.this, "OVER", bracket("("), name)
+    yield from _spec(node)
+    yield bracket(")")
+
+
+def windows(named: Sequence[Any]) -> Parts:
+    """Say the clause WINDOW."""
+    for number, each in enumerate(named):
+        yield "," if number else "WINDOW"
+        yield from (each.this, "AS", "(", each.args.get("alias"))
+        yield from _spec(each)
+        yield ")"
+
+
+def _spec(node: Any) -> Parts:
     partition = node.args.get("partition_by")
-    yield from (node.this, "OVER", "(")
     yield from ("PARTITION BY", partition) if partition else ()
     yield from order(found) if (found := node.args.get("order")) else ()
     yield from _frame(found) if (found := node.args.get("spec")) else ()
-    yield ")"
 
 
 def _frame(node: Any) -> Parts:

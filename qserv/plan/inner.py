@@ -90,8 +90,6 @@ def scalar(node: Any, scope: Scope) -> Expression:
 
 def window(node: Any, scope: Scope, bind: Bind) -> Expression:
     """Bind a function before OVER; `bind` binds what is inside."""
-    if any(node.args.get(k) for k in ("alias", "first")):
-        raise UnsupportedQuery(f"{where_is(node)}a named WINDOW is not answered yet")
     name, given = geometry.name_of(node.this), node.this.expressions
     starred = len(given) == 1 and isinstance(given[0], exp.Star)
     arguments = () if starred else tuple(bind(a, scope) for a in given)
