@@ -12,6 +12,7 @@ from qserv.plan.area import area
 from qserv.plan.depth import relations_of
 from qserv.plan.expressions import (
     Call,
+    Cast,
     ColumnRef,
     Expression,
     InList,
@@ -55,8 +56,25 @@ def rows_of(body: Body) -> float:
         return rows_of(body.left) + rows_of(body.right)
     rows = _joined(body)
     if body.grouped:
-        rows = min(rows, rows * 0.1 + 1) if body.groups else 1.0
+        rows = _groups(body, rows)
     return rows if body.limit is None else min(rows, float(body.limit))
+
+
+def _groups(body: Select, rows: float) -> float:
+    """Return about how many groups there are: measured numbers tell all rows apart."""
+    if not body.groups:
+        return 1.0
+    return rows if any(map(_measured, body.groups)) else min(rows, rows * 0.1 + 1)
+
+
+def _measured(node: Expression) -> bool:
+    match node:
+        case Cast(argument):
+            return _measured(argument)
+        case ColumnRef():
+            return node.datatype in {DataType.REAL, DataType.DOUBLE}
+        case _:
+            return False
 
 
 def joined_rows(body: Body) -> float:
