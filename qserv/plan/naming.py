@@ -70,5 +70,9 @@ def unique(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
             number += 1
             name = f"{output.column.name}_{number}"
         seen.add(name.lower())
-        unique.append(replace(output, column=replace(output.column, name=name)))
+        unique.append(output if number == 1 else _renamed(output, name))
     return tuple(unique)
+
+
+def _renamed(output: Output, name: str) -> Output:
+    return replace(output, column=replace(output.column, name=name))

@@ -302,6 +302,10 @@ def map_clauses(body: Select, mapper: Callable[[Expression], Expression]) -> Sel
     def optional(node: Expression | None) -> Expression | None:
         return None if node is None else mapper(node)
 
+    def relation(of: Relation) -> Relation:
+        condition = optional(of.condition)
+        return of if condition is of.condition else replace(of, condition=condition)
+
     def output(of: Output) -> Output:
         # Of a thousand outputs most stay what they are.
         changed = mapper(of.expression)
@@ -309,9 +313,7 @@ def map_clauses(body: Select, mapper: Callable[[Expression], Expression]) -> Sel
 
     return replace(
         body,
-        relations=tuple(
-            replace(r, condition=optional(r.condition)) for r in body.relations
-        ),
+        relations=tuple(map(relation, body.relations)),
         where=optional(body.where),
         outputs=tuple(output(o) for o in body.outputs),
         groups=tuple(map(mapper, body.groups)),
