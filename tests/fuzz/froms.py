@@ -180,6 +180,9 @@ class Froms(Paired):
             limit = region(scope, side, close=True)
             limit.tags += ("region on one side of a near join",)
             where.append(limit)
+        elif rng.random() < 0.4:
+            scope = Scope(rng, self.catalog, [rng.choice([first, second])])
+            where += [key] if (key := self.key(scope)) is not None else []
         if second.join == "LEFT JOIN" and rng.random() < 0.3:
             # No neighbour within r.
             key = next(c for c in second.columns if not c.nullable)

@@ -13,6 +13,7 @@ from fuzz.scopes import Scope, any_column, named
 from fuzz.shapes import Shapes
 from fuzz.subqueries import Subqueries
 
+_KEYS = ("objectId", "objectId", "refId", "galId", "starId", "sourceId", "sourceId")
 _WAYS = (True, False, True, False, "ASC NULLS FIRST", "DESC NULLS FIRST")
 
 
@@ -91,7 +92,7 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
         if rng.random() < 0.3:
             # What limits both sides limits the whole, one way or the other.
             for side in (first, second):
-                limit = self._key(Scope(rng, self.catalog, side.sources))
+                limit = self.key(Scope(rng, self.catalog, side.sources))
                 side.where += [limit] if limit is not None else []
         made = SetOp(op, first, second, bare=rng.random() < 0.6)
         if rng.random() < 0.25:
@@ -112,7 +113,7 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
             scope = Scope(self.rng, self.catalog, made.sources)
             if not made.grouped:
                 made.where = [predicate(scope)]
-                if self.rng.random() < 0.4 and (key := self._key(scope)) is not None:
+                if self.rng.random() < 0.4 and (key := self.key(scope)) is not None:
                     made.where.append(key)
                 return made
         flags = any(kind == "flag" for kind, _ in wanted)
@@ -158,23 +159,23 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
             roll = rng.random()
             if depth > 0 and roll < 0.25:
                 found.append(self.subquery_predicate(scope, depth))
-            elif roll < 0.4 and (key := self._key(scope)) is not None:
+            elif roll < 0.4 and (key := self.key(scope)) is not None:
                 found.append(key)
             else:
                 found.append(predicate(scope))
         return found
 
-    def _key(self, scope: Scope) -> Node | None:
+    def key(self, scope: Scope) -> Node | None:
         """Limit a director key or a child id."""
         rng = self.rng
-        domain = rng.choice(
-            ["objectId", "objectId", "refId", "galId", "starId", "sourceId", "sourceId"]
-        )
-        it = any_column(scope, domain=domain)
-        if it is None:
+        found = [any_column(scope, domain=domain) for domain in _KEYS]
+        found = [it for it in found if it is not None]
+        if not found:
             return None
+        it = rng.choice(found)
+        domain = it.domain
         one, two = (literal(scope, "int", domain) for _ in range(2))
-        form = rng.choice(["=", "IN", "BETWEEN", "<", "NOT IN", "OR", "OR"])
+        form = rng.choice(["=", "=", "IN", "BETWEEN", "<", "NOT IN", "OR", "OR"])
         text, parts = {
             "=": ("({0} = {1})", [it, one]),
             "IN": ("({0} IN ({1}, {2}))", [it, one, two]),

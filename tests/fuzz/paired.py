@@ -2,7 +2,7 @@
 
 from fuzz.nodes import Node, Source
 from fuzz.places import near
-from fuzz.scopes import named
+from fuzz.scopes import Scope, named
 
 _KEYS = {
     "Object": ["objectId"],
@@ -30,6 +30,9 @@ class Paired:
             where += self._linked(made, rng.choice(sorted(_KEYS)))
         if len(made) == 1:
             where += self._linked(made, rng.choice(["Object", "Ref", "Source"]))
+        if rng.random() < 0.3:
+            scope = Scope(rng, self.catalog, [rng.choice(made)])
+            where += [key] if (key := self.key(scope)) is not None else []
         return made, where
 
     def _linked(self, made: list[Source], name: str) -> list[Node]:

@@ -1,6 +1,8 @@
 """Random conditions on HEALPix pixels: of positions, of homes, in a MOC."""
 
+import json
 import math
+import re
 
 import numpy as np
 from fuzz.nodes import Node, Source, Table
@@ -36,38 +38,83 @@ def order_for(size: float) -> int:
 
 
 def in_pixels(scope, source, lon, lat, size) -> Node:
-    """Limit the pixel of a position by =, IN or BETWEEN."""
+    """Limit the pixel of a position by any comparison, sometimes after arithmetic."""
     rng, order = scope.rng, order_for(size)
     it, here = index(source, order, rng.randrange(2)), _at(lon, lat, order)
-    more = [here, *(here + rng.randrange(1, 40) for _ in range(rng.randrange(4)))]
-    form = rng.choice(["=", "IN", "BETWEEN", "NOT IN"])
-    said = {
-        "=": f"= {here}",
-        "IN": f"IN ({', '.join(map(str, more))})",
-        "NOT IN": f"NOT IN ({', '.join(map(str, more))})",
-        "BETWEEN": f"BETWEEN {here - rng.randrange(3)} AND {max(more)}",
-    }[form]
-    text = f"({{0}} {said})"
-    return Node(text, text, [it], "bool", tags=(f"region pixels {form}",))
+    if rng.random() < 0.15:
+        it = Node("({0} + 7)", "({0} + 7)", [it], "int")
+        here += 7
+    elif rng.random() < 0.15:
+        it = Node("({0} / 4)", "({0} // 4)", [it], "int")
+        here //= 4
+    return _compared(rng, it, here, "pixels")
+
+
+def _compared(rng, it: Node, here: int, what: str) -> Node:
+    """Compare a whole number with one or more about some value."""
+    more = [here, *(here + rng.randrange(1, 40) for _ in range(rng.randrange(6)))]
+    listed = ", ".join(map(str, more))
+    form, said = rng.choice(
+        [
+            ("=", f"{{0}} = {here}"),
+            ("=", f"{here} = {{0}}"),
+            ("compared", f"{{0}} {rng.choice(['<', '>', '<=', '>=', '<>'])} {here}"),
+            ("compared", f"{here} {rng.choice(['<', '>'])} {{0}}"),
+            ("DOUBLE", f"{{0}} {rng.choice(['<', '>', '<=', '>='])} {here + 0.5:.1f}"),
+            ("IN", f"{{0}} IN ({listed})"),
+            ("NOT IN", f"{{0}} NOT IN ({listed})"),
+            ("BETWEEN", f"{{0}} BETWEEN {here - rng.randrange(3)} AND {max(more)}"),
+        ]
+    )
+    # A number with a point is a DECIMAL in DuckDB.
+    duck = re.sub(r"(\.\d)$", r"\1e0", said)
+    tags = (f"region {what} {form}",)
+    return Node(f"({said})", f"({duck})", [it], "bool", tags=tags)
 
 
 def in_moc(scope, source, lon, lat, size) -> Node:
-    """Limit a position to a MOC of one order or of several."""
+    """Limit a position to a MOC of one order or of several, or of many pixels."""
     rng, finest = scope.rng, order_for(size)
-    cells, ranges = [], []
+    cells: dict[int, set[int]] = {}
     for order in sorted({finest, *(min(finest + rng.randrange(4), 13) for _ in "ab")}):
-        last = 12 * 4**order - 1
-        low = min(max(0, _at(lon, lat, order) + rng.choice([0, 0, -1, 3])), last)
-        high = min(low + rng.choice([0, 0, 2, 9]), last)
-        cells.append(f"{order}/{low}" + f"-{high}" * (high > low))
-        shift = 2 * (healpix.ORDER - order)
-        ranges.append((low << shift, ((high + 1) << shift) - 1))
+        low = _at(lon, lat, order) + rng.choice([0, 0, -1, 3])
+        many = range(low, low + rng.choice([1, 1, 3, 10]))
+        if rng.random() < 0.06:
+            many = range(low - 100, low + 100, 2)
+        cells[order] = {p for p in many if 0 <= p < 12 * 4**order}
     inside = rng.choice([1, 1, 0])
-    a, it = source.alias, pixel(source, healpix.ORDER)
-    adql = f"({inside} = CONTAINS(POINT({a}.ra, {a}.dec), MOC('{' '.join(cells)}')))"
-    duck = " OR ".join(f"({it} BETWEEN {low} AND {high})" for low, high in ranges)
-    duck = f"({duck})" if inside else f"(NOT ({duck}))"
-    return Node(adql, duck, [], "bool", tags=(f"region MOC {inside}",))
+    a, duck = source.alias, _in_cells(pixel(source, healpix.ORDER), cells)
+    listed = _written(rng, cells)
+    adql = f"({inside} = CONTAINS(POINT({a}.ra, {a}.dec), MOC('{listed}')))"
+    tags = (f"region MOC {inside}",)
+    if "{" in adql:
+        tags += ("region MOC as JSON",)
+        adql = adql.replace("{", "{{").replace("}", "}}")
+    return Node(adql, duck if inside else f"(NOT {duck})", [], "bool", tags=tags)
+
+
+def _in_cells(it: str, cells: dict[int, set[int]]) -> str:
+    ranges = [
+        (p << (shift := 2 * (healpix.ORDER - order)), ((p + 1) << shift) - 1)
+        for order, pixels in cells.items()
+        for p in sorted(pixels)
+    ]
+    listed = [f"({it} BETWEEN {low} AND {high})" for low, high in ranges]
+    # Of no position it is not known, though there be no pixel.
+    return f"({' OR '.join(listed) or f'{it} < 0'})"
+
+
+def _written(rng, cells: dict[int, set[int]]) -> str:
+    """Write a MOC as text: pixels one by one or as ranges; or as JSON."""
+    if rng.random() < 0.15:
+        return json.dumps({str(order): sorted(found) for order, found in cells.items()})
+    words = []
+    for order, found in cells.items():
+        pixels = sorted(found)
+        whole = len(pixels) > 1 and pixels[-1] - pixels[0] == len(pixels) - 1
+        said = f"{pixels[0]}-{pixels[-1]}" if whole else " ".join(map(str, pixels))
+        words.append(f"{order}/{said}")
+    return " ".join(words)
 
 
 def homes(scope, source, lon, lat, size) -> Node:
@@ -77,12 +124,11 @@ def homes(scope, source, lon, lat, size) -> Node:
     rng, a = scope.rng, source.alias
     shift = 2 * (healpix.ORDER - order_for(size))
     low = _at(lon, lat, healpix.ORDER) >> shift << shift
+    if rng.random() < 0.4:
+        it = Node(f"{a}._healpix_29", f"{a}._home", kind="int")
+        here = _at(lon, lat, healpix.ORDER)
+        return _compared(rng, it, here, "_healpix_29")
     high = low + (rng.choice([1, 1, 4]) << shift) - 1
     said = rng.choice([f"BETWEEN {low} AND {high}", f">= {low}", f"< {high + 1}"])
-    return Node(
-        f"({a}._healpix_29 {said})",
-        f"({a}._home {said})",
-        [],
-        "bool",
-        tags=("region _healpix_29",),
-    )
+    adql, duck = (f"({a}.{name} {said})" for name in ("_healpix_29", "_home"))
+    return Node(adql, duck, [], "bool", tags=("region _healpix_29",))
