@@ -6,7 +6,7 @@ it, and mypy tells which pass forgot a case.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -228,10 +228,15 @@ class InQuery:
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """The one value of a query of one column: NULL without row, an error with two."""
+    """The one value of a query of one column: NULL without row, an error with two.
+
+    ``place`` says where the text has it; empty for what gives one row whatever there
+    is.
+    """
 
     body: "Body"
     datatype: DataType
+    place: str = field(default="", compare=False)
 
 
 Subquery = Exists | InQuery | Scalar

@@ -85,7 +85,15 @@ def exists(node: Any, scope: Scope) -> Expression:
 def scalar(node: Any, scope: Scope) -> Expression:
     """Bind a subquery that stands for a value."""
     body = _one_column("a value", node, scope)
-    return Scalar(body, body.columns[0].datatype)
+    place = "" if _gives_one(body) else where_is(node)
+    return Scalar(body, body.columns[0].datatype, place)
+
+
+def _gives_one(body: Body) -> bool:
+    """Whether a query gives one row at most, whatever rows there are."""
+    if not isinstance(body, Select):
+        return False
+    return (body.grouped and not body.groups) or body.limit in {0, 1}
 
 
 def window(node: Any, scope: Scope, bind: Bind) -> Expression:

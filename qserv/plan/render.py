@@ -45,6 +45,10 @@ Vector = tuple[str, str, str]
 
 _FEW: Final = 8
 """Items that are as fast compared one by one."""
+_SEVERAL: Final = (
+    "this subquery stands for a value and gives more than one row: "
+    "take MAX or TOP 1 of them, or ask IN"
+)
 TYPES: Final = {DataType.HUGEINT: "DECIMAL(38, 0)"}
 """DuckDB's names of types that it calls otherwise."""
 
@@ -145,7 +149,17 @@ class Writer:
             case InQuery():
                 return f"({self.sql(node.argument)} IN ({self.body(node.body)}))"
             case Scalar():
-                return f"({self.body(node.body)})"
+                return f"({self._value(node)})"
+
+    def _value(self, node: Scalar) -> str:
+        """Write a subquery for a value, which tells when there are several."""
+        inner = self.body(node.body)
+        if not node.place:
+            return inner
+        only = f"any_value(v.{quoted(node.body.columns[0].name)})"
+        told = f"error('{node.place}{_SEVERAL}')"
+        value = f"CASE WHEN count(*) > 1 THEN {told} ELSE {only} END"
+        return f"SELECT {value} FROM ({inner}) AS v"
 
     def ordered(self, keys: tuple[Ordering, ...]) -> str:
         """Write the keys of ORDER BY: NULLs last in both directions unless told."""
