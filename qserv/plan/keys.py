@@ -79,6 +79,27 @@ def equal_to(start: ColumnRef, conditions: Iterable[Expression]) -> set[ColumnRe
     return found
 
 
+class Classes:
+    """Which columns conditions equate, found once for all that ask.
+
+    Parameters
+    ----------
+    conditions
+        All of them hold.
+    """
+
+    def __init__(self, conditions: Iterable[Expression]) -> None:
+        self._conditions = tuple(conditions)
+        self._known: dict[ColumnRef, set[ColumnRef]] = {}
+
+    def of(self, column: ColumnRef) -> set[ColumnRef]:
+        """Return the columns that equal one, itself included."""
+        if column not in self._known:
+            found = equal_to(column, self._conditions)
+            self._known.update(dict.fromkeys(found, found))
+        return self._known[column]
+
+
 def shares_key(
     left: Relation, right: Relation, conditions: Iterable[Expression]
 ) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Protocol
 
+from qserv.catalog.snapshot import Family
 from qserv.plan.depth import free
 from qserv.plan.expressions import (
     ColumnRef,
@@ -35,7 +36,7 @@ from qserv.plan.prepared import (
     is_semijoin,
     with_rows,
 )
-from qserv.plan.query import Body, Combined, Select, all_of, map_clauses
+from qserv.plan.query import Body, Buckets, Combined, Select, all_of, map_clauses
 from qserv.plan.relations import Sky, place_inside
 from qserv.plan.stages import Stages
 from qserv.plan.unnest import unnested
@@ -50,7 +51,9 @@ class Preparing(Protocol):
         """Take a query apart; adds the stages whose rows it needs."""
         ...
 
-    def sources(self, body: Select) -> tuple[Select, Sky]:
+    def sources(
+        self, body: Select, domain: Family | Buckets | None
+    ) -> tuple[Select, Sky]:
         """Take the queries in FROM apart, and see which relations lie in chunks."""
         ...
 
@@ -161,7 +164,9 @@ class Nested:
             )
             return replace(body, left=left, right=right)
         once = once and not (body.grouped or body.offset or windows(body))
-        body, sky = self._preparing.sources(body)
+        body, sky = self._preparing.sources(
+            body, None if around is None else around.domain
+        )
         while True:
             if around is None:
                 missing: Iterable[int] = sky.families

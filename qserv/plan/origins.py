@@ -121,23 +121,32 @@ class Finder:
         relations = tuple(self._relation(r, origins) for r in body.relations)
         return replace(body, relations=relations), origins
 
-    def beside_chunks(
-        self, body: Select, origins: Origins, *, inside: bool = False
-    ) -> tuple[Select, Sky]:
+    def beside_chunks(self, body: Select, origins: Origins) -> tuple[Select, Sky]:
         """Make what chunks and the czar cannot read in place the rows of stages.
 
-        `inside` an expression, and beside chunks, no query is left to the czar. Rows in
-        buckets that are too many to broadcast stay where they are if they can be
-        brought together with those of chunks.
+        Rows in buckets that are too many to broadcast stay where they are if they can
+        be brought together with those of chunks.
         """
         kept = {r.number for r in body.relations if r.join in _KEPT}
         far: set[int] = set()
-        if not inside and kept & origins.families.keys():
+        if kept & origins.families.keys():
             far = {r.number for r in body.relations if self._is_far(r, origins)}
         moved = origins.buckets.keys() - far
-        if origins.families or inside:
+        if origins.families:
             moved |= origins.central
         sky = Sky(origins.families, origins.keys, origins.seconds, frozenset(far))
+        return self.as_rows(body, origins, moved), sky
+
+    def inside(
+        self, body: Select, origins: Origins, domain: Family | Buckets | None
+    ) -> tuple[Select, Sky]:
+        """Make rows of stages what an expression of a query on `domain` cannot read.
+
+        It reads rows that were brought together with those of the query.
+        """
+        here = {n for n, buckets in origins.buckets.items() if buckets == domain}
+        moved = (origins.buckets.keys() - here) | origins.central
+        sky = Sky(origins.families, origins.keys, origins.seconds)
         return self.as_rows(body, origins, moved), sky
 
     def as_rows(self, body: Select, origins: Origins, moved: Collection[int]) -> Select:

@@ -159,10 +159,12 @@ class Preparer:
         side, _ = cut(body, (relation,), UNKNOWN)
         return rows_of(side) * width(side.columns)
 
-    def sources(self, body: Select) -> tuple[Select, Sky]:
-        """Take the queries in FROM apart, inside an expression."""
+    def sources(
+        self, body: Select, domain: Family | Buckets | None
+    ) -> tuple[Select, Sky]:
+        """Take the queries in FROM apart, in an expression of a query on `domain`."""
         body, origins = self._finder.found(body)
-        return self._finder.beside_chunks(body, origins, inside=True)
+        return self._finder.inside(body, origins, domain)
 
     def fetched(
         self, body: Select, sky: Sky, missing: Iterable[int], *, once: bool = False
@@ -202,7 +204,7 @@ class Preparer:
         self, inner: Select, sky: Sky, placement: Placement, family: Family
     ) -> bool:
         """Whether the tables of a subquery are local to the rows around it."""
-        found, known = self.sources(inner)
+        found, known = self.sources(inner, family)
         around = dict(placement.relations)
         return not place_inside(found, both(sky, known), family, around).missing
 

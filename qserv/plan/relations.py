@@ -61,7 +61,7 @@ from qserv.catalog.snapshot import Family
 from qserv.catalog.tables import CHUNK, TableKind
 from qserv.plan.depth import references
 from qserv.plan.expressions import ColumnRef, Near, Position, conjuncts
-from qserv.plan.keys import Held, equal_to
+from qserv.plan.keys import Classes, Held, equal_to
 from qserv.plan.plan import Extent
 from qserv.plan.query import JoinKind, Neighbours, Relation, Select
 
@@ -135,14 +135,18 @@ def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
     # The homes of a pair are no farther apart than its family's overlap radius.
     paired = family.overlap if anchor.second_key is not None else 0.0
     first = replace(first, second_reach=paired)
-    return _Attempt(body, sky, family, {anchor.number: first}, _Classes(body)).run()
+    return _Attempt(
+        body, sky, family, {anchor.number: first}, Classes(conjuncts(body.where))
+    ).run()
 
 
 def place_inside(
     body: Select, sky: Sky, family: Family | None, around: Mapping[int, Relation]
 ) -> Placement:
     """Place the relations of a correlated subquery around those of its outer query."""
-    return _Attempt(body, sky, family, dict(around), _Classes(body)).run()
+    return _Attempt(
+        body, sky, family, dict(around), Classes(conjuncts(body.where))
+    ).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,21 +170,6 @@ class _Link:
     second: bool
 
 
-class _Classes:
-    """Which columns WHERE equates, found once for all that ask."""
-
-    def __init__(self, body: Select) -> None:
-        self._conditions = conjuncts(body.where)
-        self._known: dict[ColumnRef, set[ColumnRef]] = {}
-
-    def of(self, column: ColumnRef) -> set[ColumnRef]:
-        """Return the columns that equal one, itself included."""
-        if column not in self._known:
-            found = equal_to(column, self._conditions)
-            self._known.update(dict.fromkeys(found, found))
-        return self._known[column]
-
-
 @dataclass(slots=True)
 class _Attempt:
     """The proof for one choice of what is placed first."""
@@ -189,7 +178,7 @@ class _Attempt:
     sky: Sky
     family: Family | None
     placed: dict[int, Relation]
-    classes: "_Classes"
+    classes: Classes
     edges: list[Neighbours] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
 
