@@ -22,7 +22,7 @@ from functools import reduce
 from operator import and_
 from typing import Final
 
-from qserv.catalog.tables import HEALPIX
+from qserv.catalog.tables import CHUNK, HEALPIX
 from qserv.plan.expressions import (
     Call,
     Case,
@@ -38,7 +38,16 @@ from qserv.plan.expressions import (
     Position,
     Separation,
 )
-from qserv.plan.solve import among, bare, compared, constant, is_place, numbered, solve
+from qserv.plan.solve import (
+    among,
+    bare,
+    compared,
+    constant,
+    in_chunks,
+    is_place,
+    numbered,
+    solve,
+)
 from qserv.sky.healpix import ORDER
 from qserv.sky.intervals import Intervals
 from qserv.sky.ranges import RangeSet
@@ -187,6 +196,14 @@ class _Finder:
             case _:
                 return None
 
+    def _is_chunk(self, node: Expression) -> bool:
+        """Whether a number is that of the chunk of a row, which holds its home."""
+        match node:
+            case ColumnRef(number) if node.column.name == CHUNK:
+                return number == self.home
+            case _:
+                return False
+
     def _near(self, node: Near, truth: bool) -> _Places:
         if math.isnan(node.radius):
             return _EVERYWHERE
@@ -256,6 +273,8 @@ class _Finder:
             return _Places(Zone(lat=limits))
         if (order := self._order(inner)) is not None:
             return _Places(ranges=numbered(order, limits))
+        if self._is_chunk(inner):
+            return _Places(ranges=in_chunks(limits))
         match inner:
             case Separation():
                 return self._separated(inner, limits)

@@ -37,12 +37,14 @@ from qserv.plan.expressions import (
     Exists,
     Expression,
     InList,
+    InMoc,
     InPolygon,
     InQuery,
     InValues,
     Literal,
     Near,
     Null,
+    Pixel,
     Scalar,
     Separation,
     Window,
@@ -247,7 +249,7 @@ def _cannot_fail(node: Expression) -> bool:
     match node:
         case ColumnRef() | Literal() | Null() | InList() | InValues() | Case():
             return True
-        case Near() | InPolygon() | Separation():
+        case Near() | InPolygon() | Separation() | Pixel() | InMoc():
             return True
         case InQuery():
             return not free(node.body)

@@ -14,6 +14,7 @@ from qserv.plan.expressions import Call, Cast, Expression, Literal, Position
 from qserv.sky.healpix import ORDER
 from qserv.sky.intervals import Intervals
 from qserv.sky.ranges import RangeSet
+from qserv.sky.refine import united
 
 _ROUNDING: Final = 2.0**-50
 """Relative; an operation rounds by 2**-53, and undoing it twice more."""
@@ -23,6 +24,8 @@ _TINY: Final = 1e-200
 """Absolute: below it numbers have fewer digits."""
 _HUGE: Final = 1e100
 """Factors beyond it, or below its inverse, are left alone."""
+_FIRST_CHUNK: Final = 4
+"""The least number of a chunk; of order k it is this times 4**k."""
 _CELL: Final = 2**34
 """Order-29 pixels in one of order 12, which is a subchunk."""
 _OPPOSITE: Final = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "=": "<>", "<>": "="}
@@ -244,6 +247,18 @@ def numbered(order: int, wanted: Intervals) -> RangeSet:
         for low, high in spans
         if low <= high
     )
+
+
+def in_chunks(wanted: Intervals) -> RangeSet:
+    """Return what the chunks hold whose numbers may lie in intervals."""
+    ids = wanted & Intervals.of([(_FIRST_CHUNK, _FIRST_CHUNK * 4 ** (ORDER + 1) - 1)])
+    spans = [(_rounded(low, -1), _rounded(high, 1)) for low, high in ids.pairs]
+    parts = []
+    for order in range(ORDER + 1):
+        first = _FIRST_CHUNK * 4**order
+        of_order = Intervals.of((low - first, high - first) for low, high in spans)
+        parts.append(numbered(order, of_order))
+    return united(*parts)
 
 
 def _rounded(end: float, sign: int) -> int:

@@ -28,7 +28,9 @@ class World:
             return rows
         index = self.chunks._indexes["t", table.director or table.name]
         homes = index.locate(rows[table.key].combine_chunks())
-        return rows.append_column("_healpix_29", [homes])
+        chunks = self.chunks.tree.locate(homes)
+        rows = rows.append_column("_healpix_29", [homes])
+        return rows.append_column("_chunk", [chunks])
 
     def run(self, text, batch=10**6):
         return self.chunks.run(plan(text, self.chunks.snapshot), batch)
@@ -87,6 +89,11 @@ WHERE = {
     "NOT _healpix_29 >= 144115188075855872": ("ForcedSource", 2),
     "_healpix_29 / 72057594037927936 IN (4, 8)": ("ForcedSource", 2),
     "_healpix_29 = 5 OR dec > 89.99": ("Object", 5),
+    "chunkId = 17": ("ForcedSource", 1),
+    "chunkId IN (16, 40, 63) AND dec < 99": ("Source", 3),
+    "chunkId BETWEEN 16 AND 20 OR ivo_healpix_index(1, ra, dec) = 8": ("Object", 6),
+    "NOT chunkId <> 30": ("Object", 1),
+    "chunkId < 20": ("Object", 48),
 }
 
 
