@@ -26,8 +26,9 @@ def described(expression: Expression, alias: str) -> Column:
             return _described_aggregate(aggregate, alias)
         case Call("FINITE", (Aggregate() as aggregate,)):
             return _described_aggregate(aggregate, alias)
-        case Window():
-            return Column(alias or expression.function.lower(), expression.datatype)
+        case Window() | Call("FINITE", (Window(),)):
+            name = alias or _name_of(expression)
+            return Column(name, expression.datatype)
         case Scalar(body):
             (inner,) = body.columns
             return replace(inner, name=alias or inner.name, nullable=True)
@@ -39,7 +40,10 @@ def described(expression: Expression, alias: str) -> Column:
             return Column(name, expression.datatype)
 
 
-_SAME_UNIT: Final = {"MIN", "MAX", "AVG", "SUM", "STDDEV", "STDDEV_SAMP", "STDDEV_POP"}
+_SAME_UNIT: Final = {
+    *{"MIN", "MAX", "AVG", "SUM", "MEDIAN", "REGR_AVGY"},
+    *{"STDDEV", "STDDEV_SAMP", "STDDEV_POP"},
+}
 
 
 def _described_aggregate(node: Aggregate, alias: str) -> Column:
@@ -54,6 +58,8 @@ def _name_of(expression: Expression) -> str:
     match expression:
         case Call("FINITE", (inner,)):
             return _name_of(inner)
+        case Window(name):
+            return name.lower()
         case Call(name) if functions.is_named(name):
             return name.lower()
         case _:

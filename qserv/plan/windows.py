@@ -59,7 +59,7 @@ def aggregate(
 
 def _pair(name: str, arguments: functions.Arguments, *, distinct: bool) -> Aggregate:
     if len(arguments) != 2:
-        raise TypeMismatch(f"{name} takes two expressions, not {len(arguments) or '*'}")
+        raise TypeMismatch(f"{name} takes two expressions, not {len(arguments)}")
     if distinct:
         raise TypeMismatch(f"{name} takes no DISTINCT: it is of pairs")
     (y, x), datatype = functions.doubles(name, arguments)
