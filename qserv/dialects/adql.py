@@ -117,7 +117,8 @@ def _tree(text: str) -> Query:
     grammar.check(tree, text, heard)
     longlist.restore(tree, cuts)
     query = plain(tree)
-    windows.write_out(query)
+    if any(token.token_type in windows.WORDS for token in heard):
+        windows.write_out(query)
     balance(query)
     canonical(query)
     return query

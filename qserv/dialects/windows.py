@@ -3,9 +3,13 @@
 from typing import Any, Final
 
 from sqlglot import exp
+from sqlglot.tokenizer_core import TokenType
 
 from qserv.dialects.lexis import where_is
 from qserv.errors import ParseError
+
+WORDS: Final = {TokenType.OVER, TokenType.WINDOW}
+"""A text without them has nothing to write out."""
 
 _PARTS: Final = ("partition_by", "order", "spec")
 _SAID: Final = {
