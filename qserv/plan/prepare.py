@@ -313,6 +313,9 @@ class Preparer:
         else:
             parts, rest = self._parted(body, rows)
         local = Local(self._nested.settled(parts, around), around.domain)
+        if finish.all_in_place(body, whole):
+            # Only to be put in order, which no bucket can do for another.
+            return self._select(with_rows(rest, self._stages.rows(local)), top=top)
         return self._merged(local, rest, top=top)
 
     def _merged(self, local: Local, rest: Select, *, top: bool) -> Prepared:

@@ -140,15 +140,17 @@ def _describe(restrictor: Restrictor) -> str:
     match restrictor:
         case KeyRestrictor():
             count = len(restrictor.keys)
-            return f"{count} key{'' if count == 1 else 's'} of {restrictor.table}"
+            keys = f"{count} key{'' if count == 1 else 's'} of {restrictor.table}"
         case KeyRangeRestrictor():
-            return f"keys {restrictor.low} to {restrictor.high} of {restrictor.table}"
+            keys = f"keys {restrictor.low} to {restrictor.high} of {restrictor.table}"
         case FoundRestrictor():
-            return f"keys of {restrictor.table} that stage {restrictor.stage} found"
+            keys = f"keys of {restrictor.table} that stage {restrictor.stage} found"
         case AreaRestrictor():
             return f"an area of {len(restrictor.ranges)} ranges"
         case EitherRestrictor():
             return f"either {' or '.join(map(_together, restrictor.alternatives))}"
+    reach = f" within {restrictor.reach * 3600:.6g} arcsec" if restrictor.reach else ""
+    return f"{keys}{reach}"
 
 
 def _together(restrictors: Restrictors) -> str:
