@@ -136,6 +136,11 @@ def test_a_condition_is_answered_from_few_chunks(world, where):
             "AND ivo_healpix_index(1, b.ra, b.dec) IN (3, 40, 41)"
         ),
         (
+            "SELECT COUNT(*) FROM Object a, Source s "
+            "WHERE DISTANCE(a.ra, a.dec, s.ra, s.dec) < 0.01 "
+            "AND (s._healpix_29 < 400000000000000000 OR s.chunkId IN (40, 41))"
+        ),
+        (
             "SELECT x.p, COUNT(*) FROM "
             "(SELECT TOP 90 ivo_healpix_index(2, ra, dec) AS p "
             "FROM Object ORDER BY objectId) AS x GROUP BY x.p"
@@ -143,6 +148,20 @@ def test_a_condition_is_answered_from_few_chunks(world, where):
         (
             "SELECT COUNT(*) FROM (SELECT ra, dec FROM Source ORDER BY sourceId "
             f"OFFSET 9) AS x WHERE 1 = CONTAINS(POINT(ra, dec), MOC('8/{MANY}'))"
+        ),
+        (
+            "SELECT o.objectId, s.sourceId FROM Object o LEFT JOIN Source s ON "
+            "s.objectId = o.objectId "
+            f"AND 1 = CONTAINS(POINT(s.ra, s.dec), MOC('8/{MANY}'))"
+        ),
+        (
+            "SELECT objectId, ROW_NUMBER() OVER (PARTITION BY CONTAINS(POINT(ra, dec), "
+            f"MOC('8/{MANY} 2/9 11')) ORDER BY objectId) AS k FROM Object"
+        ),
+        (
+            "SELECT x.p, x.n FROM (SELECT ivo_healpix_index(1, ra, dec) AS p, "
+            "COUNT(*) AS n FROM Source GROUP BY ivo_healpix_index(1, ra, dec)) AS x "
+            "WHERE x.p BETWEEN 3 AND 9"
         ),
         (
             "SELECT ivo_healpix_index(6, ra, dec), ivo_healpix_index(17, 1, 1) "
