@@ -101,10 +101,11 @@ def _piece(number: int, table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    side = worker_pb2.SideTable(
+    task = worker_pb2.Task()
+    task.side_tables.add(
         name=stage_name(number), arrow_stream=sink.getvalue().to_pybytes()
     )
-    return worker_pb2.Task(side_tables=[side]).SerializeToString()
+    return task.SerializeToString()
 
 
 def _mebibytes(size: int) -> str:
