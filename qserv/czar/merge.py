@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from qserv.czar.results import Message
-from qserv.errors import InternalError, InvalidValue, LimitExceeded
+from qserv.errors import InternalError, InvalidValue, LimitExceeded, QservError
 from qserv.plan.plan import Residual
 from qserv.sky import sqlfunctions
 from qserv.wire.codec import decode_batch, encode_batches
@@ -207,18 +207,22 @@ def _typed() -> Iterator[None]:
     """Turn what DuckDB raises into what a user can act on."""
     try:
         yield
-    except (
-        duckdb.OutOfRangeException,
-        duckdb.ConversionException,
-        duckdb.InvalidInputException,
-    ) as error:
-        raise InvalidValue(f"in the merge of all chunks: {error}") from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InvalidValue(f"a merged value does not fit its type: {error}") from error
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        raise LimitExceeded(
-            f"the merge needs more memory and disk than it has: {error}; select fewer "
-            "rows or columns, or have merge_memory or merge_spill raised"
-        ) from error
-    except duckdb.Error as error:
-        raise InternalError(f"the merge failed: {error}") from error
+    except (duckdb.Error, OSError) as error:
+        raise _error_of(str(error)) from error
+
+
+def _error_of(text: str) -> QservError:
+    """Return our error for one of DuckDB; that of a later batch is an `OSError`."""
+    kind, _, told = text.partition("\n")[0].partition(" Error: ")
+    match kind:
+        case "Out of Range" | "Conversion" | "Invalid Input":
+            return InvalidValue(f"{told} (in the merge of all chunks)")
+        case "Out of Memory" | "IO":
+            return LimitExceeded(
+                f"the merge needs more memory and disk than it has: {told}; select "
+                "fewer rows or columns, or have merge_memory or merge_spill raised"
+            )
+        case _:
+            return InternalError(f"the merge failed: {text}")

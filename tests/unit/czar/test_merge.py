@@ -82,8 +82,9 @@ async def test_rows_do_not_stay_for_the_next_query(merge):
 
 async def test_an_overflow_is_the_users(merge):
     sql = "SELECT 9223372036854775807 + x FROM stage_0"
-    with pytest.raises(InvalidValue, match="merge"):
-        await run(merge, sql, stage_0=[batch(1)])
+    for rows in ([1], [*[0] * 500_000, 1]):
+        with pytest.raises(InvalidValue, match=r"^Overflow .*\(in the merge of all"):
+            await run(merge, sql, stage_0=[batch(*rows)])
     with pytest.raises(InvalidValue, match="does not fit"):
         await run(merge, "SELECT 9223372036854775808::HUGEINT")
 
