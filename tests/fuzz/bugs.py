@@ -14,7 +14,16 @@ from support import chunks
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.tables import TableKind
-from qserv.plan import aggregates, finish, planner, prepare, restrict, seek, simplify
+from qserv.plan import (
+    aggregates,
+    finish,
+    origins,
+    planner,
+    prepare,
+    restrict,
+    seek,
+    simplify,
+)
 from qserv.plan.depth import renumbered
 from qserv.plan.expressions import Call, InList, Near
 from qserv.plan.plan import (
@@ -170,7 +179,8 @@ def full_join_from_overlap(monkeypatch):
 
     def also_near(left, right, conditions):
         near = any(isinstance(c, Near) for c in conditions)
-        return near or shares_key(left, right, conditions)
+        both = left.stored is not None and right.stored is not None
+        return (near and both) or shares_key(left, right, conditions)
 
     monkeypatch.setattr(simplify, "shares_key", also_near)
 
@@ -180,10 +190,10 @@ def with_run_twice(monkeypatch):
     """Compute a query of WITH wherever it is read: TOP may take other rows."""
 
     def shared(self, named):
-        prepared = self.prepare(renumbered(named.body, self._numbers))
+        prepared = self._preparing.prepare(renumbered(named.body, self._numbers))
         return Central(all_of(self._stages.rows(prepared), next(self._numbers)))
 
-    monkeypatch.setattr(prepare.Preparer, "_shared", shared)
+    monkeypatch.setattr(origins.Finder, "_shared", shared)
 
 
 @bug

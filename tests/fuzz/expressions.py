@@ -218,7 +218,7 @@ def _between(scope: Scope) -> Node:
 
 def _in(scope: Scope) -> Node:
     it = _thing(scope)
-    count = scope.rng.choice([1, 2, 3, 3, 8])
+    count = scope.rng.choice([1, 2, 3, 8, 12])
     if it.kind == "int" and scope.rng.random() < 0.06:
         return _in_long(scope, it)
     items = [literal(scope, it.kind, it.domain) for _ in range(count)]

@@ -41,6 +41,8 @@ def _planned(known: Catalog, view: View, body: Body) -> bool:
             plan(f"SELECT * FROM {view.text(ADQL)}", with_it[leaves])
         except UserError:
             return False
+        except Exception:  # noqa: BLE001 - a query that reads it will tell of it
+            continue
     for leaves, snapshot in with_it.items():
         known.worlds[leaves].snapshot = snapshot
     return True
