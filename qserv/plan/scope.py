@@ -205,6 +205,11 @@ def _hidden(relation: Relation) -> dict[str, tuple[Column, Expression]]:
     }
 
 
+_PSEUDO: Final = {"chunkid", "subchunkid", HEALPIX}
+_PSEUDO_ARE: Final = (
+    "a table in chunks has it where it stands in FROM itself: select it in a query in "
+    "FROM, beside a FULL JOIN or a join in brackets too"
+)
 _CHUNK_IS: Final = "The chunk that holds the row: a NUNIQ HEALPix number"
 _CELL_IS: Final = "The HEALPix NESTED pixel of the row's home at order 12"
 _HOME_IS: Final = "The HEALPix NESTED pixel of the row's home at order 29"
@@ -343,4 +348,6 @@ class Scope:
         where = " or ".join(each.title for each in those)
         listed = ", ".join([*names.values()][:40])
         did = f"did you mean {hint}?" if close else f"there are: {listed}"
+        if node.name.lower() in _PSEUDO:
+            did = _PSEUDO_ARE
         return f"{where} has no column {node.name}; {did}"
