@@ -12,13 +12,21 @@ unless both sides hold the same director key, and so all partners share a chunk.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Final
 
 from qserv.catalog.tables import Column, DataType
 from qserv.errors import UnsupportedQuery
-from qserv.plan.depth import rebuild, relations_of, renumbered, substitute
+from qserv.plan.depth import (
+    free,
+    rebuild,
+    refs_of,
+    relations_of,
+    renumbered,
+    substitute,
+)
 from qserv.plan.expressions import (
     Call,
     ColumnRef,
@@ -48,6 +56,7 @@ from qserv.plan.query import (
     map_clauses,
     map_subqueries,
     subqueries,
+    with_columns,
 )
 
 _REJECTING: Final = {"=", "<>", "<", ">", "<=", ">=", "BETWEEN", "LIKE", "ILIKE"}
@@ -102,7 +111,7 @@ class _Simplifier:
             return self._full(body)
         while (merged := _merged(_rejecting(body))) is not None:
             body = merged
-        return _rejecting(body)
+        return _apart(_lifted(_rejecting(body)), self._numbers)
 
     def _subqueries(self, node: Expression) -> Expression:
         return map_subqueries(node, self.body)
@@ -132,9 +141,11 @@ class _Simplifier:
             return self.body(kept)
         left, right = (self._named(r) for r in body.relations)
         assert right.condition is not None, "a FULL JOIN has ON or USING"
-        if shares_key(left, right, conjuncts(right.condition)):
+        if shares_key(left, right, conjuncts(right.condition)) and not free(body):
             return body
-        if not all(is_repeatable(s.body) for s in subqueries(right.condition)):
+        twice = [s.body for s in subqueries(right.condition)]
+        twice += [r.source for r in (left, right) if isinstance(r.source, Body)]
+        if not all(map(is_repeatable, twice)):
             raise UnsupportedQuery(
                 "a subquery with TOP or ROW_NUMBER in ON of a FULL JOIN is not "
                 "answered yet: put it into WITH and join that"
@@ -159,8 +170,8 @@ class _Simplifier:
         )
 
     def _named(self, relation: Relation) -> Relation:
-        """Make a query that is read twice one that is computed once."""
-        if not isinstance(relation.source, Body):
+        """Make a query that is read twice one that is computed once, if it can be."""
+        if not isinstance(relation.source, Body) or free(relation.source):
             return relation
         number = next(self._numbers)
         self._uses[number] = 2
@@ -201,17 +212,18 @@ def _merged(body: Select) -> Select | None:
 
 
 def _is_plain(inner: Select) -> bool:
+    """Whether a query only filters and computes, each value of its rows' columns."""
+    return _is_simple(inner) and all(relations_of(o.expression) for o in inner.outputs)
+
+
+def _is_simple(inner: Select) -> bool:
     """Whether a query only filters and computes, row by row."""
     if inner.grouped or inner.distinct or inner.offset or inner.limit is not None:
         return False
     if any(r.join is JoinKind.FULL for r in inner.relations):
         return False
-    return all(
-        relations_of(o.expression)
-        and not has_window(o.expression)
-        and not any(subqueries(o.expression))
-        for o in inner.outputs
-    )
+    values = [o.expression for o in inner.outputs]
+    return not any(has_window(v) or any(subqueries(v)) for v in values)
 
 
 def _is_one(inner: Select) -> bool:
@@ -237,6 +249,81 @@ def _attached(body: Select, place: int, inner: Select) -> Select:
     joined = replace(only, join=JoinKind.LEFT, condition=condition)
     relations = (*body.relations[:place], joined, *body.relations[place + 1 :])
     return _inlined(replace(body, relations=relations), relation, inner)
+
+
+def _lifted(body: Select) -> Select:
+    """Ask in ON what a query that LEFT JOIN joins asks of the query around them all.
+
+    Only what stands beside a subquery's own relations may name an outer column.
+    """
+    if not any(isinstance(r.source, Select) and free(r.source) for r in body.relations):
+        return body
+    relations = tuple(
+        _with_lifted(r, r.source)
+        if r.join is JoinKind.LEFT
+        and isinstance(r.source, Select)
+        and _is_plain(r.source)
+        else r
+        for r in body.relations
+    )
+    return replace(body, relations=relations)
+
+
+def _with_lifted(relation: Relation, inner: Select) -> Relation:
+    own = {r.number for r in inner.relations}
+    terms = conjuncts(inner.where)
+    lifted = tuple(t for t in terms if relations_of(t) - own)
+    needed = dict.fromkeys(r for t in lifted for r in refs_of(t) if r.relation in own)
+    shown = {
+        ref: Column(f"{_LIFTED}{place}", ref.datatype)
+        for place, ref in enumerate(needed)
+    }
+
+    def outside(ref: ColumnRef) -> Expression:
+        return ColumnRef(relation.number, shown[ref]) if ref in shown else ref
+
+    outputs = (Output(ref, column) for ref, column in shown.items())
+    rest = conjunction(tuple(t for t in terms if t not in lifted))
+    asked = (substitute(t, outside) for t in lifted)
+    return replace(
+        relation,
+        source=replace(inner, outputs=(*inner.outputs, *outputs), where=rest),
+        condition=conjunction((*conjuncts(relation.condition), *asked)),
+    )
+
+
+_LIFTED: Final = "outer "
+"""How names of columns begin that only such a condition reads."""
+
+
+def _apart(body: Select, numbers: "count[int]") -> Body:
+    """Ask each side of a UNION ALL apart where one names an outer column."""
+    union = body.relations[0].source
+    if len(body.relations) > 1 or not isinstance(union, Combined) or not free(union):
+        return body
+    sides = union.left, union.right
+    if union.operator is not Operator.UNION or not union.duplicates:
+        return body
+    if not all(isinstance(s, Select) and _is_simple(s) for s in (body, *sides)):
+        return body
+    if not all(map(is_repeatable, _asked_in(body))):
+        return body
+    left, right = (_over(body, side) for side in sides)
+    columns = body.columns
+    return replace(union, left=left, right=renumbered(right, numbers), columns=columns)
+
+
+def _over(body: Select, side: Body) -> Body:
+    relation = body.relations[0]
+    source = with_columns(side, relation.columns)
+    assert isinstance(source, Select), "only simple queries are asked apart"
+    # It stands in a subquery, whose rows have no order.
+    unordered = replace(body, orderings=())
+    return _spliced(unordered, 0, source)
+
+
+def _asked_in(body: Select) -> Iterator[Body]:
+    return (s.body for c in clauses(body) for s in subqueries(c))
 
 
 def _inlined(body: Select, relation: Relation, inner: Select) -> Select:
