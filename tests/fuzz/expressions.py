@@ -1,8 +1,8 @@
 """Random expressions over the columns in scope, typed so that most are accepted."""
 
 from fuzz.nodes import Node
-from fuzz.pixels import index
-from fuzz.places import region
+from fuzz.pixels import homes, index
+from fuzz.places import region, somewhere
 from fuzz.scopes import Scope, any_column
 
 NUMERIC = ("int", "float")
@@ -173,6 +173,8 @@ def predicate(scope: Scope, depth: int = 2) -> Node:
         return Node("(NOT {0})", "(NOT {0})", [inner], "bool", tags=("operator NOT",))
     if scope.positions() and rng.random() < 0.3:
         return region(scope, rng.choice(scope.positions()))
+    if rng.random() < 0.04 and (stored := scope.stored()):
+        return homes(scope, rng.choice(stored), *somewhere(scope), 10.0)
     makers = [_compare, _compare, _compare_columns, _between, _in, _null, _like, _flag]
     return rng.choice(makers)(scope)
 
@@ -219,7 +221,7 @@ def _between(scope: Scope) -> Node:
 def _in(scope: Scope) -> Node:
     it = _thing(scope)
     count = scope.rng.choice([1, 2, 3, 8, 12])
-    if it.kind == "int" and scope.rng.random() < 0.06:
+    if it.kind == "int" and scope.rng.random() < 0.2:
         return _in_long(scope, it)
     items = [literal(scope, it.kind, it.domain) for _ in range(count)]
     negated = scope.rng.choice(["", "", "NOT "])
