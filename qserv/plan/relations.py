@@ -54,7 +54,7 @@ chunk each, and every other relation must be *local* to it:
     anywhere.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from qserv.catalog.snapshot import Family
@@ -132,9 +132,7 @@ def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
     """Place the relations of a SELECT around one anchor."""
     family = sky.families[anchor.number]
     first = replace(anchor, extent=Extent.OWN, reach=_offset(anchor))
-    # The homes of a pair are no farther apart than its family's overlap radius.
-    paired = family.overlap if anchor.second_key is not None else 0.0
-    first = replace(first, second_reach=paired)
+    first = replace(first, second_reach=_paired(anchor, family))
     return _Attempt(
         body, sky, family, {anchor.number: first}, Classes(conjuncts(body.where))
     ).run()
@@ -235,8 +233,8 @@ class _Attempt:
         here = link.reach == 0 and link.leader.extent is not Extent.HALO
         if here and not link.second:
             return self._linked(relation, link, Extent.OWN)
-        if link.leader.stored is None:
-            return None  # Only a table's rows say beside which chunk they are stored.
+        if not self._can_host(link.leader, relation):
+            return None
         reach = link.reach + _offset(relation)
         copied = here and link.second and self._is_copied(relation, link.leader)
         if copied or (
@@ -247,9 +245,20 @@ class _Attempt:
             return replace(placed, host=link.leader.number)
         return None
 
+    def _can_host(self, leader: Relation, relation: Relation) -> bool:
+        """Whether a copy can be tied to the chunk beside which the leader is stored.
+
+        Only a table's rows say which that is, and ON names only what stands before it.
+        """
+        if leader.stored is None:
+            return False
+        order = [r.number for r in self.body.relations]
+        later = order[order.index(relation.number) :]
+        return relation.condition is None or leader.number not in later
+
     def _linked(self, relation: Relation, link: _Link, extent: Extent) -> Relation:
         """Return a relation that is placed by a key, and where its homes are then."""
-        apart = self._apart(relation)
+        apart = _paired(relation, self.sky.families[relation.number])
         home = link.reach + (apart if link.second else 0.0)
         return replace(
             relation,
@@ -259,12 +268,6 @@ class _Attempt:
             second_reach=link.reach + (0.0 if link.second else apart),
             leader=link.leader.number if link.first and not link.second else None,
         )
-
-    def _apart(self, relation: Relation) -> float:
-        """Return how far apart the homes of a ref-match row's two keys are, at most."""
-        if relation.second_key is None:
-            return 0.0
-        return self.sky.families[relation.number].overlap
 
     def _around(self, relation: Relation) -> Relation | None:
         """Place a relation whose rows are fetched from the chunks around."""
@@ -377,20 +380,9 @@ class _Attempt:
         )
 
 
-def describe(relations: Sequence[Relation], edges: Iterable[Neighbours]) -> str:
-    """Say how stored relations are placed, for EXPLAIN."""
-    near = {e.right: e for e in edges}
-    alias = {r.number: r.alias for r in relations}
-    told = []
-    for relation in relations:
-        assert relation.stored is not None, "only tables are scanned"
-        name = f"{relation.stored.release}.{relation.stored.table.name}"
-        what = f"{relation.alias} = {relation.extent} {name}"
-        if (edge := near.get(relation.number)) is not None:
-            within = f"{edge.radius * _ARCSEC:.6g} arcsec"
-            what += f" within {within} of {alias[edge.left]}"
-        told.append(what)
-    return "; ".join(told)
+def _paired(relation: Relation, family: Family) -> float:
+    """Return how far apart the homes of a ref-match row's two keys are, at most."""
+    return 0.0 if relation.second_key is None else family.overlap
 
 
 def _offset(relation: Relation) -> float:

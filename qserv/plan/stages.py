@@ -1,12 +1,11 @@
 """Write the parts of a query as the stages of its plan."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from qserv.catalog.snapshot import Family, Snapshot
 from qserv.catalog.tables import Column
-from qserv.plan import relations
 from qserv.plan.estimate import joined_rows, rows_of
 from qserv.plan.expressions import InValues
 from qserv.plan.limits import Sizes
@@ -17,7 +16,9 @@ from qserv.plan.query import (
     Buckets,
     Combined,
     JoinKind,
+    Neighbours,
     Operator,
+    Relation,
     Select,
     StageRows,
     selects,
@@ -102,7 +103,7 @@ class Stages:
         domain = local.domain
         family = domain if isinstance(domain, Family) else None
         edges = (e for s in selects(body) for e in s.neighbours)
-        why = [f"relations  {relations.describe(writer.scanned, edges)}"]
+        why = [f"relations  {_described(writer.scanned, edges)}"]
         why += [f"restrict   {describe(restrictors)}"] if restrictors else []
         places = {r.number: i for i, r in enumerate(writer.scanned)}
         return Fragment(
@@ -164,3 +165,19 @@ def _enough(body: Body) -> int | None:
     if not isinstance(body, Select) or body.orderings or body.distinct:
         return None
     return body.limit
+
+
+def _described(relations: Sequence[Relation], edges: Iterable[Neighbours]) -> str:
+    """Say how stored relations are placed, for EXPLAIN."""
+    near = {e.right: e for e in edges}
+    alias = {r.number: r.alias for r in relations}
+    told = []
+    for relation in relations:
+        assert relation.stored is not None, "only tables are scanned"
+        name = f"{relation.stored.release}.{relation.stored.table.name}"
+        what = f"{relation.alias} = {relation.extent} {name}"
+        if (edge := near.get(relation.number)) is not None:
+            within = f"{edge.radius * 3600:.6g} arcsec"
+            what += f" within {within} of {alias[edge.left]}"
+        told.append(what)
+    return "; ".join(told)

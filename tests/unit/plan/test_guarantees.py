@@ -11,18 +11,23 @@ from dataclasses import replace
 import pytest
 from support.chunks import Chunks
 from support.oracle import Oracle, same
+from support.pairs import paired
 from support.survey import survey
 from support.tiny import tiny
 
 from qserv.plan import (
+    apart,
     cut,
     finish,
     nested,
     prepare,
     prepared,
     push,
+    relations,
     restrict,
+    seek,
     simplify,
+    unnest,
 )
 from qserv.plan.limits import DEFAULT_SIZES, Sizes
 from qserv.plan.plan import Extent, Fragment
@@ -75,6 +80,11 @@ def world():
 
 
 @pytest.fixture(scope="module")
+def pairs():
+    return World(paired(), 20)
+
+
+@pytest.fixture(scope="module")
 def nullable():
     """Every column of these rows may be NULL, the keys of children too."""
     return World(tiny(), 1)
@@ -83,6 +93,10 @@ def nullable():
 NEAR = (
     "SELECT COUNT(*) FROM Object a, Object b "
     "WHERE DISTANCE(a.ra, a.dec, b.ra, b.dec) < {} AND a.class = 1"
+)
+PAIRS = (
+    "SELECT {} FROM Object o JOIN Match m ON m.objectId = o.objectId "
+    "JOIN RefObject r ON r.refId = m.refId"
 )
 WITHIN, BEYOND = NEAR.format(0.01), NEAR.format(0.1)
 
@@ -128,8 +142,8 @@ def _anywhere(body, sky):
     return [r for r in body.relations if r.number in sky.families]
 
 
-def _any_key(values, keys):
-    return any(v in keys for v in values)
+def _of_any_key(keys):
+    return lambda values: any(v in keys for v in values)
 
 
 def _both_sides(body, left, right):
@@ -273,7 +287,7 @@ def test_equal_keys_of_two_types_hash_alike(world, monkeypatch):
     )
 
     assert world.is_right(text, SMALL)
-    monkeypatch.setattr(cut, "_keyed", lambda mine, other: mine)
+    monkeypatch.setattr(cut, "keyed", lambda mine, other: mine)
     assert not world.is_right(text, SMALL)
 
 
@@ -281,7 +295,7 @@ def test_a_group_of_a_key_that_may_be_null_is_merged(nullable, monkeypatch):
     text = "SELECT objectId, COUNT(*) FROM Source GROUP BY objectId"
     made = plan(text, nullable.chunks.snapshot)
     assert len(made.stages) == 2
-    monkeypatch.setattr(finish, "is_whole", _any_key)
+    monkeypatch.setattr(finish, "in_chunks", _of_any_key)
     assert len(plan(text, nullable.chunks.snapshot).stages) == 1
 
 
@@ -303,3 +317,83 @@ def test_the_first_rows_of_batches_are_merged(world):
     text = "SELECT TOP 5 objectId, mag FROM Object ORDER BY mag DESC, objectId"
     assert world.is_right(text)
     assert not world.is_right(text, change=unmerged)
+
+
+def test_the_second_of_a_pair_may_lie_beside_the_chunk(pairs, monkeypatch):
+    text = PAIRS.format("COUNT(*), MAX(r.dec)")
+    assert pairs.is_right(text)
+    monkeypatch.setattr(relations, "_paired", lambda anchor, family: 0.0)
+    assert not pairs.is_right(text)
+
+
+def test_a_copy_of_a_pair_belongs_to_one_chunk(pairs):
+    text = "SELECT COUNT(m.score) FROM RefObject r JOIN Match m ON m.refId = r.refId"
+    assert pairs.is_right(text)
+    assert not pairs.is_right(text, change=fragments(_without_host))
+
+
+@pytest.mark.parametrize(
+    ("of", "text"),
+    [
+        ("pairs", "SELECT objectId, refId FROM Match WHERE refId IN ({})"),
+        ("world", NEAR.format(8).replace("a.class = 1", "b.objectId IN ({})")),
+    ],
+)
+def test_a_key_may_have_its_home_around_the_chunk(of, text, request, monkeypatch):
+    world = request.getfixturevalue(of)
+    table, key = ("RefObject", "refId") if of == "pairs" else ("Object", "objectId")
+    ids = world.chunks.survey.rows[table][key].to_pylist()[:20]
+    text = text.format(", ".join(map(str, ids)))
+    assert world.is_right(text)
+    original = seek._Key
+
+    def near(column, index, reach):
+        return original(column, index, 0.0)
+
+    monkeypatch.setattr(seek, "_Key", near)
+    assert not world.is_right(text)
+
+
+def test_only_what_is_equated_is_grouped_before_it_is_asked(world, monkeypatch):
+    text = (
+        "SELECT o.objectId, (SELECT COUNT(*) FROM Source s WHERE s.visit < o.class) "
+        "FROM Object o WHERE o.mag < 17"
+    )
+    assert world.is_right(text)
+    original = unnest._pair
+
+    def any_comparison(term, own):
+        return original(replace(term, function="="), own)
+
+    def equated(term, merged):
+        return original_asked(replace(term, function="="), merged)
+
+    original_asked = unnest._asked
+    monkeypatch.setattr(unnest, "_pair", any_comparison)
+    monkeypatch.setattr(unnest, "_asked", equated)
+    assert not world.is_right(text)
+
+
+def test_a_bucket_finishes_what_shares_its_keys_alone(world, monkeypatch):
+    text = (
+        "SELECT s.objectId, COUNT(*) FROM Source s JOIN ForcedSource f "
+        "ON s.visit = f.visit WHERE s.flux > 100 AND f.flux > 50 GROUP BY s.objectId"
+    )
+    assert world.is_right(text, SMALL)
+    monkeypatch.setattr(finish, "in_buckets", lambda body, hashed: lambda values: True)
+    assert not world.is_right(text, SMALL)
+
+
+def test_a_copy_without_partner_is_kept_once(world, monkeypatch):
+    text = (
+        "SELECT v.visit, COUNT(*) FROM Visit v LEFT JOIN Source s "
+        "ON s.visit = v.visit AND s.flux > 195 GROUP BY v.visit"
+    )
+    assert world.is_right(text)
+    original = apart._alone
+
+    def none(joins, lost):
+        return replace(original(joins, lost), limit=0)
+
+    monkeypatch.setattr(apart, "_alone", none)
+    assert not world.is_right(text)
