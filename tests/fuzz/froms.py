@@ -23,19 +23,19 @@ class Froms(Paired):
         shapes = [
             (6, self._single),
             (4, self._by_key),
-            (2.6, self._children),
-            (4, self._replicated),
+            (3.2, self._children),
+            (5, self._replicated),
             (5, self._neighbours),
             (1, self._chain),
             (3, self._by_column),
             (1.5, self._other_family),
             (0.7, self._cartesian),
             (0.7, self._mixed),
-            (1.2, self._bracketed),
+            (1.8, self._bracketed),
             (5, self._pairs),
         ]
         if depth > 0:
-            shapes.append((3.5, self._derived))
+            shapes.append((4.5, self._derived))
         if self.ctes:
             shapes.append((20, self._cte))
         weights = [weight for weight, _ in shapes]
@@ -106,7 +106,7 @@ class Froms(Paired):
             second = self.table_source("Source")
         on = [equal(named(first, "objectId"), named(second, "objectId"), self.rng)]
         where = self._joined(second, on, "child to child")
-        if self.rng.random() < 0.6:
+        if self.rng.random() < 0.5:
             return [first, second], where
         third = self.table_source("Object")
         on = [equal(named(third, "objectId"), named(first, "objectId"), self.rng)]
@@ -117,7 +117,7 @@ class Froms(Paired):
     def _replicated(self):
         rng = self.rng
         second = self.table_source("Visit")
-        if rng.random() < 0.2:
+        if rng.random() < 0.25:
             first, second = second, self.table_source("Filter")
             on = [equal(named(first, "filterId"), named(second, "filterId"), rng)]
             return [first, second], self._joined(second, on, "replicated alone")
@@ -154,7 +154,7 @@ class Froms(Paired):
         return near(first, second, self._radius(), op, self.rng.randrange(4))
 
     def _placed(self) -> Source:
-        names = ["Object", "Object", "Object", "Source", "Galaxy", "Ref"]
+        names = ["Object"] * 3 + ["Source", "Galaxy", "Ref"] * 2
         return self.table_source(self.rng.choice(names))
 
     def _neighbours(self):

@@ -37,17 +37,17 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
     def query(self) -> Body:
         """Return one query."""
         roll = self.rng.random()
-        if roll < 0.09:
+        if roll < 0.12:
             return self._with()
-        if roll < 0.17:
+        if roll < 0.2:
             return self.set_operation(2)
-        if roll < 0.19:
+        if roll < 0.22:
             return self.nearest()
-        if roll < 0.21:
-            return self.twice()
         if roll < 0.24:
-            return self.star()
+            return self.twice()
         if roll < 0.27:
+            return self.star()
+        if roll < 0.32:
             return self.statistics()
         return self.select(2)
 
@@ -143,7 +143,7 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
         roll = rng.random()
         if roll < 0.3 and not plain:
             self._grouped(made, scope, exact)
-        elif roll < 0.44 and not plain:
+        elif roll < 0.48 and not plain:
             self._windowed(made, scope)
         else:
             made.distinct = rng.random() < 0.2
@@ -174,6 +174,8 @@ class Grammar(Froms, Subqueries, Rows, Shapes):
             return None
         it = rng.choice(found)
         domain = it.domain
+        if rng.random() < 0.15:
+            return self.in_select(it, scope, 0)
         one, two = (literal(scope, "int", domain) for _ in range(2))
         form = rng.choice(["=", "=", "IN", "BETWEEN", "<", "NOT IN", "OR", "OR"])
         text, parts = {

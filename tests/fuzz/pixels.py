@@ -106,7 +106,7 @@ def _in_cells(it: str, cells: dict[int, set[int]]) -> str:
 
 def _written(rng, cells: dict[int, set[int]]) -> str:
     """Write a MOC as text: pixels one by one or as ranges; or as JSON."""
-    if rng.random() < 0.15:
+    if rng.random() < 0.3:
         return json.dumps({str(order): sorted(found) for order, found in cells.items()})
     words = []
     for order, found in cells.items():
@@ -124,7 +124,7 @@ def homes(scope, source, lon, lat, size) -> Node:
     rng, a = scope.rng, source.alias
     shift = 2 * (healpix.ORDER - order_for(size))
     low = _at(lon, lat, healpix.ORDER) >> shift << shift
-    if rng.random() < 0.4:
+    if rng.random() < 0.6:
         it = Node(f"{a}._healpix_29", f"{a}._home", kind="int")
         here = _at(lon, lat, healpix.ORDER)
         return _compared(rng, it, here, "_healpix_29")

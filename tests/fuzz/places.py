@@ -65,21 +65,27 @@ def distance(first: Source, second: Source) -> Node:
     )
 
 
+def somewhere(scope: Scope) -> tuple[float, float]:
+    """Return the position of some row."""
+    place = scope.rng.randrange(len(scope.catalog.samples["ra"]))
+    lon, lat = (scope.catalog.samples[name][place] for name in ("ra", "dec"))
+    return lon, lat
+
+
 def region(scope: Scope, source: Source, *, close: bool = False) -> Node:
     """Return a condition on the position of a source, near some row of a catalog.
 
     A `close` one is about as small as the overlap is wide.
     """
     rng = scope.rng
-    place = rng.randrange(len(scope.catalog.samples["ra"]))
-    lon, lat = (scope.catalog.samples[n][place] for n in ("ra", "dec"))
+    lon, lat = somewhere(scope)
     size = scope.catalog.overlap * rng.choice([0.3, 1, 3, 30])
     if close:
         size = scope.catalog.overlap * rng.choice([0.02, 0.3, 1])
     else:
         size += rng.choice([0, 0, 5, 40])
     shapes = [_circle, _circle, _ranges, _ranges, _polygon, _box, _apart]
-    made = rng.choice([*shapes, in_pixels, in_moc, homes])
+    made = rng.choice([*shapes, in_pixels, in_pixels, in_moc, homes, homes])
     return made(scope, source, lon, lat, min(size, 80.0))
 
 

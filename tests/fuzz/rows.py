@@ -120,7 +120,7 @@ class Rows:
         it = numeric(scope, 1, exact=True)
         if roll > 0.85 and not exact:
             more = rng.random() < 0.6
-            return self.statistic(scope) if more else self._moment(scope)
+            return self.statistic(scope) if more else self.moment(scope)
         if roll > 0.78 and not exact:
             text = rng.choice(["AVG({0})", "AVG({0})", "AVG(DISTINCT {0})"])
             made = _aggregate(text, text, [it], "float", text.partition("{")[0])
@@ -164,7 +164,7 @@ class Rows:
             made.tolerance, made.rough = 1e-8, True
         return made
 
-    def _moment(self, scope: Scope) -> Node:
+    def moment(self, scope: Scope) -> Node:
         it = any_column(
             scope, ("float",), self.rng.choice(["jd"] * 6 + ["flux", "mag"]), exact=True
         )
@@ -193,7 +193,7 @@ class Rows:
             over = "PARTITION BY {1}"
         unique = self._unique(scope)
         names = [*_RANKS, *_PARTITION]
-        name = rng.choice([*names, *_SEQUENCE] if unique else names)
+        name = rng.choice([*names, *_SEQUENCE, *_SEQUENCE] if unique else names)
         keys = unique if name in _SEQUENCE else unique[:1]
         if name in _PARTITION:
             keys = rng.choice([[], [], unique[:1], unique])

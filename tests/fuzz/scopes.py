@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fuzz.catalogs import Catalog
-from fuzz.nodes import Column, Node, Source
+from fuzz.nodes import Column, Node, Source, Table
 
 
 @dataclass
@@ -42,9 +42,20 @@ class Scope:
             yield source
             yield from source.nested
 
+    def stored(self) -> list[Source]:
+        """Return the partitioned tables."""
+        return [s for s in self.every() if is_stored(s)]
+
     def positions(self) -> list[Source]:
         """Return the sources that have a position."""
         return [s for s in self.every() if has_position(s)]
+
+
+def is_stored(source: Source) -> bool:
+    """Whether rows of a source have homes."""
+    return isinstance(source.relation, Table) and any(
+        column.stored for column in source.columns
+    )
 
 
 def has_position(source: Source) -> bool:

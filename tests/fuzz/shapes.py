@@ -58,9 +58,13 @@ class Shapes:
         scope = Scope(self.rng, self.catalog, sources)
         key = self.group_key(scope) if self.rng.random() < 0.7 else None
         groups = [key] if key is not None else []
-        nodes = [*groups, *(self.statistic(scope) for _ in range(4))]
+        nodes = [*groups, *(self._any_statistic(scope) for _ in range(4))]
         outputs = [(node, f"c{i}") for i, node in enumerate(nodes)]
         return Select(outputs, sources, [*where, *self.where(scope, 0)], groups)
+
+    def _any_statistic(self, scope: Scope) -> Node:
+        more = self.rng.random() < 0.65
+        return self.statistic(scope) if more else self.moment(scope)
 
     def star(self) -> Select:
         """Return ``SELECT *`` or names without an alias before them."""

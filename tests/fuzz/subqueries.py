@@ -32,7 +32,12 @@ class Subqueries:
         it = any_column(scope, domain=domain, exact=True)
         if it is None:
             return self._exists(scope, depth)
-        body = self._offering(domain, scope, depth)
+        return self.in_select(it, scope, depth)
+
+    def in_select(self, it: Node, scope: Scope, depth: int) -> Node:
+        """Return whether a column is among what a subquery gives."""
+        rng = self.rng
+        body = self._offering(it.domain, scope, depth)
         negated = rng.choice(["", "NOT "])
         text = f"({{0}} {negated}IN ({{1}}))"
         tag = f"subquery {negated}IN{', correlated' * ('correlated' in body.tags)}"
@@ -68,7 +73,7 @@ class Subqueries:
             made.having = [_count_over(rng.choice([1, 2]))]
         elif depth > 1 and rng.random() < 0.3:
             where.append(self.subquery_predicate(inner, 0))
-        elif rng.random() < 0.2:
+        elif rng.random() < 0.3:
             made.distinct, made.tags = True, ("subquery DISTINCT",)
         return made
 
