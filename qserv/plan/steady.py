@@ -24,7 +24,7 @@ from qserv.plan.query import (
     subqueries,
 )
 
-_EXACT: Final = frozenset({"COUNT", "MIN", "MAX"})
+_EXACT: Final = frozenset({"COUNT", "MIN", "MAX", "MEDIAN"})
 _WHOLE: Final = frozenset(
     {DataType.SMALLINT, DataType.INTEGER, DataType.BIGINT, DataType.HUGEINT}
 )

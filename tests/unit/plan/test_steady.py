@@ -34,6 +34,8 @@ OF_OBJECTS = "FROM Source WHERE flux > 0 GROUP BY objectId"
         (joined("SELECT mag AS k FROM Object"), [True, True]),
         (joined(f"SELECT MAX(flux) AS k {OF_OBJECTS}"), [True, True]),
         (joined(f"SELECT COUNT(*) AS k {OF_OBJECTS}"), [True, True]),
+        (joined(f"SELECT MEDIAN(flux) AS k {OF_OBJECTS}"), [True, True]),
+        (joined(f"SELECT CORR(flux, mjd) AS k {OF_OBJECTS}"), [True, False]),
         (joined(f"SELECT SUM(visit) AS k {OF_OBJECTS}"), [True, True]),
         # Sums of floats are not, whatever is made of them.
         (joined(f"SELECT SUM(flux) AS k {OF_OBJECTS}"), [True, False]),
