@@ -159,14 +159,23 @@ def source_rows(relation: Relation) -> float:
 
 def _share(term: Expression, relation: Relation, rows: float) -> float:
     match term:
-        case Call("=", arguments) if any(a == relation.key for a in arguments):
+        case Call("=", arguments) if any(_is_key(a, relation) for a in arguments):
             return 1 / max(rows, 1.0)
-        case InList(ColumnRef() as column, items) if column == relation.key:
+        case InList(column, items) if _is_key(column, relation):
             return min(1.0, len(items) / max(rows, 1.0))
         case _:
             position = relation.position
             cover = None if position is None else area(term, position)
             return _GUESS if cover is None else _part(cover)
+
+
+def _is_key(node: Expression, relation: Relation) -> bool:
+    """Whether a column names objects, or rows: few rows have any one value."""
+    if not isinstance(node, ColumnRef) or relation.stored is None:
+        return False
+    table = relation.stored.table
+    names = {n.lower() for n in (table.key, table.second_key, table.id) if n}
+    return node.relation == relation.number and node.column.name.lower() in names
 
 
 def _part(cover: RangeSet) -> float:
