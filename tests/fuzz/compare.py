@@ -10,7 +10,7 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 from fuzz.catalogs import Catalog
-from fuzz.nodes import ADQL, DUCK, WORLD, Body, Node, Select, tags
+from fuzz.nodes import ADQL, DUCK, WORLD, Body, Node, Select, View, tags, walk
 from support.chunks import Chunks, without_pruning
 from support.stages import fetched, strategies
 
@@ -272,6 +272,7 @@ def partitioned(
 def told(body: Body, outcome: Outcome) -> str:
     """Write a difference down: the case, what was expected and what came, the plan."""
     lines = ["query", body.text(ADQL), "", f"-- {outcome.message}"]
+    lines += [thing.said for thing in walk(body) if isinstance(thing, View)]
     lines += [f"-- oracle: {body.text(DUCK)}"]
     lines += ["-- expected"] + [
         f"--   {row}" for row in sorted(outcome.expected, key=repr)[:8]

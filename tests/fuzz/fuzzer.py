@@ -7,8 +7,9 @@ from fuzz.catalogs import TREES, Catalog
 from fuzz.compare import DIFFERENT, Outcome, Way, check, partitioned
 from fuzz.expressions import predicate
 from fuzz.grammar import Grammar
-from fuzz.nodes import ADQL, Body, Select, smaller
+from fuzz.nodes import ADQL, Body, Select
 from fuzz.scopes import Scope
+from fuzz.smaller import smaller
 from fuzz.views import viewed
 
 QUERIES_A_CATALOG = 250

@@ -5,7 +5,7 @@ from dataclasses import replace
 import duckdb
 from fuzz.catalogs import Catalog, catalog
 from fuzz.grammar import Grammar
-from fuzz.nodes import ADQL, DUCK, WORLD, Body, View
+from fuzz.nodes import ADQL, DUCK, WORLD, Body, View, walk
 from support.chunks import Chunks
 
 from qserv.catalog import views
@@ -24,11 +24,16 @@ def viewed(seed: int) -> Catalog:
         name = f"Seen{number}"
         body = grammar.view()
         grammar.ctes = []
-        view = View(release, name, body.columns)
+        view = View(release, name, body.columns, said=_said(release, name, body))
         if _planned(known, view, body) and _asked(known, view, body):
             known.tables[name] = view
             known.views.append(name)
     return known
+
+
+def _said(release: str, name: str, body: Body) -> str:
+    inner = [thing.said for thing in walk(body) if isinstance(thing, View)]
+    return "\n".join([*inner, f"-- view {release}.{name}: {body.text(ADQL)}"])
 
 
 def _planned(known: Catalog, view: View, body: Body) -> bool:
