@@ -125,8 +125,10 @@ def _within(halo: Around) -> str:
 
 
 def _only(halo: Around) -> str:
-    chunks = ", ".join(map(str, halo.chunks))
-    return f" WHERE {_quoted(CHUNK)} IN ({chunks})" if chunks else ""
+    if not halo.chunks:
+        return ""
+    # As rows they are hashed; as a list, compared one by one (`qserv.plan.render`).
+    return f" WHERE {_quoted(CHUNK)} IN (SELECT unnest({[*halo.chunks]}))"
 
 
 def _quoted(name: str) -> str:
