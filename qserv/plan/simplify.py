@@ -29,10 +29,14 @@ from qserv.plan.depth import (
 )
 from qserv.plan.expressions import (
     Call,
+    Cast,
     ColumnRef,
     Exists,
     Expression,
+    InList,
     InPolygon,
+    InQuery,
+    InValues,
     Literal,
     Near,
     Null,
@@ -59,6 +63,8 @@ from qserv.plan.query import (
     with_columns,
 )
 
+_STRICT: Final = {"FINITE", "NEGATE", "+", "-", "*", "/", "//"}
+"""Functions that are NULL if an argument is."""
 _REJECTING: Final = {"=", "<>", "<", ">", "<=", ">=", "BETWEEN", "LIKE", "ILIKE"}
 
 
@@ -355,14 +361,33 @@ def _rejecting(body: Select) -> Select:
 def _rejects(term: Expression, relation: int) -> bool:
     """Whether a predicate is never true of a row in which that relation is NULL."""
     match term:
+        case Call("OR", sides):
+            return all(_rejects(side, relation) for side in sides)
+        case Call("AND", sides):
+            return any(_rejects(side, relation) for side in sides)
         case Call(function, arguments) if function in _REJECTING:
             parts = arguments
         case Call("NOT", (Call("IS NULL", arguments),)):
             parts = arguments
+        case InList(argument) | InValues(argument) | InQuery(argument):
+            parts = (argument,)
         case Near():
             parts = (term.first.lon, term.second.lon)
         case InPolygon():
             parts = (term.position.lon,)
         case _:
             return False
-    return any(isinstance(p, ColumnRef) and p.relation == relation for p in parts)
+    return any(_is_null(part, relation) for part in parts)
+
+
+def _is_null(value: Expression, relation: int) -> bool:
+    """Whether a value is NULL in a row in which that relation is."""
+    match value:
+        case ColumnRef():
+            return value.relation == relation
+        case Cast(argument):
+            return _is_null(argument, relation)
+        case Call(function, arguments) if function in _STRICT:
+            return any(_is_null(a, relation) for a in arguments)
+        case _:
+            return False
