@@ -18,7 +18,7 @@ an area may limit the null-extended side of an outer join too.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import and_
 from typing import Final
 
@@ -324,10 +324,16 @@ def _ring(center: tuple[float, float], inner: float, outer: float) -> _Places:
     """Return where the distance from a place lies between two angles."""
     places = _EVERYWHERE
     if outer < _HALF_TURN:
-        places &= _Places(ranges=Circle(*center, outer).cover())
+        places &= _Places(ranges=_disc(*center, outer))
     if inner > 0:
         places &= _Places(ranges=Circle(*center, min(inner, _HALF_TURN)).outside())
     return places
+
+
+@lru_cache(64)
+def _disc(lon: float, lat: float, radius: float) -> RangeSet:
+    """Cover a circle: a plan asks for it again and again."""
+    return Circle(lon, lat, radius).cover()
 
 
 def _all(parts: Iterable[_Places]) -> _Places:
