@@ -173,7 +173,7 @@ def predicate(scope: Scope, depth: int = 2) -> Node:
         return Node("(NOT {0})", "(NOT {0})", [inner], "bool", tags=("operator NOT",))
     if scope.positions() and rng.random() < 0.3:
         return region(scope, rng.choice(scope.positions()))
-    if rng.random() < 0.04 and (stored := scope.stored()):
+    if rng.random() < 0.06 and (stored := scope.stored()):
         return homes(scope, rng.choice(stored), *somewhere(scope), 10.0)
     makers = [_compare, _compare, _compare_columns, _between, _in, _null, _like, _flag]
     return rng.choice(makers)(scope)

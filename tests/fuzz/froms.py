@@ -134,7 +134,7 @@ class Froms(Paired):
             where = self._joined(
                 second, [*on, *self._more_on(first, second)], "replicated"
             )
-        if rng.random() < 0.3 and not second.using:
+        if rng.random() < 0.45 and not second.using:
             visits = first if first.relation.name == "Visit" else second
             third = self.table_source("Filter")
             on = [equal(named(visits, "filterId"), named(third, "filterId"), rng)]
@@ -310,7 +310,7 @@ class Froms(Paired):
     def _cte(self):
         rng = self.rng
         first = Source(rng.choice(self.ctes), self.alias())
-        if rng.random() < 0.35:
+        if rng.random() < 0.2:
             return [first], []
         second = Source(rng.choice(self.ctes), self.alias())
         if rng.random() < 0.5:

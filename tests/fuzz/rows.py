@@ -192,7 +192,7 @@ class Rows:
             parts.append(self.group_key(scope) or any_column(scope, exact=True) or it)
             over = "PARTITION BY {1}"
         unique = self._unique(scope)
-        names = [*_RANKS, *_PARTITION]
+        names = [*_RANKS, *_RANKS, *_PARTITION]
         name = rng.choice([*names, *_SEQUENCE, *_SEQUENCE] if unique else names)
         keys = unique if name in _SEQUENCE else unique[:1]
         if name in _PARTITION:

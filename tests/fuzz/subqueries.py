@@ -29,6 +29,9 @@ class Subqueries:
     def _in_select(self, scope: Scope, depth: int) -> Node:
         rng = self.rng
         domain = rng.choice(_LINKS)
+        named = {c.domain for cte in self.ctes for c in cte.columns} & set(_LINKS)
+        if named and rng.random() < 0.7:
+            domain = rng.choice(sorted(named))
         it = any_column(scope, domain=domain, exact=True)
         if it is None:
             return self._exists(scope, depth)

@@ -39,15 +39,13 @@ def _said(release: str, name: str, body: Body) -> str:
 def _planned(known: Catalog, view: View, body: Body) -> bool:
     """Make the view in each world; tell whether queries can read it."""
     text = body.text(ADQL)
-    with_it = {}
-    for leaves, world in known.worlds.items():
-        with_it[leaves] = _with_view(world, view, text)
-        try:
-            plan(f"SELECT * FROM {view.text(ADQL)}", with_it[leaves])
-        except UserError:
-            return False
-        except Exception:  # noqa: BLE001 - a query that reads it will tell of it
-            continue
+    with_it = {n: _with_view(world, view, text) for n, world in known.worlds.items()}
+    try:
+        plan(f"SELECT * FROM {view.text(ADQL)}", next(iter(with_it.values())))
+    except UserError:
+        return False
+    except Exception as error:  # noqa: BLE001 - a query that reads it will tell of it
+        view.said += f"\n-- which is not planned: {error}"
     for leaves, snapshot in with_it.items():
         known.worlds[leaves].snapshot = snapshot
     return True
