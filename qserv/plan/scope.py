@@ -205,10 +205,11 @@ def _hidden(relation: Relation) -> dict[str, tuple[Column, Expression]]:
     }
 
 
-_PSEUDO: Final = {"chunkid", "subchunkid", HEALPIX}
+PSEUDO: Final = frozenset({"chunkid", "subchunkid", HEALPIX})
+"""The names of what every table in chunks has besides its columns."""
 _PSEUDO_ARE: Final = (
-    "a table in chunks has it where it stands in FROM itself: select it in a query in "
-    "FROM, beside a FULL JOIN or a join in brackets too"
+    "a table in chunks has it, and a query in FROM if it shows it: select it in that "
+    "query"
 )
 _CHUNK_IS: Final = "The chunk that holds the row: a NUNIQ HEALPix number"
 _CELL_IS: Final = "The HEALPix NESTED pixel of the row's home at order 12"
@@ -233,6 +234,8 @@ class Scope:
         The names in FROM, in the order of the text.
     merged
         By lower-case column name.
+    asked
+        The names, in lower case, that the query asks of what no ``*`` shows.
     """
 
     names: Names
@@ -242,10 +245,11 @@ class Scope:
     pool: list[Expression] = field(default_factory=list)
     shown: list[Visible] = field(default_factory=list)
     merged: dict[str, Merged] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
 
     def beside(self) -> "Scope":
         """Return an empty scope for another part of the same FROM."""
-        return Scope(self.names, self.outer, self.subquery)
+        return Scope(self.names, self.outer, self.subquery, asked=self.asked)
 
     def column(self, node: exp.Column) -> Expression:
         """Return the value that a column reference means; raises as `named`."""
@@ -348,6 +352,6 @@ class Scope:
         where = " or ".join(each.title for each in those)
         listed = ", ".join([*names.values()][:40])
         did = f"did you mean {hint}?" if close else f"there are: {listed}"
-        if node.name.lower() in _PSEUDO:
+        if node.name.lower() in PSEUDO:
             did = _PSEUDO_ARE
         return f"{where} has no column {node.name}; {did}"

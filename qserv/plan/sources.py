@@ -5,7 +5,7 @@ Where a side of such a join is itself a join, it becomes a SELECT of its own fir
 the names in it mean that SELECT's columns from then on.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from qserv.plan.query import (
     Shared,
     with_columns,
 )
-from qserv.plan.scope import Merged, Names, Scope, Viewed, Visible, visible
+from qserv.plan.scope import PSEUDO, Merged, Names, Scope, Viewed, visible
 from qserv.plan.typing import bind_expression, truth
 
 _TABLE: Final = {"this", "db", "catalog", "alias"}
@@ -54,6 +54,9 @@ def read_from(tree: exp.Select, scope: Scope, bind_body: BindBody) -> None:
         If a name is unknown or a join is wrong; says where and why.
     """
     first, joins = tree.args["from_"].this, tree.args.get("joins") or ()
+    if joins or isinstance(first, Joined):
+        named = {node.name.lower() for node in tree.find_all(exp.Column)}
+        scope.asked = frozenset(named & PSEUDO)
     _take(scope, _read(first, joins, scope, bind_body))
 
 
@@ -258,6 +261,11 @@ def _wrapped(scope: Scope) -> Scope:
     values = [value for each in scope.shown for _, value in each.columns.values()]
     for merged in scope.merged.values():
         values += (merged.shown, *merged.hidden)
+    asked = [
+        {n: each.hidden[n] for n in scope.asked if n in each.hidden}
+        for each in scope.shown
+    ]
+    values += [value for known in asked for _, value in known.values()]
     columns = {
         value: Column(f"c{place}", value.datatype)
         for place, value in enumerate(dict.fromkeys(values))
@@ -272,14 +280,14 @@ def _wrapped(scope: Scope) -> Scope:
     def outside(value: Expression) -> Expression:
         return ColumnRef(number, columns[value])
 
+    def those(
+        known: Mapping[str, tuple[Column, Expression]],
+    ) -> dict[str, tuple[Column, Expression]]:
+        return {name: (column, outside(v)) for name, (column, v) in known.items()}
+
     around.shown = [
-        Visible(
-            each.alias,
-            each.release,
-            {n: (c, outside(value)) for n, (c, value) in each.columns.items()},
-            each.title,
-        )
-        for each in scope.shown
+        replace(each, columns=those(each.columns), hidden=those(known))
+        for each, known in zip(scope.shown, asked, strict=True)
     ]
     around.merged = {
         name: Merged(outside(m.shown), frozenset(map(outside, m.hidden)))

@@ -38,3 +38,20 @@ def test_a_neighbour_has_its_own_chunk_and_not_that_of_its_partner(chunks):
 
 def test_no_star_shows_them(chunks):
     assert "chunkId" not in rows(chunks, "SELECT * FROM Object")
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        "Visit v FULL JOIN Source s ON s.visit = v.visit AND v.filterId = 1",
+        "Filter f RIGHT JOIN (Source s JOIN Object o USING (objectId)) ON 1 = 2",
+        "Object o FULL JOIN Source s ON s.objectId = o.objectId",
+    ],
+)
+def test_they_are_those_of_the_row_through_any_join(chunks, joined):
+    shown = "s.sourceId, s.chunkId, s.subChunkId"
+    found = rows(chunks, f"SELECT {shown} FROM {joined} WHERE s.sourceId IS NOT NULL")
+    every = rows(chunks, f"SELECT {shown} FROM Source s")
+    assert sorted(zip(*found.values(), strict=True)) == sorted(
+        zip(*every.values(), strict=True)
+    )
