@@ -68,7 +68,8 @@ def test_every_window_function_is_listed(name):
         ("SELECT CAST(name AS VARCHAR(3)) FROM Object", "`CAST` to a length"),
         ("SELECT mag % 2 FROM Object", "the sign `%`"),
         ("SELECT ra FROM Object WHERE ra = NULL", "`NULL`"),
-        ("SELECT SUM(ra) OVER w FROM Object", "with a name"),
+        ("SELECT ra FROM Object TABLESAMPLE (10)", "`TABLESAMPLE`"),
+        ("SELECT ra FROM Object FETCH FIRST 3 ROWS WITH TIES", "`WITH TIES`"),
         ("SELECT SUM(ra) OVER (ORDER BY dec GROUPS 1 PRECEDING) FROM Object", "GROUPS"),
         (
             (
