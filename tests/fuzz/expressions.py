@@ -1,5 +1,7 @@
 """Random expressions over the columns in scope, typed so that most are accepted."""
 
+import re
+
 from fuzz.nodes import Node
 from fuzz.pixels import homes, index
 from fuzz.places import region, somewhere
@@ -18,7 +20,7 @@ def literal(scope: Scope, kind: str, domain: str = "") -> Node:
         # Braces are places in templates.
         return Node(f"'{text}'", f"'{text}'", kind="text", domain=domain)
     value = rng.choice(values) if values else rng.randint(-2, 9)
-    if kind == "int":
+    if kind in {"int", "home"}:
         value = int(value) + rng.choice([0, 0, 0, 1, -1])
         return Node(_sign(str(value)), _sign(str(value)), kind="int", domain=domain)
     value = float(value) + rng.choice([0, 0, 0.125, -1.5])
@@ -47,13 +49,24 @@ def numeric(scope: Scope, depth: int = 2, *, exact: bool = False) -> Node:
     if depth <= 0 or rng.random() < 0.5:
         return leaf if rng.random() < 0.85 else literal(scope, leaf.kind, leaf.domain)
     makers = [_arithmetic, _arithmetic, _function, _case, _coalesce]
-    makers += [_pixel] * bool(scope.positions())
+    makers += [_pixel, _contained] * bool(scope.positions())
     return rng.choice(makers)(scope, depth, exact)
 
 
 def _pixel(scope: Scope, depth: int, exact: bool) -> Node:
     source, order = scope.rng.choice(scope.positions()), scope.rng.randrange(8)
     return index(source, order, scope.rng.randrange(2))
+
+
+def _contained(scope: Scope, depth: int, exact: bool) -> Node:
+    """Return 1 or 0, or NULL: whether a position lies in a region."""
+    made = region(scope, scope.rng.choice(scope.positions()))
+    said = re.fullmatch(r"\(?([01]) = (CONTAINS\(.*?\)\))\)?", made.adql)
+    if said is None or made.parts:
+        return numeric(scope, 0, exact=exact)
+    inside = "" if said[1] == "1" else "NOT "
+    duck = f"CAST({inside}{made.duck} AS BIGINT)"
+    return Node(said[2], duck, tags=("geometry CONTAINS as a value",))
 
 
 def _arithmetic(scope: Scope, depth: int, exact: bool) -> Node:

@@ -229,6 +229,8 @@ class Froms(Paired):
             ("Object", "flux", "Source", "flux"),
             ("Object", "objectId", "Source", "sourceId"),
             ("Match", "apart", "Object", "mag"),
+            ("Object", "_healpix_29", "Source", "_healpix_29"),
+            ("Galaxy", "_healpix_29", "Match", "_healpix_29"),
             ("Twin", "apart", "Match", "apart"),
         ]
         one, here, other, there = rng.choice(pairs)

@@ -173,6 +173,9 @@ def _columns_of(table: Table) -> list[Offered]:
     if table.partitioned:
         # The tree, and so the chunk, is another in each world.
         columns.append(Offered("chunkId", "int", "chunkId", stored=f"_chunk{WORLD}"))
+        # Its sum would be too large for its type, and its products.
+        home = "_healpix_29"
+        columns.append(Offered(home, "home", home, stored="_home"))
         columns.append(Offered("subChunkId", "int", "subChunkId", stored="_cell"))
     return columns
 
