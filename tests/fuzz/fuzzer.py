@@ -57,7 +57,7 @@ def one(body: Body, known: Catalog, rng: random.Random) -> tuple[Outcome, Way]:
 def _can_be_cut(body: Body) -> bool:
     if not isinstance(body, Select) or body.grouped or body.distinct:
         return False
-    windows = any(" OVER (" in node.adql for node, _ in body.outputs)
+    windows = any(" OVER " in node.adql for node, _ in body.outputs)
     exact = all(node.exact for node, _ in body.outputs)
     return exact and not windows and body.limit is None and not body.offset
 

@@ -168,6 +168,8 @@ class Select:
     decided: bool = True
     """Whether ORDER BY leaves only equal rows undecided."""
     star: bool = False
+    windows: list[tuple[str, Node]] = field(default_factory=list)
+    """Windows with a name, which the oracle's text spells out where they are used."""
 
     @property
     def columns(self) -> list[Column]:
@@ -195,6 +197,9 @@ class Select:
             text += f" GROUP BY {', '.join(g.text(dialect) for g in self.groups)}"
         if self.having:
             text += f" HAVING {conjunction(self.having, dialect)}"
+        if self.windows and dialect == ADQL:
+            named = (f"{name} AS ({node.text(ADQL)})" for name, node in self.windows)
+            text += f" WINDOW {', '.join(named)}"
         return text + _tail(self, dialect)
 
 
@@ -337,7 +342,7 @@ def _clauses(body: Body) -> Iterator[str]:
     if isinstance(body, SetOp):
         yield f"clause {body.op}"
         return
-    for name in ("distinct", "groups", "having", "where", "star"):
+    for name in ("distinct", "groups", "having", "where", "star", "windows"):
         if getattr(body, name):
             yield f"clause {name.upper()}"
     if body.grouped and not body.groups:

@@ -182,7 +182,10 @@ class Rows:
         base = rng.sample(keys, min(len(keys), 2))
         made.outputs = [(node, f"c{i}") for i, node in enumerate(base)]
         for _ in range(rng.choice([1, 1, 2])):
-            made.outputs.append((self._window(scope), f"c{len(made.outputs)}"))
+            node = self._window(scope)
+            if rng.random() < 0.15:
+                _name(made, node)
+            made.outputs.append((node, f"c{len(made.outputs)}"))
 
     def _window(self, scope: Scope) -> Node:
         rng = self.rng
@@ -235,6 +238,14 @@ class Rows:
                 return []
             found.append(named(source, name))
         return found
+
+
+def _name(made: Select, node: Node) -> None:
+    """Name the window of a function, and define it in WINDOW."""
+    function, window = node.adql[:-1].split(" OVER (", 1)
+    name = f"w{len(made.windows)}"
+    made.windows.append((name, Node(window, window, node.parts)))
+    node.adql = f"{function} OVER {name}"
 
 
 def _order(terms: list[str], nulls: str) -> str:
