@@ -29,16 +29,10 @@ from qserv.plan.depth import (
 )
 from qserv.plan.expressions import (
     Call,
-    Cast,
     ColumnRef,
     Exists,
     Expression,
-    InList,
-    InPolygon,
-    InQuery,
-    InValues,
     Literal,
-    Near,
     Null,
     conjunction,
     conjuncts,
@@ -62,10 +56,7 @@ from qserv.plan.query import (
     subqueries,
     with_columns,
 )
-
-_STRICT: Final = {"FINITE", "NEGATE", "+", "-", "*", "/", "//"}
-"""Functions that are NULL if an argument is."""
-_REJECTING: Final = {"=", "<>", "<", ">", "<=", ">=", "BETWEEN", "LIKE", "ILIKE"}
+from qserv.plan.rejecting import rejecting, rejects
 
 
 def simplify(body: Body, numbers: "count[int]") -> Body:
@@ -104,23 +95,33 @@ class _Simplifier:
         self._uses = uses
         self._numbers = numbers
         self._shared: dict[int, Body] = {}
+        self._inner: dict[Body, Body] = {}
 
     def body(self, body: Body) -> Body:
         if isinstance(body, Combined):
             left, right = self.body(body.left), self.body(body.right)
             return replace(body, left=left, right=right)
         relations = tuple(map(self._opened, body.relations))
-        body = pushed(_rejecting(replace(body, relations=relations)), self._numbers)
+        body = pushed(rejecting(replace(body, relations=relations)), self._numbers)
         body = map_clauses(body, self._subqueries)
         body = replace(body, relations=tuple(map(self._relation, body.relations)))
         if body.relations[-1].join is JoinKind.FULL:
             return self._full(body)
-        while (merged := _merged(_rejecting(body))) is not None:
+        while (merged := _merged(rejecting(body))) is not None:
             body = merged
-        return _apart(_lifted(_rejecting(body)), self._numbers)
+        return _apart(_lifted(rejecting(body)), self._numbers)
 
     def _subqueries(self, node: Expression) -> Expression:
-        return map_subqueries(node, self.body)
+        return map_subqueries(node, self._once)
+
+    def _once(self, body: Body) -> Body:
+        """Simplify a query in an expression; one that stands twice stays one value.
+
+        ORDER BY names what is selected by repeating it.
+        """
+        if body not in self._inner:
+            self._inner[body] = self.body(body)
+        return self._inner[body]
 
     def _opened(self, relation: Relation) -> Relation:
         """Take a query of WITH that is read once for one that stands in FROM."""
@@ -188,9 +189,9 @@ def _outer(body: Select) -> Select | None:
     """Return a FULL JOIN as a LEFT one, if WHERE drops the null rows of a side."""
     left, right = body.relations
     terms = conjuncts(body.where)
-    if any(_rejects(t, left.number) for t in terms):
+    if any(rejects(t, left.number) for t in terms):
         return replace(body, relations=(left, replace(right, join=JoinKind.LEFT)))
-    if any(_rejects(t, right.number) for t in terms):
+    if any(rejects(t, right.number) for t in terms):
         lost = replace(left, join=JoinKind.LEFT, condition=right.condition)
         kept = replace(right, join=JoinKind.FIRST, condition=None)
         return replace(body, relations=(kept, lost))
@@ -342,52 +343,3 @@ def _inlined(body: Select, relation: Relation, inner: Select) -> Select:
     changed = rebuild(body, ref)
     assert isinstance(changed, Select), "rewriting keeps the shape"
     return changed
-
-
-def _rejecting(body: Select) -> Select:
-    """Make LEFT joins inner whose null rows WHERE drops."""
-    terms = conjuncts(body.where)
-    for place, relation in enumerate(body.relations):
-        if relation.join is not JoinKind.LEFT:
-            continue
-        if any(_rejects(term, relation.number) for term in terms):
-            terms = (*terms, *conjuncts(relation.condition))
-            inner = replace(relation, join=JoinKind.INNER, condition=None)
-            before, after = body.relations[:place], body.relations[place + 1 :]
-            body = replace(body, relations=(*before, inner, *after))
-    return replace(body, where=conjunction(terms))
-
-
-def _rejects(term: Expression, relation: int) -> bool:
-    """Whether a predicate is never true of a row in which that relation is NULL."""
-    match term:
-        case Call("OR", sides):
-            return all(_rejects(side, relation) for side in sides)
-        case Call("AND", sides):
-            return any(_rejects(side, relation) for side in sides)
-        case Call(function, arguments) if function in _REJECTING:
-            parts = arguments
-        case Call("NOT", (Call("IS NULL", arguments),)):
-            parts = arguments
-        case InList(argument) | InValues(argument) | InQuery(argument):
-            parts = (argument,)
-        case Near():
-            parts = (term.first.lon, term.second.lon)
-        case InPolygon():
-            parts = (term.position.lon,)
-        case _:
-            return False
-    return any(_is_null(part, relation) for part in parts)
-
-
-def _is_null(value: Expression, relation: int) -> bool:
-    """Whether a value is NULL in a row in which that relation is."""
-    match value:
-        case ColumnRef():
-            return value.relation == relation
-        case Cast(argument):
-            return _is_null(argument, relation)
-        case Call(function, arguments) if function in _STRICT:
-            return any(_is_null(a, relation) for a in arguments)
-        case _:
-            return False
