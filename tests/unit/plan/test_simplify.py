@@ -15,7 +15,7 @@ from support.oracle import Oracle, Whole
 from support.tiny import tiny
 
 from qserv.dialects import adql
-from qserv.plan import simplify as room
+from qserv.plan import rejecting
 from qserv.plan.bind import bind
 from qserv.plan.depth import references
 from qserv.plan.query import JoinKind, Select, selects
@@ -200,5 +200,5 @@ def test_without_that_question_null_rows_would_be_lost(world, monkeypatch):
     text = KEPT.format("LEFT", "s.objectId = o.objectId", "s.flux IS NULL")
     body = bound(text, snapshot)
     assert rows(simplified(body), connection) == rows(body, connection)
-    monkeypatch.setattr(room, "rejects", lambda *_: True)
+    monkeypatch.setattr(rejecting, "rejects", lambda *_: True)
     assert rows(simplified(body), connection) != rows(body, connection)
