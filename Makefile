@@ -27,7 +27,7 @@ STATE ?= .stamps/fuzz-$(SEED).json
 
 fuzz: .stamps/test
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED) --queries $(QUERIES) \
-		--workers $(WORKERS) --minutes $(MINUTES) --state $(STATE) --found $(STATE:.json=.txt)
+		--workers $(WORKERS) --minutes $(MINUTES) --state $(STATE) --found $(basename $(STATE)).txt
 
 bench: .stamps/test
 	$(BIN)/python tests/bench/planning.py
