@@ -163,7 +163,8 @@ class Nested:
                 self._correlated(b, around, once=False) for b in (body.left, body.right)
             )
             return replace(body, left=left, right=right)
-        once = once and not (body.grouped or body.offset or windows(body))
+        counted = body.grouped or body.offset or body.limit is not None
+        once = once and not (counted or windows(body))
         body, sky = self._preparing.sources(
             body, None if around is None else around.domain
         )
