@@ -78,6 +78,11 @@ class Subqueries:
             where.append(self.subquery_predicate(inner, 0))
         elif rng.random() < 0.3:
             made.distinct, made.tags = True, ("subquery DISTINCT",)
+        if rng.random() < 0.15:
+            # In the order of all that it gives, only equal values stay undecided.
+            made.orders = [(Node("c0", "c0"), rng.random() < 0.5)]
+            made.limit = rng.choice([1, 2, 5])
+            made.tags = (*made.tags, "subquery TOP")
         return made
 
     def _shadow(self, source: Source, outer: Scope) -> bool:
