@@ -105,7 +105,8 @@ def _types(
     if not least <= len(arguments) <= most:
         raise TypeMismatch(f"{name} takes {least} arguments, not {len(arguments)}")
     if name in _PICKS or name in _SHIFTS:
-        return _shifted(name, arguments), arguments[0].datatype
+        given = _shifted(name, arguments)
+        return given, given[0].datatype
     if name == "NTILE":
         _check_tiles(arguments[0], arguments)
     return arguments, DataType.DOUBLE if name in _SHARES else DataType.BIGINT
@@ -130,7 +131,5 @@ def _shifted(name: str, arguments: functions.Arguments) -> functions.Arguments:
         raise functions.refused(name, "a value and a whole number of rows", arguments)
     if len(rest) < 2:
         return arguments
-    _, default = functions.unify(name, (value, rest[1]))
-    if default.datatype is not value.datatype:
-        raise functions.refused(name, "a default of the value's type", arguments)
+    value, default = functions.unify(name, (value, rest[1]))
     return (value, rest[0], default)
