@@ -28,6 +28,7 @@ from qserv.plan.apart import grouped_apart
 from qserv.plan.central import Centre
 from qserv.plan.cut import Halves, component, cut, halves
 from qserv.plan.estimate import rows_of, width
+from qserv.plan.known import known
 from qserv.plan.limits import Sizes, check_relations
 from qserv.plan.nested import Nested
 from qserv.plan.origins import Finder, Origins
@@ -89,9 +90,9 @@ class Preparer:
     def answer(self, body: Body) -> tuple[Stage, ...]:
         """Return the stages that answer a query, its own the last."""
         if isinstance(body, Select):
-            self._stages.add(self._select(body, top=True))
+            self._stages.end(self._select(body, top=True))
         else:
-            self._stages.add(self.prepare(body))
+            self._stages.end(self.prepare(body))
         return tuple(self._stages.made)
 
     def prepare(self, body: Body) -> Prepared:
@@ -103,6 +104,8 @@ class Preparer:
     def _select(self, body: Select, *, top: bool) -> Prepared:
         if not top and body.limit is None and not body.offset:
             body = replace(body, orderings=())
+        if (answered := known(body)) is not None:
+            return Central(all_of(self._stages.answered(answered), next(self._numbers)))
         body = grouped_apart(body, self._numbers) or body
         check_relations(body)
         body, origins = self._finder.found(body)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from qserv.catalog.snapshot import Family, Snapshot
-from qserv.catalog.tables import Column
+from qserv.catalog.tables import Column, DataType
 from qserv.plan.estimate import joined_rows, rows_of
 from qserv.plan.expressions import InValues
 from qserv.plan.limits import Sizes
@@ -47,6 +47,7 @@ class Stages:
         self._snapshot = snapshot
         self._sizes = sizes
         self._unsteady: defaultdict[int, Unsteady] = defaultdict(Unsteady)
+        self._listed: dict[tuple[object, DataType], StageRows] = {}
         self.made: list[Stage] = []
         """In the order in which they run."""
 
@@ -66,6 +67,18 @@ class Stages:
                 self.made.append(_residual(body))
         return len(self.made) - 1
 
+    def end(self, prepared: Prepared) -> None:
+        """Add the stage that answers the query, unless it is the last one already."""
+        rows = all_rows(prepared.body) if isinstance(prepared, Central) else None
+        last = len(self.made) - 1
+        if rows is None or rows.stage != last or isinstance(self.made[last], Fragment):
+            self.add(prepared)
+
+    def answered(self, residual: Residual) -> StageRows:
+        """Add a stage that reads no rows."""
+        self.made.append(residual)
+        return StageRows(len(self.made) - 1, residual.columns, residual.expected)
+
     def spooled(
         self, local: Local, keys: tuple[Column, ...], buckets: Buckets
     ) -> StageRows:
@@ -80,15 +93,11 @@ class Stages:
         return StageRows(number, local.body.columns, expected, buckets, names)
 
     def listed(self, node: InValues) -> StageRows:
-        """Make a long list the rows of a stage."""
-        column = Column("value", node.kind)
-        expected = float(len(node.values))
-        sql = listed("$1", node.kind)
-        why = (f"list       {len(node.values):,} values",)
-        self.made.append(
-            Residual(sql, (node.values,), (column,), expected=expected, why=why)
-        )
-        return StageRows(len(self.made) - 1, (column,), expected)
+        """Make a long list the rows of a stage; one that is read twice is made once."""
+        key = (node.values, node.kind)
+        if key not in self._listed:
+            self._listed[key] = self.answered(_listed(node))
+        return self._listed[key]
 
     def buckets(self, size: float) -> Buckets:
         """Return the buckets of a new exchange of so many bytes."""
@@ -181,3 +190,10 @@ def _described(relations: Sequence[Relation], edges: Iterable[Neighbours]) -> st
             what += f" within {within} of {alias[edge.left]}"
         told.append(what)
     return "; ".join(told)
+
+
+def _listed(node: InValues) -> Residual:
+    column = Column("value", node.kind)
+    why = (f"list       {len(node.values):,} values",)
+    sql, expected = listed("$1", node.kind), float(len(node.values))
+    return Residual(sql, (node.values,), (column,), expected=expected, why=why)

@@ -45,7 +45,7 @@ def unnested(body: Select, numbers: "count[int]") -> Unnested | None:
     Returns
     -------
     Unnested or None
-        None where it is not one aggregate, or an outer row is not only equated.
+        None where it is not one aggregate, or its rows are not only equated.
     """
     if not body.grouped or body.groups or body.limit is not None or body.offset:
         return None
@@ -54,9 +54,11 @@ def unnested(body: Select, numbers: "count[int]") -> Unnested | None:
     rest = conjunction(tuple(t for t in conjuncts(body.where) if t not in pairs))
     keys = tuple(dict.fromkeys(inner for inner, _ in pairs.values()))
     grouped = replace(body, where=rest, groups=keys)
-    if not pairs or free(grouped):
+    if not pairs:
         return None
     parts = split(grouped, unknown_rows(numbers))
+    if free(parts.partial):
+        return None
     merged = dict(zip(keys, parts.whole.groups, strict=True))
     terms = tuple(_asked(term, merged) for term in pairs)
     where = conjunction(terms)
