@@ -103,9 +103,17 @@ def _asked(
     if relation.join in {JoinKind.FIRST, JoinKind.INNER}:
         return _with_asked(relation, terms, numbers)
     if relation.join is JoinKind.LEFT:
-        said = conjuncts(relation.condition)
+        said = _copies(conjuncts(relation.condition), numbers)
         return _with_asked(relation, said, numbers)[0], terms
     return relation, terms
+
+
+def _copies(
+    terms: Iterable[Expression], numbers: "count[int]"
+) -> tuple[Expression, ...]:
+    """Return the terms that may be asked twice, with other numbers inside of them."""
+    twice = (t for t in terms if all(is_repeatable(s.body) for s in subqueries(t)))
+    return tuple(map_subqueries(t, lambda b: renumbered(b, numbers)) for t in twice)
 
 
 def _before_groups(body: Select) -> Select:

@@ -143,9 +143,12 @@ class Rows:
     def statistic(self, scope: Scope) -> Node:
         """Return a median, or a statistic of two columns."""
         rng = self.rng
-        # Of what varies by an eighth or more: ratios of nearly nothing are anything.
+        # Of what varies by an eighth or more: ratios of nearly nothing are anything. Of
+        # large numbers that have nothing to do with each other, so is what is left of
+        # their products.
         found = [column(*pair) for pair in scope.columns(("int", "float"), exact=True)]
-        found = [node for node in found if not node.rough]
+        large = {"chunkId", "subChunkId"}
+        found = [node for node in found if not node.rough and node.domain not in large]
         if not found:
             return _aggregate("COUNT(*)", "COUNT(*)", [], "int", "COUNT(*)")
         if rng.random() < 0.35:

@@ -1,7 +1,7 @@
 """Random queries of shapes that the rest of the grammar would not hit by chance."""
 
 from fuzz.expressions import predicate
-from fuzz.nodes import Named, Node, Select, Source, walk
+from fuzz.nodes import Named, Node, Select, SetOp, Source, walk
 from fuzz.places import distance
 from fuzz.rows import IDS
 from fuzz.scopes import Scope, column, named
@@ -86,7 +86,9 @@ class Shapes:
         for node, _ in made.outputs:
             _shorten(node, f"{source.alias}.")
         for node in made.where:
-            _shorten(node, f"{source.alias}.")
+            if not any(isinstance(part, Select | SetOp) for part in walk(node)):
+                # In a subquery the name might mean a column of its own.
+                _shorten(node, f"{source.alias}.")
         return made
 
 

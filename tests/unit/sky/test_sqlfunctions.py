@@ -35,3 +35,41 @@ def test_what_is_not_on_the_sky_has_none(connection):
     )
     # The example of the IVOA's catalogue of functions: order 17.
     assert rows.fetchall() == [(None, 81609757711)] * 5
+
+
+FAULTS = {
+    "projection_pullup": (
+        (
+            "SELECT MAX(dec) FROM g WHERE ra >= (SELECT COUNT(*) FROM f WHERE id < -100) "
+            "HAVING SUM(class) >= 2"
+        ),
+        [(34.0,)],
+    ),
+    "join_elimination": (
+        (
+            "SELECT DISTINCT g.class FROM g LEFT JOIN f ON g.dec = f.id "
+            "AND EXISTS (SELECT f2.id FROM f AS f2) WHERE g.ra = 2 OR g.ra = 51"
+        ),
+        [(2,)],
+    ),
+}
+
+
+@pytest.mark.parametrize("optimizer", FAULTS)
+def test_what_duckdb_fails_in_is_left_out(optimizer, connection):
+    query, expected = FAULTS[optimizer]
+    connection.execute(
+        "CREATE TABLE g AS SELECT i::DOUBLE AS ra, i::DOUBLE AS dec, "
+        "(i % 5)::SMALLINT AS class FROM range(35) AS t(i);"
+        "CREATE TABLE f AS SELECT i::SMALLINT AS id FROM range(3) AS t(i)"
+    )
+    assert connection.sql(query).fetchall() == expected
+    connection.execute("RESET GLOBAL disabled_optimizers")
+    assert _answer(connection, query) != expected, "DuckDB is mended: leave it on again"
+
+
+def _answer(connection, query):
+    try:
+        return connection.sql(query).fetchall()
+    except duckdb.InternalException as error:
+        return error
