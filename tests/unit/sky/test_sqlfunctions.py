@@ -40,8 +40,8 @@ def test_what_is_not_on_the_sky_has_none(connection):
 FAULTS = {
     "projection_pullup": (
         (
-            "SELECT MAX(dec) FROM g WHERE ra >= (SELECT COUNT(*) FROM f WHERE id < -100) "
-            "HAVING SUM(class) >= 2"
+            "SELECT MAX(dec) FROM g WHERE ra >= "
+            "(SELECT COUNT(*) FROM f WHERE id < -100) HAVING SUM(class) >= 2"
         ),
         [(34.0,)],
     ),
