@@ -13,9 +13,8 @@ than what ``c`` compares.
 
 from dataclasses import replace
 from itertools import count
-from typing import Final
 
-from qserv.catalog.tables import Column, DataType
+from qserv.catalog.tables import DataType
 from qserv.plan import finish
 from qserv.plan.aggregate import split
 from qserv.plan.depth import rebuild, renumbered
@@ -24,18 +23,17 @@ from qserv.plan.expressions import (
     ColumnRef,
     Exists,
     Expression,
-    Literal,
     Null,
     conjunction,
     conjuncts,
 )
 from qserv.plan.prepared import homes, is_repeatable, unknown_rows, with_rows
 from qserv.plan.query import (
+    FOUND,
     Body,
     Combined,
     JoinKind,
     Operator,
-    Output,
     Relation,
     Select,
     StageRows,
@@ -43,8 +41,6 @@ from qserv.plan.query import (
     subqueries,
     with_columns,
 )
-
-_FOUND: Final = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
 
 
 def grouped_apart(body: Select, numbers: "count[int]") -> Select | None:
@@ -115,7 +111,7 @@ def _met(joins: Select, lost: Relation) -> Select:
 def _alone(joins: Select, lost: Relation) -> Select:
     """Return the rows that have none, the other side NULL."""
     side = replace(lost, join=JoinKind.FIRST, condition=None)
-    partner = Exists(Select((side,), (_FOUND,), where=lost.condition))
+    partner = Exists(Select((side,), (FOUND,), where=lost.condition))
 
     def ref(node: ColumnRef) -> Expression:
         return Null(node.datatype) if node.relation == lost.number else node

@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 from itertools import count
-from typing import Final
 
-from qserv.catalog.tables import Column, DataType
+from qserv.catalog.tables import Column
 from qserv.plan.cut import cut
 from qserv.plan.depth import rebuild, references, relations_of, renumbered
 from qserv.plan.expressions import (
     ColumnRef,
     Exists,
     Expression,
-    Literal,
     conjunction,
     conjuncts,
 )
@@ -24,11 +22,9 @@ from qserv.plan.prepared import (
     leaves,
     with_source,
 )
-from qserv.plan.query import Body, JoinKind, Output, Relation, Select, StageRows
+from qserv.plan.query import FOUND, Body, JoinKind, Output, Relation, Select, StageRows
 from qserv.plan.relations import Sky
 from qserv.plan.stages import Stages
-
-_FOUND: Final = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
 
 
 class Centre:
@@ -82,7 +78,7 @@ class Centre:
         used = relations_of(joined.condition) - {joined.number}
         others = [r for r in body.relations if r.number in used]
         # A null row of an outer join may make ON true, which no row of its table does.
-        kept = all(r.join in {JoinKind.FIRST, JoinKind.INNER} for r in others)
+        kept = all(r.join.is_inner for r in others)
         if len(others) < len(used) or not others or not kept:
             return side
         first, *rest = (replace(r, condition=None) for r in others)
@@ -91,7 +87,7 @@ class Centre:
                 replace(first, join=JoinKind.FIRST),
                 *(replace(r, join=JoinKind.INNER) for r in rest),
             ),
-            outputs=(_FOUND,),
+            outputs=(FOUND,),
             where=joined.condition,
         )
 

@@ -22,17 +22,16 @@ from qserv.plan.expressions import (
 from qserv.plan.functions import cast
 from qserv.plan.query import JoinKind, Output, Relation, Select, StageRows, clauses
 
-_KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
 _TRUE: Final = Literal(True, DataType.BOOLEAN)
 
 
 def component(body: Select, missing: Collection[int]) -> tuple[Relation, ...]:
     """Return the first missing relation, with the missing ones that it is joined to."""
     waiting = [r for r in body.relations if r.number in missing]
-    first = next((r for r in waiting if r.join in _KEPT), waiting[0])
-    if first.join not in _KEPT:
+    first = next((r for r in waiting if r.join.is_inner), waiting[0])
+    if not first.join.is_inner:
         return (first,)
-    able = {r.number for r in waiting if r.join in _KEPT}
+    able = {r.number for r in waiting if r.join.is_inner}
     terms = [relations_of(t) for t in conjuncts(body.where)]
     joined = [t for t in terms if t <= able]
     found, size = {first.number}, 0
@@ -63,7 +62,7 @@ def cut(
     """
     numbers = {r.number for r in relations}
     first = relations[0]
-    outer = first.join not in _KEPT
+    outer = not first.join.is_inner
     mine, other = _parted(conjuncts(first.condition if outer else body.where), numbers)
     condition = (conjunction(other) or _TRUE) if outer else None
     join = min((r.join for r in relations), key=lambda j: j is not JoinKind.FIRST)
@@ -181,12 +180,12 @@ def halves(
     """
     names = {r.number for r in taken}
     others = tuple(r for r in body.relations if r.number not in names)
-    if not others or others[0].join not in _KEPT:
+    if not others or not others[0].join.is_inner:
         return None
     conditions = (r.condition for r in others if r.condition is not None)
     if any(relations_of(c) & names for c in conditions):
         return None
-    outer = taken[0].join not in _KEPT
+    outer = not taken[0].join.is_inner
     terms = conjuncts(taken[0].condition if outer else body.where)
     pairs = list(equated(terms, {r.number for r in others}, names))
     if not pairs:
@@ -251,7 +250,7 @@ def _rest_cut(
     mine, other = _parted(conjuncts(body.where), names)
     first = next(numbers)
     stand_in = Relation(first, others[0].alias, _rows(()))
-    joined = only if only.join not in _KEPT else replace(only, join=JoinKind.INNER)
+    joined = only if not only.join.is_inner else replace(only, join=JoinKind.INNER)
     rest = replace(body, relations=(stand_in, joined), where=conjunction(other))
     columns = _columns(rest, names)
     part = Select(

@@ -16,7 +16,6 @@ ORDER BY with TOP n keeps n rows a batch, and always has a final merge.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
 
 from qserv.catalog.tables import Column
 from qserv.plan.depth import rebuild, refs_of
@@ -32,8 +31,6 @@ from qserv.plan.keys import Held, equalities
 from qserv.plan.plan import Extent
 from qserv.plan.query import JoinKind, Output, Relation, Select, StageRows, clauses
 
-_KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
-
 
 def held(body: Select, keys: Mapping[ColumnRef, Held]) -> dict[ColumnRef, Held]:
     """Return the columns of a placed SELECT that hold director keys of own rows.
@@ -48,7 +45,7 @@ def held(body: Select, keys: Mapping[ColumnRef, Held]) -> dict[ColumnRef, Held]:
     if any(r.join is JoinKind.FULL for r in body.relations):
         return {}
     own = {
-        r.number for r in body.relations if r.extent is Extent.OWN and r.join in _KEPT
+        r.number for r in body.relations if r.extent is Extent.OWN and r.join.is_inner
     }
     equated = {ref for pair in equalities(conjuncts(body.where)) for ref in pair}
     return {
@@ -74,7 +71,7 @@ def in_chunks(keys: Mapping[ColumnRef, Held]) -> Whole:
 
 def in_buckets(body: Select, hashed: Mapping[int, tuple[ColumnRef, ...]]) -> Whole:
     """Return the test for buckets: all that was hashed of one relation is there."""
-    kept = {r.number for r in body.relations if r.join in _KEPT}
+    kept = {r.number for r in body.relations if r.join.is_inner}
     known = [keys for number, keys in hashed.items() if keys and number in kept]
 
     def whole(values: Sequence[Expression]) -> bool:
@@ -87,7 +84,7 @@ def hashed_outputs(
     body: Select, hashed: Mapping[int, tuple[ColumnRef, ...]]
 ) -> tuple[str, ...]:
     """Return the outputs that are all that was hashed of one relation."""
-    kept = {r.number for r in body.relations if r.join in _KEPT}
+    kept = {r.number for r in body.relations if r.join.is_inner}
     names = {o.expression: o.column.name for o in body.outputs}
     for number, keys in hashed.items():
         if number in kept and keys and all(key in names for key in keys):

@@ -8,7 +8,7 @@ copies is in FROM. The rest becomes the rows of a stage.
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Final, Protocol
+from typing import Protocol
 
 from qserv.catalog.snapshot import Family, Snapshot
 from qserv.errors import UnsupportedQuery
@@ -30,7 +30,6 @@ from qserv.plan.query import (
     Body,
     Buckets,
     Combined,
-    JoinKind,
     Relation,
     Select,
     Shared,
@@ -39,8 +38,6 @@ from qserv.plan.query import (
 )
 from qserv.plan.relations import Sky
 from qserv.plan.stages import Stages
-
-_KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
 
 
 class Preparing(Protocol):
@@ -76,7 +73,7 @@ class Origins:
 
     def domain(self, body: Select) -> Buckets | None:
         """Return the buckets that answer the SELECT, which reads copies besides."""
-        kept = any(r.number in self.buckets for r in body.relations if r.join in _KEPT)
+        kept = any(r.number in self.buckets for r in body.relations if r.join.is_inner)
         domains = set(self.buckets.values())
         if self.families or not kept or len(domains) > 1:
             return None
@@ -127,7 +124,7 @@ class Finder:
         Rows in buckets that are too many to broadcast stay where they are if they can
         be brought together with those of chunks.
         """
-        kept = {r.number for r in body.relations if r.join in _KEPT}
+        kept = {r.number for r in body.relations if r.join.is_inner}
         far: set[int] = set()
         if kept & origins.families.keys():
             far = {r.number for r in body.relations if self._is_far(r, origins)}

@@ -16,7 +16,6 @@ from qserv.plan.query import (
     Body,
     Buckets,
     Combined,
-    JoinKind,
     Relation,
     Select,
     StageRows,
@@ -275,6 +274,6 @@ def is_semijoin(node: Subquery, local: Local, around: Around, positive: bool) ->
     )
     if relation is None or ours is None or relation.extent is not Extent.OWN:
         return False
-    known = relation.join in {JoinKind.FIRST, JoinKind.INNER} and not ours.nullable
+    known = relation.join.is_inner and not ours.nullable
     same = ours.director == theirs.director
     return same and (positive or (known and not theirs.nullable))

@@ -100,7 +100,7 @@ def _asked(
     """Return a relation whose query asks what it can, and the other terms of WHERE."""
     if not isinstance(relation.source, Body):
         return relation, terms
-    if relation.join in {JoinKind.FIRST, JoinKind.INNER}:
+    if relation.join.is_inner:
         return _with_asked(relation, terms, numbers)
     if relation.join is JoinKind.LEFT:
         said = _copies(conjuncts(relation.condition), numbers)

@@ -10,14 +10,16 @@ query, so that a subquery names an outer column as any other.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from qserv.catalog.snapshot import Snapshot, TableVersion
-from qserv.catalog.tables import Column
+from qserv.catalog.tables import Column, DataType
 from qserv.plan.expressions import (
     ColumnRef,
     Exists,
     Expression,
     InQuery,
+    Literal,
     Ordering,
     Position,
     Scalar,
@@ -35,6 +37,11 @@ class JoinKind(StrEnum):
     INNER = "inner"
     LEFT = "left"
     FULL = "full"
+
+    @property
+    def is_inner(self) -> bool:
+        """Whether the relation is never null-extended."""
+        return self in {JoinKind.FIRST, JoinKind.INNER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +191,10 @@ class Output:
 
     expression: Expression
     column: Column
+
+
+FOUND: Final = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
+"""What a query selects of which only matters whether it has a row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ from qserv.plan.depth import references
 from qserv.plan.expressions import ColumnRef, Near, Position, conjuncts
 from qserv.plan.keys import Classes, Held, equal_to
 from qserv.plan.plan import Extent
-from qserv.plan.query import JoinKind, Neighbours, Relation, Select
+from qserv.plan.query import Neighbours, Relation, Select
 
 _ARCSEC = 3600
 
@@ -124,8 +124,7 @@ class Placement:
 
 def anchors(body: Select, sky: Sky) -> list[Relation]:
     """Return the relations of a SELECT that may be its anchor."""
-    kept = {JoinKind.FIRST, JoinKind.INNER}
-    return [r for r in body.relations if r.number in sky.families and r.join in kept]
+    return [r for r in body.relations if r.number in sky.families and r.join.is_inner]
 
 
 def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
@@ -322,7 +321,7 @@ class _Attempt:
 
     def _partners(self, relation: Relation) -> Iterable[tuple[Near, Relation]]:
         """Yield the placed relations that this one must be near to."""
-        outer = relation.join not in {JoinKind.FIRST, JoinKind.INNER}
+        outer = not relation.join.is_inner
         terms = conjuncts(relation.condition if outer else self.body.where)
         for near in (t for t in terms if isinstance(t, Near)):
             for ours, theirs in ((near.first, near.second), (near.second, near.first)):

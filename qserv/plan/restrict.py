@@ -36,7 +36,6 @@ from qserv.plan.plan import (
 from qserv.plan.query import (
     Body,
     Combined,
-    JoinKind,
     Operator,
     Relation,
     Select,
@@ -70,15 +69,12 @@ def restrict(body: Body, snapshot: Snapshot) -> tuple[Body, Restrictors]:
     for relation in body.relations:
         changed, limits = _inside(relation, snapshot)
         relations.append(changed)
-        inner += limits if relation.join in _KEPT else ()
+        inner += limits if relation.join.is_inner else ()
     body = replace(body, relations=tuple(relations))
     finder = _Finder(body, snapshot)
     where, found = finder.where()
     body = replace(body, where=where, ranges=finder.ranges())
     return body, tuple(dict.fromkeys([*found, *inner]))
-
-
-_KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
 
 
 def _inside(relation: Relation, snapshot: Snapshot) -> tuple[Relation, Restrictors]:

@@ -26,7 +26,7 @@ from qserv.plan.plan import (
     KeyRangeRestrictor,
     KeyRestrictor,
 )
-from qserv.plan.query import JoinKind, Relation, Select, StageRows
+from qserv.plan.query import Relation, Select, StageRows
 
 MOST_KEYS: Final = 1_000_000
 """Keys that a range may name; a wider one is not looked up, and limits nothing."""
@@ -124,7 +124,7 @@ def _wanted(
 
 
 def _stage(relation: Relation | None) -> int | None:
-    if relation is None or relation.join not in {JoinKind.FIRST, JoinKind.INNER}:
+    if relation is None or not relation.join.is_inner:
         return None
     source = relation.source
     return source.stage if isinstance(source, StageRows) else None

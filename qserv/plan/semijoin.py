@@ -11,9 +11,7 @@ anywhere on its right side changes the answer for all rows.
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
-from typing import Final
 
-from qserv.catalog.tables import Column, DataType
 from qserv.plan import finish, functions
 from qserv.plan.cut import Halves, cut, equated, keyed, with_keys
 from qserv.plan.depth import defined, free
@@ -22,15 +20,11 @@ from qserv.plan.expressions import (
     Exists,
     Expression,
     InQuery,
-    Literal,
     conjunction,
     conjuncts,
 )
 from qserv.plan.prepared import unknown_rows
-from qserv.plan.query import JoinKind, Output, Select, subqueries
-
-_KEPT: Final = {JoinKind.FIRST, JoinKind.INNER}
-_FOUND: Final = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
+from qserv.plan.query import FOUND, Select, subqueries
 
 
 def partners(body: Select) -> Iterator[tuple[Expression, Select]]:
@@ -45,7 +39,7 @@ def partners(body: Select) -> Iterator[tuple[Expression, Select]]:
             case InQuery(argument, Select() as inner) if not any(subqueries(argument)):
                 equal = functions.operator("=", argument, inner.outputs[0].expression)
                 where = conjunction((*conjuncts(inner.where), equal))
-                inner = replace(inner, outputs=(_FOUND,), where=where)
+                inner = replace(inner, outputs=(FOUND,), where=where)
             case _:
                 continue
         if _is_plain(inner):
@@ -58,7 +52,7 @@ def _is_plain(inner: Select) -> bool:
         return False
     if finish.windows(inner) or free(replace(inner, where=None)):
         return False
-    return all(r.stored is not None and r.join in _KEPT for r in inner.relations)
+    return all(r.stored is not None and r.join.is_inner for r in inner.relations)
 
 
 def halves(

@@ -32,7 +32,6 @@ from qserv.plan.expressions import (
     ColumnRef,
     Exists,
     Expression,
-    Literal,
     Null,
     conjunction,
     conjuncts,
@@ -42,6 +41,7 @@ from qserv.plan.keys import shares_key
 from qserv.plan.prepared import is_repeatable
 from qserv.plan.push import pushed
 from qserv.plan.query import (
+    FOUND,
     Body,
     Combined,
     JoinKind,
@@ -158,8 +158,7 @@ class _Simplifier:
                 "answered yet: put it into WITH and join that"
             )
         found = replace(body, relations=(left, replace(right, join=JoinKind.LEFT)))
-        one = Output(Literal(1, DataType.BIGINT), Column("found", DataType.BIGINT))
-        partner = Exists(Select((left,), (one,), where=right.condition))
+        partner = Exists(Select((left,), (FOUND,), where=right.condition))
         lonely: Expression = Call("NOT", (partner,), DataType.BOOLEAN)
         asked = (_nulled(t, left.number) for t in conjuncts(body.where))
         values = (_nulled(o.expression, left.number) for o in body.outputs)
@@ -211,7 +210,7 @@ def _merged(body: Select) -> Select | None:
         inner = relation.source
         if not (isinstance(inner, Select) and _is_plain(inner)):
             continue
-        if relation.join in {JoinKind.FIRST, JoinKind.INNER}:
+        if relation.join.is_inner:
             return _spliced(body, place, inner)
         if relation.join is JoinKind.LEFT and _is_one(inner):
             return _attached(body, place, inner)

@@ -160,7 +160,7 @@ def _needed(body: Body, places: Mapping[int, int]) -> tuple[tuple[int, ...], ...
         return (tuple(places[r.number] for r in body.relations),)
     groups: list[tuple[int, ...]] = []
     for relation in body.relations:
-        if relation.join not in {JoinKind.FIRST, JoinKind.INNER}:
+        if not relation.join.is_inner:
             continue
         if isinstance(relation.source, Body):
             groups += _needed(relation.source, places)

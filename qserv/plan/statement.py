@@ -112,7 +112,7 @@ class Statement(Writer):
     def _rest(self, body: Select, edges: dict[int, Cells]) -> str:
         terms = [] if body.where is None else [self.sql(body.where)]
         for relation in body.relations:
-            if relation.join in {JoinKind.FIRST, JoinKind.INNER}:
+            if relation.join.is_inner:
                 terms += self._locality(body, relation, edges)
         line = self._line()
         sql = f"{line}WHERE {self._all(terms)}" if terms else ""
