@@ -6,10 +6,11 @@
 -- not be reordered ('Failed to bind column reference "IN (...)"'): of a long list the
 -- planner writes rows instead (`qserv.plan.render`). outer_join_simplification loses
 -- columns of a FULL JOIN ('unordered_map::at'): the planner does it itself.
--- projection_pullup takes a COUNT over no rows for no row, and a query that compares
--- with it for empty. join_elimination loses columns of what a LEFT JOIN is ON.
+-- join_elimination loses columns of what a LEFT JOIN is ON. statistics_propagation sees
+-- that nothing can join, and with the join drops a LIMIT or an EXISTS around it, so that
+-- there are too many rows or none; or takes a COUNT over no rows for no row.
 SET GLOBAL disabled_optimizers =
-    'in_clause,outer_join_simplification,projection_pullup,join_elimination';
+    'in_clause,outer_join_simplification,join_elimination,statistics_propagation';
 
 CREATE MACRO qserv_finite(x) AS CASE WHEN isfinite(x) THEN x END;
 
