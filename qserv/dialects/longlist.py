@@ -32,7 +32,8 @@ _TEXT: Final = r"'(?:[^']++|'')*+'"
 
 
 def _listed(item: str) -> re.Pattern[str]:
-    return re.compile(rf"({item}(?:\s*,\s*{item})*+)\s*\)")
+    # Not *+: Python 3.11.2 lets a possessive group keep what it should give back.
+    return re.compile(rf"({item}(?:\s*,\s*{item})*)\s*\)")
 
 
 _WHOLE_NUMBERS, _NUMBERS, _TEXTS = map(_listed, (_DIGITS, _DECIMAL, _TEXT))
@@ -86,11 +87,11 @@ def _cuts(text: str) -> Iterator[Cut]:
 
 def _list_at(text: str, at: int) -> Cut | None:
     items: Items
-    if found := _matched(_WHOLE_NUMBERS, text, at):
+    if found := _WHOLE_NUMBERS.match(text, at):
         items = tuple(map(int, found[1].split(",")))
-    elif found := _matched(_NUMBERS, text, at):
+    elif found := _NUMBERS.match(text, at):
         items = tuple(map(float, found[1].split(",")))
-    elif found := _matched(_TEXTS, text, at):
+    elif found := _TEXTS.match(text, at):
         texts = (item[1:-1] for item in re.findall(_TEXT, found[1]))
         items = tuple(item.replace("''", "'") for item in texts)
     else:
@@ -99,12 +100,6 @@ def _list_at(text: str, at: int) -> Cut | None:
         return None
     _check(items)
     return Cut(at, found.end(1), items)
-
-
-def _matched(listed: re.Pattern[str], text: str, at: int) -> re.Match[str] | None:
-    found = listed.match(text, at)
-    # Python 3.11.2 lets a possessive group keep a comma that it should give back.
-    return None if found is None or found[1].endswith(",") else found
 
 
 def _check(items: Items) -> None:

@@ -86,10 +86,20 @@ def joined_rows(body: Body) -> float:
 
 
 def _needed(body: Select) -> float:
-    """Return about how many rows a join makes until no more are wanted."""
-    stops = not (body.grouped or body.distinct or body.orderings)
+    """Return about how many rows a join makes until no more are wanted.
+
+    A condition on several relations may hold for none: then all of them are made.
+    """
     rows = _joined(body)
-    return rows if body.limit is None or not stops else min(rows, float(body.limit))
+    asked = any(len(relations_of(t)) > 1 and not _links(t) for t in _terms(body))
+    if body.limit is None or body.grouped or body.distinct or body.orderings or asked:
+        return rows
+    return min(rows, float(body.limit))
+
+
+def _terms(body: Select) -> list[Expression]:
+    terms = [t for r in body.relations for t in conjuncts(r.condition)]
+    return [*terms, *conjuncts(body.where)]
 
 
 def _joined(body: Select) -> float:
@@ -97,8 +107,7 @@ def _joined(body: Select) -> float:
 
     A filter on one of them filters its partners: of an object in a cone, the sources.
     """
-    terms = [t for r in body.relations for t in conjuncts(r.condition)]
-    terms += conjuncts(body.where)
+    terms = _terms(body)
     groups = [frozenset((r.number,)) for r in body.relations]
     product = 1.0
     for term in terms:

@@ -93,7 +93,10 @@ def from_rpc(
             return _decode(value, peer)
     match call.code():
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return errors.DeadlineExceeded(f"{peer} did not answer in the time given")
+            return errors.DeadlineExceeded(
+                f"{peer} did not finish in the time given, and was told to stop: "
+                "allow more time, or ask for less"
+            )
         case grpc.StatusCode.CANCELLED:
             return errors.Cancelled(f"the call to {peer} was cancelled")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -34,6 +34,7 @@ def spent(chunks):
         ("SELECT COUNT(*) FROM Object a, Object b WHERE a.mag < b.mag", True),
         ("SELECT a.mag FROM Object a LEFT JOIN Object b ON a.mag < b.mag", True),
         ("SELECT TOP 9 a.mag FROM Object a, Object b ORDER BY b.mag", True),
+        ("SELECT TOP 9 a.mag FROM Object a, Object b WHERE a.mag * b.mag < 0", True),
         ("SELECT x.mag FROM (SELECT a.mag FROM Object a, Object b) x", True),
         (f"SELECT a.mag FROM Object a, Object b, Source s WHERE {PARENT}", True),
         ("SELECT TOP 9 a.mag FROM Object a, Object b", False),
