@@ -1,5 +1,6 @@
 """A sky on real processes, for the tests that leave it as it was."""
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from support.survey import Survey, survey
 
 import qserv
+
+# What a shell starts in the background ignores Ctrl-C, and hands that on to programs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
