@@ -218,19 +218,16 @@ def _agree_nearly(found: list, expected: list, tolerances: list) -> None:
     exact = [i for i, t in enumerate(tolerances) if t is None]
     near = [i for i, t in enumerate(tolerances) if t is not None]
 
+    def key(row):
+        return (
+            [(row[i] is None, repr(row[i])) for i in exact],
+            [(row[i] is None, row[i] or 0.0) for i in near],
+        )
+
     scales = {
         i: max((abs(r[i]) for r in expected if r[i] is not None), default=0.0)
         for i in near
     }
-    steps = {i: 100 * tolerances[i] * max(1.0, scales[i]) for i in near}
-
-    def key(row):
-        # What differs by rounding alone must not decide which rows are compared.
-        return (
-            [(row[i] is None, repr(row[i])) for i in exact],
-            [(row[i] is None, round((row[i] or 0.0) / steps[i])) for i in near],
-        )
-
     for ours, theirs in zip(
         sorted(found, key=key), sorted(expected, key=key), strict=True
     ):
