@@ -46,7 +46,7 @@ def demo(directory: Path) -> None:
     Examples:
       qserv demo
       qserv demo --dir /data/sky
-    """  # noqa: D301
+    """
     from rich.console import Console
 
     from qserv import telemetry

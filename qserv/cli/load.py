@@ -60,7 +60,7 @@ def load(
       qserv load mine --sidecar mine.sidecar.yaml Object=objects.csv
       qserv load dr1 --schema dr1.yaml "Object=dr1/object/*.parquet" Source=dr1/source/
       qserv load deep --schema deep.yaml --leaf-rows 3000 Object=deep.parquet
-    """  # noqa: D301
+    """
     from qserv.cli.bar import load_bar
 
     files = _by_table(inputs)

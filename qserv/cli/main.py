@@ -53,7 +53,7 @@ def main() -> None:
     qserv load mine --sidecar mine.sidecar.yaml Object=objects.csv
     qserv sql "SELECT COUNT(*) FROM mine.Object"
     qserv czar, qserv worker                     one process each, on many machines
-    """  # noqa: D301, D401 click prints it as it stands
+    """  # noqa: D401 click prints it as it stands
 
 
 for command in (demo, up, load, sql, view, status, skymap, czar, worker):

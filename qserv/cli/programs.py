@@ -80,7 +80,7 @@ def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:
     Examples:
       qserv czar --dir /data/czar
       qserv czar --dir /data/czar --host 10.0.0.1 --allow-remote --replicas 2
-    """  # noqa: D301
+    """
     from qserv import config as settings_of
     from qserv import telemetry
     from qserv.faces.rpc.program import run
@@ -114,7 +114,7 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
       qserv worker --dir /data/worker --czar 127.0.0.1:7480
       qserv worker --dir /data/worker --czar 10.0.0.1:7480 --host 10.0.0.2 \\
                    --allow-remote --executors 4 --threads 2 --memory 8GiB
-    """  # noqa: D301
+    """
     from qserv import config as settings_of
     from qserv import telemetry
     from qserv.worker.program import run

@@ -32,7 +32,7 @@ def skymap(
     Examples:
       qserv map hip.ForcedSource
       qserv map hip.Object deep.Object -o sky.png
-    """  # noqa: D301
+    """
     with open_czar(czar, directory) as db:
         draw_tables(db.status(), tables, output)
     click.echo(f"wrote {output}")

@@ -69,7 +69,7 @@ def sql(
           CONTAINS(POINT(ra, dec), CIRCLE(150.1, 2.2, 0.02)) = 1"
       qserv sql --explain "SELECT COUNT(*) FROM hip.Source WHERE psfFlux > 1e9"
       qserv sql "EXPLAIN ANALYZE SELECT AVG(Hpmag) FROM hip.Object"
-    """  # noqa: D301
+    """
     from qserv.cli.output import whole_file, write
     from qserv.dialects.statements import Mode, explained
 

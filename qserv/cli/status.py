@@ -24,7 +24,7 @@ def status(*, as_json: bool, czar: str | None, directory: Path) -> None:
     Examples:
       qserv status
       qserv status --json | jq '.releases[].tables[] | {name, rows}'
-    """  # noqa: D301
+    """
     with open_czar(czar, directory) as db:
         found = db.status()
     if as_json:

@@ -60,7 +60,7 @@ def up(
     Examples:
       qserv up
       qserv up --dir /data/sky --workers 8 --port 7500
-    """  # noqa: D301
+    """
     from qserv import telemetry
     from qserv.local import LocalCluster
 

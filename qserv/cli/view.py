@@ -43,7 +43,7 @@ def view() -> None:
       qserv sql "SELECT COUNT(*) FROM dr1.Bright"
       qserv view list
       qserv view drop dr1.Bright
-    """  # noqa: D301
+    """
 
 
 @view.command()
@@ -79,7 +79,7 @@ def create(
       qserv view create dr1.Bright "SELECT objectId, ra, dec FROM Object WHERE mag < 15"
       qserv view create dr1.Pairs --file pairs.sql --description "Close pairs."
       qserv view create dr1.Bright --replace - < bright.sql
-    """  # noqa: D301
+    """
     text = _text(query, file)
     with open_czar(czar, directory) as db:
         made = db.create_view(name, text, description=description, replace=replace)
@@ -106,7 +106,7 @@ def list_views(
     Examples:
       qserv view list
       qserv view list dr1 --json | jq '.[] | {name, text}'
-    """  # noqa: D301
+    """
     with open_czar(czar, directory) as db:
         found = db.views(release or "", snapshot=snapshot)
     if as_json:
@@ -136,7 +136,7 @@ def show(
     Examples:
       qserv view show dr1.Bright
       qserv view show dr1.Bright --text > bright.sql
-    """  # noqa: D301
+    """
     with open_czar(czar, directory) as db:
         found = _found(db.views(name.partition(".")[0], snapshot=snapshot), name)
     if text:
@@ -161,7 +161,7 @@ def drop(*, name: str, czar: str | None, directory: Path) -> None:
     \b
     Examples:
       qserv view drop dr1.Bright
-    """  # noqa: D301
+    """
     with open_czar(czar, directory) as db:
         snapshot = db.drop_view(name)
     click.echo(f"{name} is gone from snapshot {snapshot} on")

@@ -186,8 +186,8 @@ class _Asking:
             return None
         return replace(
             inner,
-            left=left or self._around(inner.left),
-            right=right or self._copied()._around(inner.right),  # noqa: SLF001 its kind
+            left=left or self.around(inner.left),
+            right=right or self._copied().around(inner.right),
         )
 
     def _copied(self) -> "_Asking":
@@ -195,7 +195,7 @@ class _Asking:
         term = map_subqueries(self._term, lambda b: renumbered(b, self._numbers))
         return _Asking(term, self._number, self._places, self._numbers)
 
-    def _around(self, operand: Body) -> Select:
+    def around(self, operand: Body) -> Select:
         """Ask around an operand what cannot be asked inside of it."""
         number = next(self._numbers)
         values = [ColumnRef(number, c) for c in operand.columns]

@@ -10,6 +10,7 @@ another family, and ``RANGE(3, 6)`` the list ``3, 4, 5``.
 """
 
 import functools
+import math
 import re
 from collections import Counter
 from decimal import Decimal
@@ -234,7 +235,7 @@ def alike(rows):
 
 def _plain(value):
     if isinstance(value, float | Decimal | int) and not isinstance(value, bool):
-        if value != value:  # noqa: PLR0124 NaN alone is not itself
+        if math.isnan(value):
             return None
         return float(f"{float(value):.7g}")
     return value
