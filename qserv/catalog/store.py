@@ -41,16 +41,18 @@ class Store:
     epoch
         Grows by one each time a czar opens the metadata: fences what an earlier one
         sent.
+    tables
+        The database's tables by name.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._tables = database.tables
+        self.tables = database.tables
         self._write = threading.Lock()
-        with self._writing() as connection:
+        with self.writing() as connection:
             self.cluster_id, self.epoch = self._found(connection)
             self._abort_unfinished(connection)
-            self._newest = history.read_snapshot(connection, self._tables, None)
+            self._newest = history.read_snapshot(connection, self.tables, None)
 
     @classmethod
     def open(cls, directory: Path) -> "Store":
@@ -82,23 +84,23 @@ class Store:
         newest = self._newest
         if number is None or number == newest.id:
             return newest
-        with self._database.begin() as connection:
-            return history.read_snapshot(connection, self._tables, number)
+        with self.reading() as connection:
+            return history.read_snapshot(connection, self.tables, number)
 
     def join(self, worker: str, endpoint: str) -> None:
         """Remember a worker and where it listens."""
-        workers = self._tables["worker"]
+        workers = self.tables["worker"]
         values = {"endpoint": endpoint, "joined": now()}
-        with self._writing() as connection:
+        with self.writing() as connection:
             known = sa.update(workers).where(workers.c.id == worker).values(values)
             if connection.execute(known).rowcount == 0:
                 connection.execute(sa.insert(workers).values(id=worker, **values))
 
     def begin(self, load: Load) -> None:
         """Remember that a load has begun."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(
-                sa.insert(self._tables["load"]).values(
+                sa.insert(self.tables["load"]).values(
                     id=load.id,
                     release_name=load.release,
                     family_name=load.family,
@@ -112,15 +114,15 @@ class Store:
 
     def abort(self, load: str, reason: str, workers: Iterable[str]) -> None:
         """Remember that a load has failed and which workers have yet to forget it."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             self._end(connection, load, "aborted", reason)
             if rows := [{"load_id": load, "worker_id": worker} for worker in workers]:
-                connection.execute(sa.insert(self._tables["discard"]), rows)
+                connection.execute(sa.insert(self.tables["discard"]), rows)
 
     def discards(self, worker: str) -> tuple[str, ...]:
         """Return the aborted loads that a worker has yet to forget."""
-        discards = self._tables["discard"]
-        with self._database.begin() as connection:
+        discards = self.tables["discard"]
+        with self.reading() as connection:
             return tuple(
                 connection.execute(
                     sa.select(discards.c.load_id).where(discards.c.worker_id == worker)
@@ -129,8 +131,8 @@ class Store:
 
     def discarded(self, load: str, worker: str) -> None:
         """Remember that a worker has forgotten an aborted load."""
-        discards = self._tables["discard"]
-        with self._writing() as connection:
+        discards = self.tables["discard"]
+        with self.writing() as connection:
             connection.execute(
                 sa.delete(discards).where(
                     discards.c.load_id == load, discards.c.worker_id == worker
@@ -139,14 +141,14 @@ class Store:
 
     def allocate(self) -> int:
         """Return a number for a commit, larger than any before, never given again."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             return self._allocated(connection)
 
     def files(self, release: str, table: str) -> tuple[HeldFile, ...]:
         """Return the live files of a table and who holds them; none for a new one."""
-        entries, replicas = self._tables["manifest_entry"], self._tables["replica"]
-        with self._database.begin() as connection:
-            known = history.read_tables(connection, self._tables, release)
+        entries, replicas = self.tables["manifest_entry"], self.tables["replica"]
+        with self.reading() as connection:
+            known = history.read_tables(connection, self.tables, release)
             if table.lower() not in known:
                 return ()
             table_id, definition = known[table.lower()]
@@ -176,8 +178,8 @@ class Store:
         asked: dict[str, set[str]] = {}
         for contribution in contributions:
             asked.setdefault(contribution.table, set()).add(contribution.sha256)
-        with self._database.begin() as connection:
-            known = history.read_tables(connection, self._tables, release)
+        with self.reading() as connection:
+            known = history.read_tables(connection, self.tables, release)
             return {
                 (table, row.sha256): Origin(row.source, row.load_id, row.snapshot)
                 for table, contents in asked.items()
@@ -188,7 +190,7 @@ class Store:
     def _brought(
         self, connection: sa.Connection, table_id: int, contents: Iterable[str]
     ) -> Sequence[Any]:
-        files, snapshots = self._tables["contribution"], self._tables["snapshot"]
+        files, snapshots = self.tables["contribution"], self.tables["snapshot"]
         return connection.execute(
             sa.select(
                 files.c.sha256,
@@ -202,10 +204,10 @@ class Store:
 
     def publish(self, publication: Publication) -> Snapshot:
         """Make a load visible, whole, and return the snapshot that shows it."""
-        with self._writing() as connection:
-            write(connection, self._tables, publication)
+        with self.writing() as connection:
+            write(connection, self.tables, publication)
             self._end(connection, publication.load, "committed", "")
-            fresh = history.read_snapshot(connection, self._tables, None)
+            fresh = history.read_snapshot(connection, self.tables, None)
         self._newest = fresh
         return fresh
 
@@ -219,7 +221,7 @@ class Store:
         """
         return self._changed(
             lambda connection, number: viewstore.put(
-                connection, self._tables, number, release, view
+                connection, self.tables, number, release, view
             )
         )
 
@@ -227,45 +229,58 @@ class Store:
         """End a view; return the new snapshot. Those before it keep the view."""
         return self._changed(
             lambda connection, number: viewstore.end(
-                connection, self._tables, number, release, name
+                connection, self.tables, number, release, name
             )
         )
 
     def _changed(self, change: Callable[[sa.Connection, int], None]) -> Snapshot:
         """Make a snapshot of a change that touches no file."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             number = self._allocated(connection)
             made = {"id": number, "created": now()}
-            connection.execute(sa.insert(self._tables["snapshot"]).values(made))
+            connection.execute(sa.insert(self.tables["snapshot"]).values(made))
             change(connection, number)
-            fresh = history.read_snapshot(connection, self._tables, None)
+            fresh = history.read_snapshot(connection, self.tables, None)
         self._newest = fresh
         return fresh
 
     def _allocated(self, connection: sa.Connection) -> int:
-        cluster = self._tables["cluster"]
+        cluster = self.tables["cluster"]
         connection.execute(sa.update(cluster).values(allocated=cluster.c.allocated + 1))
         found = connection.execute(sa.select(cluster.c.allocated))
         return int(found.scalar_one())
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """Give a connection whose block sees one state of the metadata."""
+        with self._database.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """Give a connection whose block is written whole or not at all, alone."""
         with self._write, self._database.begin() as connection:
             yield connection
 
+    def refreshed(self) -> Snapshot:
+        """Read the newest snapshot again, after what it says of it was changed."""
+        with self.writing() as connection:
+            self._newest = history.read_snapshot(connection, self.tables, None)
+        return self._newest
+
     def _found(self, connection: sa.Connection) -> tuple[str, int]:
-        cluster = self._tables["cluster"]
+        cluster = self.tables["cluster"]
         connection.execute(sa.update(cluster).values(epoch=cluster.c.epoch + 1))
         row = connection.execute(sa.select(cluster)).one()
         return row.id, row.epoch
 
     def _abort_unfinished(self, connection: sa.Connection) -> None:
-        loads, workers = self._tables["load"], self._tables["worker"]
+        loads, workers = self.tables["load"], self.tables["worker"]
         unfinished = sa.select(loads.c.id).where(loads.c.state == "begun")
         for load in connection.execute(unfinished).scalars().all():
             self._end(connection, load, "aborted", "its czar stopped before the commit")
             connection.execute(
-                sa.insert(self._tables["discard"]).from_select(
+                sa.insert(self.tables["discard"]).from_select(
                     ["load_id", "worker_id"],
                     sa.select(sa.literal(load), workers.c.id),
                 )
@@ -274,7 +289,7 @@ class Store:
     def _end(
         self, connection: sa.Connection, load: str, state: str, reason: str
     ) -> None:
-        loads = self._tables["load"]
+        loads = self.tables["load"]
         connection.execute(
             sa.update(loads)
             .where(loads.c.id == load)

@@ -882,6 +882,10 @@ class BeginRequest(_message.Message):
     LEAF_BYTES_FIELD_NUMBER: _builtins.int
     WHO_FIELD_NUMBER: _builtins.int
     PIPELINE_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    INPUT_IDS_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     family: _builtins.str
     """empty: the release's, or its name"""
@@ -893,8 +897,22 @@ class BeginRequest(_message.Message):
     who: _builtins.str
     pipeline: _builtins.str
     """name and version of what made the files"""
+    fingerprint: _builtins.str
+    """Of all that decides what the load makes (release, tables, inputs, limits, version):
+    a load of the same that its loader left is resumed. Empty: never.
+    """
+    configuration: _builtins.str
+    """hash of the configuration of that pipeline"""
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDefinition]: ...
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputFile]:
+        """what is to be read"""
+
+    @_builtins.property
+    def input_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of what that pipeline read"""
+
     def __init__(
         self,
         *,
@@ -907,10 +925,14 @@ class BeginRequest(_message.Message):
         leaf_bytes: _builtins.int | None = ...,
         who: _builtins.str = ...,
         pipeline: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___InputFile] | None = ...,
+        fingerprint: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        input_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "family", b"family", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "pipeline", b"pipeline", "release", b"release", "replicas", b"replicas", "tables", b"tables", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "configuration", b"configuration", "family", b"family", "fingerprint", b"fingerprint", "input_ids", b"input_ids", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "pipeline", b"pipeline", "release", b"release", "replicas", b"replicas", "tables", b"tables", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__leaf_bytes: _TypeAlias = _typing.Literal["leaf_bytes"]  # noqa: Y015
     _WhichOneofArgType__leaf_bytes: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes"]  # noqa: Y015
@@ -928,6 +950,71 @@ class BeginRequest(_message.Message):
 Global___BeginRequest: _TypeAlias = BeginRequest  # noqa: Y015
 
 @_typing.final
+class InputFile(_message.Message):
+    """A file that a loader is about to read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    source: _builtins.str
+    """path or URI, as the loader names it"""
+    sha256: _builtins.bytes
+    size: _builtins.int
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        source: _builtins.str = ...,
+        sha256: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256", "size", b"size", "source", b"source", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputFile: _TypeAlias = InputFile  # noqa: Y015
+
+@_typing.final
+class InputKnown(_message.Message):
+    """What the czar knows of an input file, aligned with BeginRequest.inputs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """what `_source` says in its rows"""
+    snapshot: _builtins.int
+    """not 0: its content is live since then, by `load`,"""
+    load: _builtins.str
+    """and the loader leaves it out"""
+    source: _builtins.str
+    """as it was named then"""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        snapshot: _builtins.int = ...,
+        load: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "number", b"number", "snapshot", b"snapshot", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputKnown: _TypeAlias = InputKnown  # noqa: Y015
+
+@_typing.final
 class BeginReply(_message.Message):
     """What the loader needs to partition: the tree as it is, or the limits to make one."""
 
@@ -942,6 +1029,12 @@ class BeginReply(_message.Message):
     TREE_VERSION_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     DEFINITIONS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
+    PLACED_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     overlap: _builtins.float
     leaf_rows: _builtins.int
@@ -949,6 +1042,20 @@ class BeginReply(_message.Message):
     tree_version: _builtins.int
     release: _builtins.str
     """in the catalog's spelling, as these:"""
+    attempt: _builtins.int
+    """fences a loader whose load was resumed"""
+    resumed: _builtins.bool
+    """then the tree and the placement are fixed, and"""
+    placed: _builtins.bool
+    """Staged tells which files need not be made again
+    of a resumed load: Place was called; `tree` is it
+    """
+    snapshot: _builtins.int
+    """not 0: all inputs are live since then at most,"""
+    lease: _builtins.float
+    """there is no transaction and nothing to do
+    seconds of silence after which another loader
+    """
     @_builtins.property
     def tree(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """chunk ids; empty while no table is cut by it"""
@@ -958,6 +1065,10 @@ class BeginReply(_message.Message):
     @_builtins.property
     def definitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDefinition]:
         """the tables of the request, in its order"""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputKnown]:
+        """aligned with the request's"""
 
     def __init__(
         self,
@@ -971,10 +1082,16 @@ class BeginReply(_message.Message):
         tree_version: _builtins.int = ...,
         release: _builtins.str = ...,
         definitions: _abc.Iterable[Global___TableDefinition] | None = ...,
+        inputs: _abc.Iterable[Global___InputKnown] | None = ...,
+        attempt: _builtins.int = ...,
+        resumed: _builtins.bool = ...,
+        placed: _builtins.bool = ...,
+        snapshot: _builtins.int = ...,
+        lease: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definitions", b"definitions", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "release", b"release", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "definitions", b"definitions", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "lease", b"lease", "overlap", b"overlap", "placed", b"placed", "release", b"release", "resumed", b"resumed", "snapshot", b"snapshot", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1048,17 +1165,21 @@ class WorkerLocation(_message.Message):
 
     WORKER_ID_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    DISK_FREE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     endpoint: _builtins.str
+    disk_free: _builtins.int
+    """bytes it may still take; -1: not known"""
     def __init__(
         self,
         *,
         worker_id: _builtins.str = ...,
         endpoint: _builtins.str = ...,
+        disk_free: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_free", b"disk_free", "endpoint", b"endpoint", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1071,12 +1192,19 @@ class PlaceRequest(_message.Message):
     TRANSACTION_FIELD_NUMBER: _builtins.int
     TREE_FIELD_NUMBER: _builtins.int
     INDEX_SHARDS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    AVOID_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     index_shards: _builtins.int
     """how many new index shards to place"""
+    attempt: _builtins.int
     @_builtins.property
     def tree(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """the tree that the loader made; empty: as it was"""
+
+    @_builtins.property
+    def avoid(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Workers that did not take files: others are chosen in their place, for this load."""
 
     def __init__(
         self,
@@ -1084,10 +1212,12 @@ class PlaceRequest(_message.Message):
         transaction: _builtins.str = ...,
         tree: _abc.Iterable[_builtins.int] | None = ...,
         index_shards: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        avoid: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index_shards", b"index_shards", "transaction", b"transaction", "tree", b"tree"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "avoid", b"avoid", "index_shards", b"index_shards", "transaction", b"transaction", "tree", b"tree"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1162,7 +1292,9 @@ class ContributeRequest(_message.Message):
     TRANSACTION_FIELD_NUMBER: _builtins.int
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
+    attempt: _builtins.int
     @_builtins.property
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]: ...
     @_builtins.property
@@ -1173,10 +1305,11 @@ class ContributeRequest(_message.Message):
         transaction: _builtins.str = ...,
         contributions: _abc.Iterable[Global___Contribution] | None = ...,
         files: _abc.Iterable[Global___StagedFile] | None = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "files", b"files", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "contributions", b"contributions", "files", b"files", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1194,6 +1327,8 @@ class Contribution(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     NULLED_FIELD_NUMBER: _builtins.int
     WRAPPED_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     source: _builtins.str
     sha256: _builtins.bytes
@@ -1202,6 +1337,10 @@ class Contribution(_message.Message):
     """NaN turned into NULL"""
     wrapped: _builtins.int
     """right ascensions wrapped into [0, 360)"""
+    rejected: _builtins.int
+    """rows left out"""
+    number: _builtins.int
+    """as in InputKnown"""
     def __init__(
         self,
         *,
@@ -1211,10 +1350,12 @@ class Contribution(_message.Message):
         rows: _builtins.int = ...,
         nulled: _builtins.int = ...,
         wrapped: _builtins.int = ...,
+        rejected: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nulled", b"nulled", "rows", b"rows", "sha256", b"sha256", "source", b"source", "table", b"table", "wrapped", b"wrapped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nulled", b"nulled", "number", b"number", "rejected", b"rejected", "rows", b"rows", "sha256", b"sha256", "source", b"source", "table", b"table", "wrapped", b"wrapped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1291,7 +1432,10 @@ class CommitRequest(_message.Message):
     TRANSACTION_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     BOUNDS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    CHECKED_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
+    attempt: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """expected new rows by table; checked"""
@@ -1300,20 +1444,49 @@ class CommitRequest(_message.Message):
     def bounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableBounds]:
         """of the new rows"""
 
+    @_builtins.property
+    def checked(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckedTable]:
+        """The versions of tables with an index that new keys were compared with."""
+
     def __init__(
         self,
         *,
         transaction: _builtins.str = ...,
         rows: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         bounds: _abc.Iterable[Global___TableBounds] | None = ...,
+        attempt: _builtins.int = ...,
+        checked: _abc.Iterable[Global___CheckedTable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "rows", b"rows", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "bounds", b"bounds", "checked", b"checked", "rows", b"rows", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommitRequest: _TypeAlias = CommitRequest  # noqa: Y015
+
+@_typing.final
+class CheckedTable(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    MANIFEST_VERSION_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    manifest_version: _builtins.int
+    """0: there was no such table"""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        manifest_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest_version", b"manifest_version", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckedTable: _TypeAlias = CheckedTable  # noqa: Y015
 
 @_typing.final
 class TableBounds(_message.Message):
@@ -1347,19 +1520,127 @@ class CommitReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    NEWER_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.int
+    @_builtins.property
+    def newer(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExistingTable]:
+        """Not empty: other loads came first, nothing was committed. Compare new keys with
+        these, then commit again.
+        """
+
     def __init__(
         self,
         *,
         snapshot: _builtins.int = ...,
+        newer: _abc.Iterable[Global___ExistingTable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newer", b"newer", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommitReply: _TypeAlias = CommitReply  # noqa: Y015
+
+@_typing.final
+class KeepRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOTAL_ROWS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    attempt: _builtins.int
+    phase: _builtins.str
+    table: _builtins.str
+    rows: _builtins.int
+    total_rows: _builtins.int
+    """0: not known yet"""
+    size: _builtins.int
+    """bytes"""
+    seconds: _builtins.float
+    """since the load began"""
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        phase: _builtins.str = ...,
+        table: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        total_rows: _builtins.int = ...,
+        size: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "phase", b"phase", "rows", b"rows", "seconds", b"seconds", "size", b"size", "table", b"table", "total_rows", b"total_rows", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepRequest: _TypeAlias = KeepRequest  # noqa: Y015
+
+@_typing.final
+class KeepReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepReply: _TypeAlias = KeepReply  # noqa: Y015
+
+@_typing.final
+class StagedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    attempt: _builtins.int
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StagedRequest: _TypeAlias = StagedRequest  # noqa: Y015
+
+@_typing.final
+class StagedReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___StagedFile]: ...
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___StagedFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StagedReply: _TypeAlias = StagedReply  # noqa: Y015
 
 @_typing.final
 class AbortRequest(_message.Message):
@@ -1367,17 +1648,20 @@ class AbortRequest(_message.Message):
 
     TRANSACTION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     reason: _builtins.str
+    attempt: _builtins.int
     def __init__(
         self,
         *,
         transaction: _builtins.str = ...,
         reason: _builtins.str = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "reason", b"reason", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,6 +99,16 @@ class CzarStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.AbortRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.AbortReply.FromString,
                 _registered_method=True)
+        self.Keep = channel.unary_unary(
+                '/qserv.wire.v1.Czar/Keep',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.KeepRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.KeepReply.FromString,
+                _registered_method=True)
+        self.Staged = channel.unary_stream(
+                '/qserv.wire.v1.Czar/Staged',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.FromString,
+                _registered_method=True)
 
 
 class CzarServicer:
@@ -189,6 +199,20 @@ class CzarServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Keep(self, request, context):
+        """A loader says every few seconds that it is there, and how far it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Staged(self, request, context):
+        """The files of a load that workers have acknowledged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CzarServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -256,6 +280,16 @@ def add_CzarServicer_to_server(servicer, server):
                     servicer.Abort,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.AbortRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.AbortReply.SerializeToString,
+            ),
+            'Keep': grpc.unary_unary_rpc_method_handler(
+                    servicer.Keep,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.KeepRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.KeepReply.SerializeToString,
+            ),
+            'Staged': grpc.unary_stream_rpc_method_handler(
+                    servicer.Staged,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -609,6 +643,60 @@ class Czar:
             '/qserv.wire.v1.Czar/Abort',
             qserv_dot_wire_dot_v1_dot_czar__pb2.AbortRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_czar__pb2.AbortReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Keep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/Keep',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.KeepRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.KeepReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Staged(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/Staged',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,10 @@ class CzarStub:
     Contribute: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ContributeRequest, _czar_pb2.ContributeReply]
     Commit: _grpc.UnaryUnaryMultiCallable[_czar_pb2.CommitRequest, _czar_pb2.CommitReply]
     Abort: _grpc.UnaryUnaryMultiCallable[_czar_pb2.AbortRequest, _czar_pb2.AbortReply]
+    Keep: _grpc.UnaryUnaryMultiCallable[_czar_pb2.KeepRequest, _czar_pb2.KeepReply]
+    """A loader says every few seconds that it is there, and how far it is."""
+    Staged: _grpc.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]
+    """The files of a load that workers have acknowledged."""
 
 @_typing.type_check_only
 class CzarAsyncStub(CzarStub):
@@ -75,6 +79,10 @@ class CzarAsyncStub(CzarStub):
     Contribute: _aio.UnaryUnaryMultiCallable[_czar_pb2.ContributeRequest, _czar_pb2.ContributeReply]  # type: ignore[assignment]
     Commit: _aio.UnaryUnaryMultiCallable[_czar_pb2.CommitRequest, _czar_pb2.CommitReply]  # type: ignore[assignment]
     Abort: _aio.UnaryUnaryMultiCallable[_czar_pb2.AbortRequest, _czar_pb2.AbortReply]  # type: ignore[assignment]
+    Keep: _aio.UnaryUnaryMultiCallable[_czar_pb2.KeepRequest, _czar_pb2.KeepReply]  # type: ignore[assignment]
+    """A loader says every few seconds that it is there, and how far it is."""
+    Staged: _aio.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]  # type: ignore[assignment]
+    """The files of a load that workers have acknowledged."""
 
 class CzarServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -174,5 +182,21 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         request: _czar_pb2.AbortRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_czar_pb2.AbortReply, _abc.Awaitable[_czar_pb2.AbortReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Keep(
+        self,
+        request: _czar_pb2.KeepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.KeepReply, _abc.Awaitable[_czar_pb2.KeepReply]]:
+        """A loader says every few seconds that it is there, and how far it is."""
+
+    @_abc_1.abstractmethod
+    def Staged(
+        self,
+        request: _czar_pb2.StagedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_czar_pb2.StagedReply], _abc.AsyncIterator[_czar_pb2.StagedReply]]:
+        """The files of a load that workers have acknowledged."""
 
 def add_CzarServicer_to_server(servicer: CzarServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
