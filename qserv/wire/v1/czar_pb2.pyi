@@ -382,6 +382,7 @@ class StatusReply(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     RELEASES_FIELD_NUMBER: _builtins.int
     QUERIES_FIELD_NUMBER: _builtins.int
+    REPLICATION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     snapshot: _builtins.int
     @_builtins.property
@@ -390,6 +391,8 @@ class StatusReply(_message.Message):
     def releases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReleaseStatus]: ...
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryStatus]: ...
+    @_builtins.property
+    def replication(self) -> Global___Replication: ...
     def __init__(
         self,
         *,
@@ -398,10 +401,11 @@ class StatusReply(_message.Message):
         workers: _abc.Iterable[Global___WorkerStatus] | None = ...,
         releases: _abc.Iterable[Global___ReleaseStatus] | None = ...,
         queries: _abc.Iterable[Global___QueryStatus] | None = ...,
+        replication: Global___Replication | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replication", b"replication"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["queries", b"queries", "releases", b"releases", "snapshot", b"snapshot", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queries", b"queries", "releases", b"releases", "replication", b"replication", "snapshot", b"snapshot", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,12 +421,23 @@ class WorkerStatus(_message.Message):
     SECONDS_SINCE_SEEN_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    DISK_FREE_FIELD_NUMBER: _builtins.int
+    DISK_TOTAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     endpoint: _builtins.str
     alive: _builtins.bool
     seconds_since_seen: _builtins.float
     chunks: _builtins.int
     threads: _builtins.int
+    disk_free: _builtins.int
+    """bytes it may still take; -1: not known"""
+    disk_total: _builtins.int
+    state: _builtins.str
+    """active, draining or lost"""
+    size: _builtins.int
+    """bytes of the files that it holds"""
     def __init__(
         self,
         *,
@@ -432,10 +447,14 @@ class WorkerStatus(_message.Message):
         seconds_since_seen: _builtins.float = ...,
         chunks: _builtins.int = ...,
         threads: _builtins.int = ...,
+        disk_free: _builtins.int = ...,
+        disk_total: _builtins.int = ...,
+        state: _builtins.str = ...,
+        size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "chunks", b"chunks", "endpoint", b"endpoint", "seconds_since_seen", b"seconds_since_seen", "threads", b"threads", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "chunks", b"chunks", "disk_free", b"disk_free", "disk_total", b"disk_total", "endpoint", b"endpoint", "seconds_since_seen", b"seconds_since_seen", "size", b"size", "state", b"state", "threads", b"threads", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -762,11 +781,16 @@ class JoinRequest(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    DISK_FREE_FIELD_NUMBER: _builtins.int
+    DISK_TOTAL_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """kept by the worker; empty at its first start"""
     endpoint: _builtins.str
     version: _builtins.str
     threads: _builtins.int
+    disk_free: _builtins.int
+    """bytes that it may still take"""
+    disk_total: _builtins.int
     def __init__(
         self,
         *,
@@ -774,10 +798,12 @@ class JoinRequest(_message.Message):
         endpoint: _builtins.str = ...,
         version: _builtins.str = ...,
         threads: _builtins.int = ...,
+        disk_free: _builtins.int = ...,
+        disk_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "threads", b"threads", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_free", b"disk_free", "disk_total", b"disk_total", "endpoint", b"endpoint", "threads", b"threads", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1681,3 +1707,275 @@ class AbortReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AbortReply: _TypeAlias = AbortReply  # noqa: Y015
+
+@_typing.final
+class Replication(_message.Message):
+    """How far the copies of files are from what is wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    MISSING_SIZE_FIELD_NUMBER: _builtins.int
+    SURPLUS_FIELD_NUMBER: _builtins.int
+    UNDER_REPLICATED_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    TROUBLES_FIELD_NUMBER: _builtins.int
+    files: _builtins.int
+    """that are live, in whatever version"""
+    missing: _builtins.int
+    """copies that are still to be made"""
+    missing_size: _builtins.int
+    """their bytes"""
+    surplus: _builtins.int
+    """copies that are still to be dropped"""
+    under_replicated: _builtins.int
+    """chunks of all families that lack a copy"""
+    rate: _builtins.float
+    """bytes a second"""
+    seconds_left: _builtins.float
+    """at this rate; -1: not known"""
+    @_builtins.property
+    def copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___CopyUnderWay]: ...
+    @_builtins.property
+    def troubles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        files: _builtins.int = ...,
+        missing: _builtins.int = ...,
+        missing_size: _builtins.int = ...,
+        surplus: _builtins.int = ...,
+        under_replicated: _builtins.int = ...,
+        rate: _builtins.float = ...,
+        seconds_left: _builtins.float = ...,
+        copies: _abc.Iterable[Global___CopyUnderWay] | None = ...,
+        troubles: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies", b"copies", "files", b"files", "missing", b"missing", "missing_size", b"missing_size", "rate", b"rate", "seconds_left", b"seconds_left", "surplus", b"surplus", "troubles", b"troubles", "under_replicated", b"under_replicated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replication: _TypeAlias = Replication  # noqa: Y015
+
+@_typing.final
+class CopyUnderWay(_message.Message):
+    """Files on their way to a worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_DONE_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    family: _builtins.str
+    files: _builtins.int
+    size: _builtins.int
+    size_done: _builtins.int
+    seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        family: _builtins.str = ...,
+        files: _builtins.int = ...,
+        size: _builtins.int = ...,
+        size_done: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "files", b"files", "seconds", b"seconds", "size", b"size", "size_done", b"size_done", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyUnderWay: _TypeAlias = CopyUnderWay  # noqa: Y015
+
+@_typing.final
+class ShowPlacementRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    family: _builtins.str
+    """empty: all"""
+    def __init__(
+        self,
+        *,
+        family: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowPlacementRequest: _TypeAlias = ShowPlacementRequest  # noqa: Y015
+
+@_typing.final
+class ShowPlacementReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKERS_FIELD_NUMBER: _builtins.int
+    FAMILIES_FIELD_NUMBER: _builtins.int
+    REPLICATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatus]:
+        """chunks and sizes of the families asked for"""
+
+    @_builtins.property
+    def families(self) -> _containers.RepeatedCompositeFieldContainer[Global___FamilyPlacement]: ...
+    @_builtins.property
+    def replication(self) -> Global___Replication: ...
+    def __init__(
+        self,
+        *,
+        workers: _abc.Iterable[Global___WorkerStatus] | None = ...,
+        families: _abc.Iterable[Global___FamilyPlacement] | None = ...,
+        replication: Global___Replication | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["replication", b"replication"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["families", b"families", "replication", b"replication", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowPlacementReply: _TypeAlias = ShowPlacementReply  # noqa: Y015
+
+@_typing.final
+class FamilyPlacement(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    UNDER_REPLICATED_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    chunks: _builtins.int
+    replicas: _builtins.int
+    """wanted"""
+    under_replicated: _builtins.int
+    """chunks with fewer whole copies"""
+    unavailable: _builtins.int
+    """chunks without a whole copy on a live worker"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        chunks: _builtins.int = ...,
+        replicas: _builtins.int = ...,
+        under_replicated: _builtins.int = ...,
+        unavailable: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "name", b"name", "replicas", b"replicas", "unavailable", b"unavailable", "under_replicated", b"under_replicated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FamilyPlacement: _TypeAlias = FamilyPlacement  # noqa: Y015
+
+@_typing.final
+class ChangePlacementRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAIN_FIELD_NUMBER: _builtins.int
+    READMIT_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    drain: _builtins.str
+    """ids of workers"""
+    readmit: _builtins.str
+    @_builtins.property
+    def lost(self) -> Global___LostWorker: ...
+    @_builtins.property
+    def replicas(self) -> Global___FamilyReplicas: ...
+    def __init__(
+        self,
+        *,
+        drain: _builtins.str = ...,
+        readmit: _builtins.str = ...,
+        lost: Global___LostWorker | None = ...,
+        replicas: Global___FamilyReplicas | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "drain", b"drain", "lost", b"lost", "readmit", b"readmit", "replicas", b"replicas"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "drain", b"drain", "lost", b"lost", "readmit", b"readmit", "replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["drain", "readmit", "lost", "replicas"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___ChangePlacementRequest: _TypeAlias = ChangePlacementRequest  # noqa: Y015
+
+@_typing.final
+class LostWorker(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    force: _builtins.bool
+    """even if it has the only copy of something"""
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LostWorker: _TypeAlias = LostWorker  # noqa: Y015
+
+@_typing.final
+class FamilyReplicas(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    family: _builtins.str
+    replicas: _builtins.int
+    def __init__(
+        self,
+        *,
+        family: _builtins.str = ...,
+        replicas: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FamilyReplicas: _TypeAlias = FamilyReplicas  # noqa: Y015
+
+@_typing.final
+class ChangePlacementReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """what happens now"""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePlacementReply: _TypeAlias = ChangePlacementReply  # noqa: Y015

@@ -109,6 +109,16 @@ class CzarStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.FromString,
                 _registered_method=True)
+        self.ShowPlacement = channel.unary_unary(
+                '/qserv.wire.v1.Czar/ShowPlacement',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ShowPlacementRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ShowPlacementReply.FromString,
+                _registered_method=True)
+        self.ChangePlacement = channel.unary_unary(
+                '/qserv.wire.v1.Czar/ChangePlacement',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ChangePlacementRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ChangePlacementReply.FromString,
+                _registered_method=True)
 
 
 class CzarServicer:
@@ -213,6 +223,20 @@ class CzarServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShowPlacement(self, request, context):
+        """Which workers hold how much, and what is being copied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePlacement(self, request, context):
+        """Drains, readmits or gives up a worker; changes the number of copies of a family.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CzarServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -290,6 +314,16 @@ def add_CzarServicer_to_server(servicer, server):
                     servicer.Staged,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.SerializeToString,
+            ),
+            'ShowPlacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowPlacement,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ShowPlacementRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ShowPlacementReply.SerializeToString,
+            ),
+            'ChangePlacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePlacement,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ChangePlacementRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ChangePlacementReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -697,6 +731,60 @@ class Czar:
             '/qserv.wire.v1.Czar/Staged',
             qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowPlacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/ShowPlacement',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ShowPlacementRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ShowPlacementReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePlacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/ChangePlacement',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ChangePlacementRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ChangePlacementReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class CzarStub:
     """A loader says every few seconds that it is there, and how far it is."""
     Staged: _grpc.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]
     """The files of a load that workers have acknowledged."""
+    ShowPlacement: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ShowPlacementRequest, _czar_pb2.ShowPlacementReply]
+    """Which workers hold how much, and what is being copied."""
+    ChangePlacement: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ChangePlacementRequest, _czar_pb2.ChangePlacementReply]
+    """Drains, readmits or gives up a worker; changes the number of copies of a family."""
 
 @_typing.type_check_only
 class CzarAsyncStub(CzarStub):
@@ -83,6 +87,10 @@ class CzarAsyncStub(CzarStub):
     """A loader says every few seconds that it is there, and how far it is."""
     Staged: _aio.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]  # type: ignore[assignment]
     """The files of a load that workers have acknowledged."""
+    ShowPlacement: _aio.UnaryUnaryMultiCallable[_czar_pb2.ShowPlacementRequest, _czar_pb2.ShowPlacementReply]  # type: ignore[assignment]
+    """Which workers hold how much, and what is being copied."""
+    ChangePlacement: _aio.UnaryUnaryMultiCallable[_czar_pb2.ChangePlacementRequest, _czar_pb2.ChangePlacementReply]  # type: ignore[assignment]
+    """Drains, readmits or gives up a worker; changes the number of copies of a family."""
 
 class CzarServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -198,5 +206,21 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_czar_pb2.StagedReply], _abc.AsyncIterator[_czar_pb2.StagedReply]]:
         """The files of a load that workers have acknowledged."""
+
+    @_abc_1.abstractmethod
+    def ShowPlacement(
+        self,
+        request: _czar_pb2.ShowPlacementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.ShowPlacementReply, _abc.Awaitable[_czar_pb2.ShowPlacementReply]]:
+        """Which workers hold how much, and what is being copied."""
+
+    @_abc_1.abstractmethod
+    def ChangePlacement(
+        self,
+        request: _czar_pb2.ChangePlacementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.ChangePlacementReply, _abc.Awaitable[_czar_pb2.ChangePlacementReply]]:
+        """Drains, readmits or gives up a worker; changes the number of copies of a family."""
 
 def add_CzarServicer_to_server(servicer: CzarServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -74,6 +74,16 @@ class WorkerStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryReply.FromString,
                 _registered_method=True)
+        self.Fetch = channel.unary_stream(
+                '/qserv.wire.v1.Worker/Fetch',
+                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.FetchRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.FetchPart.FromString,
+                _registered_method=True)
+        self.Pull = channel.unary_stream(
+                '/qserv.wire.v1.Worker/Pull',
+                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullProgress.FromString,
+                _registered_method=True)
 
 
 class WorkerServicer:
@@ -138,6 +148,21 @@ class WorkerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Fetch(self, request, context):
+        """Streams a file that a manifest of this worker lists, to a peer that copies it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pull(self, request, context):
+        """Copies files from peers, takes manifests over and drops files, in this order. What
+        is there already is not copied again; the call may be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -180,6 +205,16 @@ def add_WorkerServicer_to_server(servicer, server):
                     servicer.EndQuery,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryReply.SerializeToString,
+            ),
+            'Fetch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Fetch,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.FetchRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.FetchPart.SerializeToString,
+            ),
+            'Pull': grpc.unary_stream_rpc_method_handler(
+                    servicer.Pull,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullProgress.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +433,60 @@ class Worker:
             '/qserv.wire.v1.Worker/EndQuery',
             qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_worker__pb2.EndQueryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fetch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qserv.wire.v1.Worker/Fetch',
+            qserv_dot_wire_dot_v1_dot_worker__pb2.FetchRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.FetchPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pull(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qserv.wire.v1.Worker/Pull',
+            qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.PullProgress.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,12 @@ class WorkerStub:
     """Forgets a query's spools. Spools also die when the worker starts, and when no call
     of their query came for an hour.
     """
+    Fetch: _grpc.UnaryStreamMultiCallable[_worker_pb2.FetchRequest, _worker_pb2.FetchPart]
+    """Streams a file that a manifest of this worker lists, to a peer that copies it."""
+    Pull: _grpc.UnaryStreamMultiCallable[_worker_pb2.PullRequest, _worker_pb2.PullProgress]
+    """Copies files from peers, takes manifests over and drops files, in this order. What
+    is there already is not copied again; the call may be repeated.
+    """
 
 @_typing.type_check_only
 class WorkerAsyncStub(WorkerStub):
@@ -78,6 +84,12 @@ class WorkerAsyncStub(WorkerStub):
     EndQuery: _aio.UnaryUnaryMultiCallable[_worker_pb2.EndQueryRequest, _worker_pb2.EndQueryReply]  # type: ignore[assignment]
     """Forgets a query's spools. Spools also die when the worker starts, and when no call
     of their query came for an hour.
+    """
+    Fetch: _aio.UnaryStreamMultiCallable[_worker_pb2.FetchRequest, _worker_pb2.FetchPart]  # type: ignore[assignment]
+    """Streams a file that a manifest of this worker lists, to a peer that copies it."""
+    Pull: _aio.UnaryStreamMultiCallable[_worker_pb2.PullRequest, _worker_pb2.PullProgress]  # type: ignore[assignment]
+    """Copies files from peers, takes manifests over and drops files, in this order. What
+    is there already is not copied again; the call may be repeated.
     """
 
 class WorkerServicer(metaclass=_abc_1.ABCMeta):
@@ -149,6 +161,24 @@ class WorkerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_worker_pb2.EndQueryReply, _abc.Awaitable[_worker_pb2.EndQueryReply]]:
         """Forgets a query's spools. Spools also die when the worker starts, and when no call
         of their query came for an hour.
+        """
+
+    @_abc_1.abstractmethod
+    def Fetch(
+        self,
+        request: _worker_pb2.FetchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.FetchPart], _abc.AsyncIterator[_worker_pb2.FetchPart]]:
+        """Streams a file that a manifest of this worker lists, to a peer that copies it."""
+
+    @_abc_1.abstractmethod
+    def Pull(
+        self,
+        request: _worker_pb2.PullRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.PullProgress], _abc.AsyncIterator[_worker_pb2.PullProgress]]:
+        """Copies files from peers, takes manifests over and drops files, in this order. What
+        is there already is not copied again; the call may be repeated.
         """
 
 def add_WorkerServicer_to_server(servicer: WorkerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
