@@ -383,3 +383,83 @@ class Manifest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class DamagedFile(_message.Message):
+    """A file that a manifest names and that its worker cannot serve."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """below the worker's data directory"""
+    reason: _builtins.str
+    """what was found"""
+    found: _builtins.float
+    """when, seconds since 1970"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        found: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "path", b"path", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DamagedFile: _TypeAlias = DamagedFile  # noqa: Y015
+
+@_typing.final
+class ScrubProgress(_message.Message):
+    """How far a worker's scrub is, and what it found since its last message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    FILES_TOTAL_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_TOTAL_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    files: _builtins.int
+    files_total: _builtins.int
+    size: _builtins.int
+    """bytes"""
+    size_total: _builtins.int
+    finished: _builtins.bool
+    @_builtins.property
+    def damaged(self) -> _containers.RepeatedCompositeFieldContainer[Global___DamagedFile]: ...
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """files below data/ that no manifest names"""
+
+    @_builtins.property
+    def trouble(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """manifests that cannot be read"""
+
+    def __init__(
+        self,
+        *,
+        files: _builtins.int = ...,
+        files_total: _builtins.int = ...,
+        size: _builtins.int = ...,
+        size_total: _builtins.int = ...,
+        damaged: _abc.Iterable[Global___DamagedFile] | None = ...,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
+        trouble: _abc.Iterable[_builtins.str] | None = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "files", b"files", "files_total", b"files_total", "finished", b"finished", "size", b"size", "size_total", b"size_total", "trouble", b"trouble", "unknown", b"unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScrubProgress: _TypeAlias = ScrubProgress  # noqa: Y015
