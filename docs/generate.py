@@ -48,6 +48,10 @@ does not exist is refused.
 ## `qserv worker`
 
 {worker}
+
+## `qserv load`
+
+{load}
 """
 
 
@@ -66,11 +70,15 @@ def errors_page() -> str:
 def configuration_page() -> str:
     """Return the page of all settings, from the models in `qserv.config`."""
     return CONFIGURATION.format(
-        czar=_settings(config.CzarConfig), worker=_settings(config.WorkerConfig)
+        czar=_settings(config.CzarConfig),
+        worker=_settings(config.WorkerConfig),
+        load=_settings(config.LoadConfig),
     )
 
 
-def _settings(model: type[config.CzarConfig | config.WorkerConfig]) -> str:
+def _settings(
+    model: type[config.CzarConfig | config.WorkerConfig | config.LoadConfig],
+) -> str:
     rows = [
         f"| `{name}` | `{_default(field.default)}` | {_one_line(field.description)} |"
         for name, field in model.model_fields.items()

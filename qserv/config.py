@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -21,9 +22,17 @@ from pydantic import (
     model_validator,
 )
 
+from qserv import failpoint
 from qserv.errors import InvalidRequest
 
-__all__ = ["CzarConfig", "LogFormat", "LogLevel", "WorkerConfig", "load"]
+__all__ = [
+    "CzarConfig",
+    "LoadConfig",
+    "LogFormat",
+    "LogLevel",
+    "WorkerConfig",
+    "load",
+]
 
 PREFIX: Final = "QSERV_"
 MIB: Final = 2**20
@@ -38,11 +47,25 @@ def _split(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
-class _Config(BaseModel):
+def _failpoint(value: str) -> str:
+    failpoint.parse(value)
+    return value
+
+
+Failpoint = Annotated[str, AfterValidator(_failpoint)]
+
+
+class _Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True
     )
 
+    failpoint: Failpoint = ""
+    """For tests: where the process kills itself or meets a broken disk, such as
+    `worker.stage.synced:3=enospc`; the names stand in `qserv.failpoint`."""
+
+
+class _Config(_Settings):
     directory: Path = Path("qserv-data")
     """Where the process keeps everything that it must not lose."""
     host: str = "127.0.0.1"
@@ -123,12 +146,13 @@ class WorkerConfig(_Config):
     """Chunks of one batch at most."""
     spool_bytes: ByteSize = ByteSize(20 * 1024 * MIB)
     """Bytes on disk that rows exchanged between workers may take at a time."""
-    failpoint: Literal["", "after-first-frame"] = ""
-    """For tests: where the worker kills itself. `after-first-frame` is right after the
-    first data frame of a batch was sent."""
 
 
-C = TypeVar("C", bound=_Config)
+class LoadConfig(_Settings):
+    """Settings of a program that loads files."""
+
+
+C = TypeVar("C", bound=_Settings)
 
 
 def load(model: type[C], path: Path | None = None, **overrides: Any) -> C:
@@ -145,7 +169,7 @@ def load(model: type[C], path: Path | None = None, **overrides: Any) -> C:
 
     Returns
     -------
-    CzarConfig or WorkerConfig
+    CzarConfig, WorkerConfig or LoadConfig
         Frozen settings.
 
     Raises
@@ -181,7 +205,7 @@ def _file(path: Path | None) -> Mapping[str, Any]:
         ) from error
 
 
-def _environment(model: type[_Config]) -> Mapping[str, str]:
+def _environment(model: type[_Settings]) -> Mapping[str, str]:
     return {
         name: os.environ[PREFIX + name.upper()]
         for name in model.model_fields

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qserv import failpoint
 from qserv.cli.endpoint import czar_options, open_czar
 from qserv.errors import InvalidRequest
 
@@ -61,8 +62,10 @@ def load(
       qserv load dr1 --schema dr1.yaml "Object=dr1/object/*.parquet" Source=dr1/source/
       qserv load deep --schema deep.yaml --leaf-rows 3000 Object=deep.parquet
     """
+    from qserv import config
     from qserv.cli.bar import load_bar
 
+    failpoint.arm(config.load(config.LoadConfig).failpoint)
     files = _by_table(inputs)
     how["overlap"] = None if overlap is None else overlap / 3600
     with open_czar(czar, directory) as db, load_bar(release) as progress:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from qserv import serving
+from qserv import failpoint, serving
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,6 +59,7 @@ def _process_options(command: F) -> F:
                 is_flag=True,
                 help="Stop when standard input ends (for programs that start this).",
             ),
+            click.option("--failpoint", hidden=True),
         ]
     ):
         command = option(command)
@@ -86,6 +87,7 @@ def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:
     from qserv.faces.rpc.program import run
 
     values = settings_of.load(settings_of.CzarConfig, config, **settings)
+    failpoint.arm(values.failpoint)
     telemetry.configure("czar", level=values.log_level, format=values.log_format)
     _start_leash(leash)
     _serve(run(values, ready=_ready("czar")))
@@ -101,7 +103,6 @@ def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:
 @click.option("--executors", type=int, help="Processes that run DuckDB.  [1]")
 @click.option("--threads", type=int, help="DuckDB threads of an executor.  [1]")
 @click.option("--memory", help="Memory of an executor, such as 4GiB.  [1GiB]")
-@click.option("--failpoint", hidden=True)
 def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
     """Run one worker in the foreground, until Ctrl-C or SIGTERM.
 
@@ -120,6 +121,7 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
     from qserv.worker.program import run
 
     values = settings_of.load(settings_of.WorkerConfig, config, **settings)
+    failpoint.arm(values.failpoint)
     name = values.directory.name
     telemetry.configure(name, level=values.log_level, format=values.log_format)
     _start_leash(leash)

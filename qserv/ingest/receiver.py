@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from qserv import failpoint
 from qserv.catalog.snapshot import ManifestEntry
 from qserv.errors import ChunkMissing, Conflict, CorruptData, InvalidRequest, TaskFailed
 from qserv.storage.durable import (
@@ -79,6 +80,7 @@ class Receiver:
             ) from error
         finally:
             incoming.unlink(missing_ok=True)
+        failpoint.reached("worker.stage.acknowledged")
         return worker_pb2.StageReply(
             size=entry.size, sha256=bytes.fromhex(entry.sha256)
         )
@@ -139,11 +141,16 @@ class Receiver:
             file.unlink()
 
     def _install(self, transaction: str, manifests: list[Manifest]) -> None:
+        failpoint.reached("worker.install.asked")
         entries = [entry for manifest in manifests for entry in manifest.entries]
         link_files(self._moves(transaction, entries), self._directory.data)
+        failpoint.reached("worker.install.linked")
         for manifest in manifests:
             self._manifests.install(manifest)
+            failpoint.reached("worker.install.manifest")
+        failpoint.reached("worker.install.manifests")
         remove_tree(self._directory.transaction(transaction))
+        failpoint.reached("worker.install.staging-removed")
 
     def _moves(
         self, transaction: str, entries: list[ManifestEntry]
@@ -162,6 +169,7 @@ class Receiver:
                 yield staged, target
 
     def _discard(self, transaction: str) -> None:
+        failpoint.reached("worker.discard.asked")
         holdings = list(self._manifests.all())
         mine = [h.manifest for h in holdings if h.manifest.transaction == transaction]
         others = [h.manifest for h in holdings if h.manifest.transaction != transaction]
@@ -175,10 +183,13 @@ class Receiver:
         for path in sorted(installed | set(staged)):
             if made_by(path, transaction):
                 remove_file(self._directory.file(path))
+                failpoint.reached("worker.discard.file")
         # Manifest and staging go last: they are what a repeated discard starts from.
         for manifest in mine:
             self._manifests.remove(manifest)
+            failpoint.reached("worker.discard.manifest")
         remove_tree(self._directory.transaction(transaction))
+        failpoint.reached("worker.discard.staging-removed")
 
 
 def manifest_from_proto(message: common_pb2.Manifest, transaction: str) -> Manifest:
@@ -215,10 +226,13 @@ async def _header(
 
 async def _write(path: Path, parts: AsyncIterator[worker_pb2.StagePart]) -> None:
     with await asyncio.to_thread(path.open, "wb") as file:
+        failpoint.reached("worker.stage.opened")
         async for part in parts:
             # In a thread: a disk that is busy would freeze every other call.
             await asyncio.to_thread(file.write, part.data)
+        failpoint.reached("worker.stage.written")
         await asyncio.to_thread(_sync, file)
+        failpoint.reached("worker.stage.synced")
 
 
 def _sync(file: BinaryIO) -> None:
@@ -236,7 +250,9 @@ def _settle(incoming: Path, staged: Path, entry: ManifestEntry) -> None:
             f"not {entry.size} and {entry.sha256[:16]}…: send it again"
         )
     incoming.replace(staged)
+    failpoint.reached("worker.stage.renamed")
     sync_directory(staged.parent)
+    failpoint.reached("worker.stage.settled")
 
 
 def _agree(source: Path, target: Path) -> bool:

@@ -77,7 +77,7 @@ class LocalCluster:
         Seconds in which everything has to be ready.
     worker_arguments
         More arguments of ``qserv worker``, by worker name, such as
-        ``{"worker-1": ["--failpoint", "after-first-frame"]}``.
+        ``{"worker-1": ["--failpoint", "worker.task.data-sent"]}``.
     log_level
         The least severe lines in the parts' logs, in ``<directory>/logs``.
     """

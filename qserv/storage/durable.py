@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from qserv import failpoint
+
 
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
@@ -32,7 +34,9 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    failpoint.reached("durable.write.written")
     fresh.replace(path)
+    failpoint.reached("durable.write.replaced")
     sync_directory(path.parent)
 
 
@@ -52,10 +56,12 @@ def link_files(pairs: Iterable[tuple[Path, Path]], root: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             target.hardlink_to(source)
+            failpoint.reached("durable.link.linked")
         above = (root, *target.relative_to(root).parents)
         touched.update(root / directory for directory in above)
     for directory in sorted(touched):
         sync_directory(directory)
+        failpoint.reached("durable.link.directory-synced")
 
 
 def remove_file(path: Path) -> None:

@@ -98,7 +98,6 @@ async def _serve(
         batch_chunks=config.batch_chunks,
         executors=config.executors,
         threads=threads,
-        failpoint=config.failpoint,
     )
 
     async def joined(worker_id: str, transactions: Collection[str]) -> None:

@@ -1,9 +1,7 @@
 """The gRPC face of a worker: tasks, key look-ups, files, and who it is."""
 
 import asyncio
-import os
 import shutil
-import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from importlib.metadata import version
@@ -13,6 +11,7 @@ import grpc
 import grpc.aio
 from typing_extensions import override
 
+from qserv import failpoint
 from qserv.errors import ChunkMissing, InvalidValue, SpoolLost
 from qserv.ingest.receiver import Receiver
 from qserv.sky.healpix import ORDER
@@ -39,6 +38,8 @@ __all__ = ["WorkerService"]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _FLUSH_SECONDS: Final = 0.2
+_SENT: Final = {"data": "worker.task.data-sent", "batch_end": "worker.task.batch-sent"}
+"""Failpoints by the kind of frame that was just sent."""
 
 _log = logger(__name__)
 
@@ -60,9 +61,6 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         Limits of a batch.
     executors, threads
         How many executors, and DuckDB threads over all of them.
-    failpoint
-        For tests: ``"after-first-frame"`` kills the process between the first data
-        frame of a batch and its end.
     """
 
     def __init__(
@@ -80,7 +78,6 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         batch_chunks: int,
         executors: int,
         threads: int,
-        failpoint: str = "",
     ) -> None:
         self.worker_id = ""
         """Given by the first czar that was joined."""
@@ -97,7 +94,6 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         self._batch_chunks = batch_chunks
         self._executors = executors
         self._threads = threads
-        self._failpoint = failpoint
 
     @override
     async def RunTask(
@@ -129,7 +125,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                 messages = await stack.enter_async_context(aclosing(run))
                 async for message in messages:
                     yield message
-                    await self._fail_here()
+                    await _may_fail_after(message)
 
     async def _run(
         self, task: WorkerTask, gathering: Gathering | None
@@ -151,13 +147,14 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                         if request.HasField("spool"):
                             kept = event.content.kept
                             self._spools.keep(request, event.batch, kept)
+                            failpoint.reached("worker.task.spooled")
                         waiting.add(*stream.ended(event.batch, event.content))
                         if stream.is_full or stream.is_last:
                             break
                     case Exception():
                         raise _placed(event.content, task.place(event.batch))
                 # The end of a batch makes its rows count: it is not kept back.
-                if waiting.full or isinstance(event.content, Done) or self._fails:
+                if waiting.full or isinstance(event.content, Done) or _is_watched():
                     yield worker_pb2.TaskFrames(frames=waiting.take())
         # Before the last frame: a czar that has it may not ask for more.
         _log.info(
@@ -185,16 +182,6 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
             return task.batch(entries, inputs, stream.rows, keep)
 
         return prepare
-
-    @property
-    def _fails(self) -> bool:
-        return self._failpoint == "after-first-frame"
-
-    async def _fail_here(self) -> None:
-        if self._fails:
-            # What was written to the stream shall be seen on the far side.
-            await asyncio.sleep(_FLUSH_SECONDS)
-            os.kill(os.getpid(), signal.SIGKILL)
 
     @override
     async def LookupKeys(
@@ -308,3 +295,16 @@ def _placed(error: Exception, place: str) -> Exception:
             return InvalidValue(f"{error.text} (in {place})")
         case _:
             return error
+
+
+def _is_watched() -> bool:
+    return any(map(failpoint.waits, _SENT.values()))
+
+
+async def _may_fail_after(message: worker_pb2.TaskFrames) -> None:
+    for frame in message.frames:
+        name = _SENT.get(frame.WhichOneof("frame") or "")
+        if name is not None and failpoint.waits(name):
+            # What was written to the stream shall be seen on the far side.
+            await asyncio.sleep(_FLUSH_SECONDS)
+            failpoint.reached(name)

@@ -63,7 +63,7 @@ def test_two_large_sides_are_joined_by_hash(cluster, sky, query, batch_chunks):
 
 
 def test_a_worker_that_dies_while_it_spools_takes_nothing_with_it(sky, tmp_path):
-    arguments = {VICTIM: ["--failpoint", "after-first-frame"]}
+    arguments = {VICTIM: ["--failpoint", "worker.task.batch-sent"]}
     with two_copies(sky, tmp_path, arguments) as db:
         arguments.clear()  # it starts again without
         before = db.cluster.processes[VICTIM]

@@ -37,7 +37,7 @@ def test_pairs_wider_than_the_overlap_are_those_of_one_database(
 
 def test_a_worker_that_dies_while_it_is_read_takes_no_pair_with_it(sky, tmp_path):
     """Its chunks run elsewhere, and what it gave to others comes from elsewhere."""
-    arguments = {VICTIM: ["--failpoint", "after-first-frame"]}
+    arguments = {VICTIM: ["--failpoint", "worker.task.data-sent"]}
     with qserv.LocalCluster(3, tmp_path, worker_arguments=arguments) as db:
         sky.load(db, replicas=2)
         arguments.clear()  # it starts again without

@@ -14,7 +14,7 @@ VICTIM = "worker-2"
 @pytest.fixture
 def dying(sky, tmp_path, request):
     """Start a cluster whose second worker dies after a batch's first frame."""
-    arguments = {VICTIM: ["--failpoint", "after-first-frame"]}
+    arguments = {VICTIM: ["--failpoint", "worker.task.data-sent"]}
     with qserv.LocalCluster(3, tmp_path, worker_arguments=arguments) as db:
         sky.load(db, replicas=getattr(request, "param", 1))
         arguments.clear()  # it starts again without

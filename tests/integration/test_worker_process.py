@@ -55,7 +55,7 @@ async def frames_of(call):
 async def test_the_failpoint_kills_between_first_frame_and_end(
     start, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("QSERV_FAILPOINT", "after-first-frame")
+    monkeypatch.setenv("QSERV_FAILPOINT", "worker.task.data-sent")
     program = start()
     channel, worker = worker_at(program.ready(), tmp_path)
     async with channel:

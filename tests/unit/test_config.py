@@ -52,6 +52,10 @@ def test_bytes_may_have_a_unit(file):
         ('port = "x"', "setting port in file .*: .*integer.*not 'x'"),
         ("port = 70000", "setting port in file .*: .*65535, not 70000"),
         ("dead_after = 0.5", "dead_after must be longer than join_interval"),
+        (
+            'failpoint = "nowhere"',
+            "setting failpoint .*there is no failpoint 'nowhere'",
+        ),
         ("port = ", "qserv.toml is not TOML: Invalid value"),
     ],
 )

@@ -1,0 +1,36 @@
+"""Every failpoint that is named exists in the code, and the other way round."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import qserv
+from qserv import failpoint
+
+CODE = Path(qserv.__file__).parent
+CALLS = {"reached", "waits"}
+
+
+def named(path):
+    """Yield the failpoints that a module's calls name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name("failpoint"), attr=attribute),
+                args=[ast.Constant(name)],
+            ) if attribute in CALLS:
+                yield name
+            case ast.Constant(str(name)) if name in failpoint.NAMES:
+                yield name
+
+
+def test_the_names_are_those_in_the_code():
+    files = [p for p in CODE.rglob("*.py") if p.name != "failpoint.py"]
+    assert {name for path in files for name in named(path)} == failpoint.NAMES
+
+
+@pytest.mark.parametrize("name", sorted(failpoint.NAMES))
+def test_a_name_says_program_step_and_instant(name):
+    assert len(name.split(".")) == 3
+    assert name == name.lower()
