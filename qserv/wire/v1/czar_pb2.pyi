@@ -783,6 +783,8 @@ class JoinRequest(_message.Message):
     THREADS_FIELD_NUMBER: _builtins.int
     DISK_FREE_FIELD_NUMBER: _builtins.int
     DISK_TOTAL_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    DAMAGED_TOTAL_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """kept by the worker; empty at its first start"""
     endpoint: _builtins.str
@@ -791,6 +793,12 @@ class JoinRequest(_message.Message):
     disk_free: _builtins.int
     """bytes that it may still take"""
     disk_total: _builtins.int
+    damaged_total: _builtins.int
+    """of so many"""
+    @_builtins.property
+    def damaged(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.DamagedFile]:
+        """at most a thousand of them,"""
+
     def __init__(
         self,
         *,
@@ -800,10 +808,12 @@ class JoinRequest(_message.Message):
         threads: _builtins.int = ...,
         disk_free: _builtins.int = ...,
         disk_total: _builtins.int = ...,
+        damaged: _abc.Iterable[_common_pb2.DamagedFile] | None = ...,
+        damaged_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_free", b"disk_free", "disk_total", b"disk_total", "endpoint", b"endpoint", "threads", b"threads", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "damaged_total", b"damaged_total", "disk_free", b"disk_free", "disk_total", b"disk_total", "endpoint", b"endpoint", "threads", b"threads", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1979,3 +1989,132 @@ class ChangePlacementReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangePlacementReply: _TypeAlias = ChangePlacementReply  # noqa: Y015
+
+@_typing.final
+class ScrubClusterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_IDS_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    bytes_per_second: _builtins.int
+    """each; 0: as fast as the disk gives"""
+    @_builtins.property
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """none: all that are alive"""
+
+    def __init__(
+        self,
+        *,
+        worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        bytes_per_second: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "worker_ids", b"worker_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScrubClusterRequest: _TypeAlias = ScrubClusterRequest  # noqa: Y015
+
+@_typing.final
+class ScrubClusterReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    @_builtins.property
+    def progress(self) -> _common_pb2.ScrubProgress: ...
+    @_builtins.property
+    def error(self) -> _common_pb2.Error:
+        """the worker's scrub ended with it"""
+
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        progress: _common_pb2.ScrubProgress | None = ...,
+        error: _common_pb2.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "progress", b"progress", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScrubClusterReply: _TypeAlias = ScrubClusterReply  # noqa: Y015
+
+@_typing.final
+class ExamineClusterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExamineClusterRequest: _TypeAlias = ExamineClusterRequest  # noqa: Y015
+
+@_typing.final
+class ExamineClusterReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    CLOCK_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    clock: _builtins.float
+    """seconds since 1970"""
+    version: _builtins.str
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]: ...
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[Global___Finding] | None = ...,
+        clock: _builtins.float = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "findings", b"findings", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExamineClusterReply: _TypeAlias = ExamineClusterReply  # noqa: Y015
+
+@_typing.final
+class Finding(_message.Message):
+    """One check and its outcome."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    check: _builtins.str
+    level: _builtins.str
+    """"ok", "warning", "problem" """
+    text: _builtins.str
+    remedy: _builtins.str
+    """a command, or what to do; empty where all is well"""
+    def __init__(
+        self,
+        *,
+        check: _builtins.str = ...,
+        level: _builtins.str = ...,
+        text: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "level", b"level", "remedy", b"remedy", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finding: _TypeAlias = Finding  # noqa: Y015

@@ -109,6 +109,16 @@ class CzarStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.FromString,
                 _registered_method=True)
+        self.Scrub = channel.unary_stream(
+                '/qserv.wire.v1.Czar/Scrub',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ScrubClusterRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ScrubClusterReply.FromString,
+                _registered_method=True)
+        self.Examine = channel.unary_unary(
+                '/qserv.wire.v1.Czar/Examine',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ExamineClusterRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ExamineClusterReply.FromString,
+                _registered_method=True)
         self.ShowPlacement = channel.unary_unary(
                 '/qserv.wire.v1.Czar/ShowPlacement',
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ShowPlacementRequest.SerializeToString,
@@ -223,6 +233,20 @@ class CzarServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Scrub(self, request, context):
+        """Has workers read all their files and compare them with their checksums.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Examine(self, request, context):
+        """Checks everything, and says what to do about what is not as it should be.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ShowPlacement(self, request, context):
         """Which workers hold how much, and what is being copied.
         """
@@ -314,6 +338,16 @@ def add_CzarServicer_to_server(servicer, server):
                     servicer.Staged,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.SerializeToString,
+            ),
+            'Scrub': grpc.unary_stream_rpc_method_handler(
+                    servicer.Scrub,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ScrubClusterRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ScrubClusterReply.SerializeToString,
+            ),
+            'Examine': grpc.unary_unary_rpc_method_handler(
+                    servicer.Examine,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ExamineClusterRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ExamineClusterReply.SerializeToString,
             ),
             'ShowPlacement': grpc.unary_unary_rpc_method_handler(
                     servicer.ShowPlacement,
@@ -731,6 +765,60 @@ class Czar:
             '/qserv.wire.v1.Czar/Staged',
             qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Scrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/Scrub',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ScrubClusterRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ScrubClusterReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Examine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/Examine',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ExamineClusterRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ExamineClusterReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class CzarStub:
     """A loader says every few seconds that it is there, and how far it is."""
     Staged: _grpc.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]
     """The files of a load that workers have acknowledged."""
+    Scrub: _grpc.UnaryStreamMultiCallable[_czar_pb2.ScrubClusterRequest, _czar_pb2.ScrubClusterReply]
+    """Has workers read all their files and compare them with their checksums."""
+    Examine: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ExamineClusterRequest, _czar_pb2.ExamineClusterReply]
+    """Checks everything, and says what to do about what is not as it should be."""
     ShowPlacement: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ShowPlacementRequest, _czar_pb2.ShowPlacementReply]
     """Which workers hold how much, and what is being copied."""
     ChangePlacement: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ChangePlacementRequest, _czar_pb2.ChangePlacementReply]
@@ -87,6 +91,10 @@ class CzarAsyncStub(CzarStub):
     """A loader says every few seconds that it is there, and how far it is."""
     Staged: _aio.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]  # type: ignore[assignment]
     """The files of a load that workers have acknowledged."""
+    Scrub: _aio.UnaryStreamMultiCallable[_czar_pb2.ScrubClusterRequest, _czar_pb2.ScrubClusterReply]  # type: ignore[assignment]
+    """Has workers read all their files and compare them with their checksums."""
+    Examine: _aio.UnaryUnaryMultiCallable[_czar_pb2.ExamineClusterRequest, _czar_pb2.ExamineClusterReply]  # type: ignore[assignment]
+    """Checks everything, and says what to do about what is not as it should be."""
     ShowPlacement: _aio.UnaryUnaryMultiCallable[_czar_pb2.ShowPlacementRequest, _czar_pb2.ShowPlacementReply]  # type: ignore[assignment]
     """Which workers hold how much, and what is being copied."""
     ChangePlacement: _aio.UnaryUnaryMultiCallable[_czar_pb2.ChangePlacementRequest, _czar_pb2.ChangePlacementReply]  # type: ignore[assignment]
@@ -206,6 +214,22 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_czar_pb2.StagedReply], _abc.AsyncIterator[_czar_pb2.StagedReply]]:
         """The files of a load that workers have acknowledged."""
+
+    @_abc_1.abstractmethod
+    def Scrub(
+        self,
+        request: _czar_pb2.ScrubClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_czar_pb2.ScrubClusterReply], _abc.AsyncIterator[_czar_pb2.ScrubClusterReply]]:
+        """Has workers read all their files and compare them with their checksums."""
+
+    @_abc_1.abstractmethod
+    def Examine(
+        self,
+        request: _czar_pb2.ExamineClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.ExamineClusterReply, _abc.Awaitable[_czar_pb2.ExamineClusterReply]]:
+        """Checks everything, and says what to do about what is not as it should be."""
 
     @_abc_1.abstractmethod
     def ShowPlacement(

@@ -1131,3 +1131,134 @@ class PullProgress(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PullProgress: _TypeAlias = PullProgress  # noqa: Y015
+
+@_typing.final
+class ScrubRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    bytes_per_second: _builtins.int
+    """0: as fast as the disk gives"""
+    def __init__(
+        self,
+        *,
+        bytes_per_second: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScrubRequest: _TypeAlias = ScrubRequest  # noqa: Y015
+
+@_typing.final
+class ExamineRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExamineRequest: _TypeAlias = ExamineRequest  # noqa: Y015
+
+@_typing.final
+class ExamineReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CLOCK_FIELD_NUMBER: _builtins.int
+    DISK_FREE_FIELD_NUMBER: _builtins.int
+    DISK_TOTAL_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    DAMAGED_TOTAL_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    UNKNOWN_TOTAL_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    NEVER_VERIFIED_FIELD_NUMBER: _builtins.int
+    OLDEST_VERIFICATION_FIELD_NUMBER: _builtins.int
+    LAST_PASS_FIELD_NUMBER: _builtins.int
+    VERIFY_AGE_FIELD_NUMBER: _builtins.int
+    SCRUB_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    version: _builtins.str
+    clock: _builtins.float
+    """seconds since 1970"""
+    disk_free: _builtins.int
+    disk_total: _builtins.int
+    damaged_total: _builtins.int
+    """of so many"""
+    unknown_total: _builtins.int
+    """of so many"""
+    files: _builtins.int
+    size: _builtins.int
+    never_verified: _builtins.int
+    """files"""
+    oldest_verification: _builtins.float
+    """seconds ago, of the others"""
+    last_pass: _builtins.float
+    """seconds since 1970; 0: none was completed"""
+    verify_age: _builtins.float
+    """setting"""
+    scrub_bytes_per_second: _builtins.int
+    """setting"""
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldManifest]:
+        """the newest of each table"""
+
+    @_builtins.property
+    def damaged(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.DamagedFile]:
+        """some of them,"""
+
+    @_builtins.property
+    def trouble(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """manifests and directories"""
+
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """some files that no manifest names,"""
+
+    @_builtins.property
+    def transactions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that have staged something"""
+
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        version: _builtins.str = ...,
+        clock: _builtins.float = ...,
+        disk_free: _builtins.int = ...,
+        disk_total: _builtins.int = ...,
+        held: _abc.Iterable[Global___HeldManifest] | None = ...,
+        damaged: _abc.Iterable[_common_pb2.DamagedFile] | None = ...,
+        damaged_total: _builtins.int = ...,
+        trouble: _abc.Iterable[_builtins.str] | None = ...,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
+        unknown_total: _builtins.int = ...,
+        files: _builtins.int = ...,
+        size: _builtins.int = ...,
+        never_verified: _builtins.int = ...,
+        oldest_verification: _builtins.float = ...,
+        last_pass: _builtins.float = ...,
+        verify_age: _builtins.float = ...,
+        scrub_bytes_per_second: _builtins.int = ...,
+        transactions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock", "damaged", b"damaged", "damaged_total", b"damaged_total", "disk_free", b"disk_free", "disk_total", b"disk_total", "files", b"files", "held", b"held", "last_pass", b"last_pass", "never_verified", b"never_verified", "oldest_verification", b"oldest_verification", "scrub_bytes_per_second", b"scrub_bytes_per_second", "size", b"size", "transactions", b"transactions", "trouble", b"trouble", "unknown", b"unknown", "unknown_total", b"unknown_total", "verify_age", b"verify_age", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExamineReply: _TypeAlias = ExamineReply  # noqa: Y015

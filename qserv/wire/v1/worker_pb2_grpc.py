@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from qserv.wire.v1 import common_pb2 as qserv_dot_wire_dot_v1_dot_common__pb2
 from qserv.wire.v1 import worker_pb2 as qserv_dot_wire_dot_v1_dot_worker__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -84,6 +85,16 @@ class WorkerStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullProgress.FromString,
                 _registered_method=True)
+        self.Scrub = channel.unary_stream(
+                '/qserv.wire.v1.Worker/Scrub',
+                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ScrubRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_common__pb2.ScrubProgress.FromString,
+                _registered_method=True)
+        self.Examine = channel.unary_unary(
+                '/qserv.wire.v1.Worker/Examine',
+                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineReply.FromString,
+                _registered_method=True)
 
 
 class WorkerServicer:
@@ -163,6 +174,21 @@ class WorkerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Scrub(self, request, context):
+        """Reads every file that is held and compares it with its checksum, oldest verification
+        first; a bad copy is moved aside. Cancelling the call stops it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Examine(self, request, context):
+        """What a check of the cluster wants to know of this worker.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -215,6 +241,16 @@ def add_WorkerServicer_to_server(servicer, server):
                     servicer.Pull,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullProgress.SerializeToString,
+            ),
+            'Scrub': grpc.unary_stream_rpc_method_handler(
+                    servicer.Scrub,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ScrubRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_common__pb2.ScrubProgress.SerializeToString,
+            ),
+            'Examine': grpc.unary_unary_rpc_method_handler(
+                    servicer.Examine,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -487,6 +523,60 @@ class Worker:
             '/qserv.wire.v1.Worker/Pull',
             qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_worker__pb2.PullProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Scrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qserv.wire.v1.Worker/Scrub',
+            qserv_dot_wire_dot_v1_dot_worker__pb2.ScrubRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_common__pb2.ScrubProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Examine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Worker/Examine',
+            qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineReply.FromString,
             options,
             channel_credentials,
             insecure,

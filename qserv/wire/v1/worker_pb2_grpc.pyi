@@ -5,6 +5,7 @@ What a worker does for a czar and for a loader."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from qserv.wire.v1 import common_pb2 as _common_pb2
 from qserv.wire.v1 import worker_pb2 as _worker_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -59,6 +60,12 @@ class WorkerStub:
     """Copies files from peers, takes manifests over and drops files, in this order. What
     is there already is not copied again; the call may be repeated.
     """
+    Scrub: _grpc.UnaryStreamMultiCallable[_worker_pb2.ScrubRequest, _common_pb2.ScrubProgress]
+    """Reads every file that is held and compares it with its checksum, oldest verification
+    first; a bad copy is moved aside. Cancelling the call stops it.
+    """
+    Examine: _grpc.UnaryUnaryMultiCallable[_worker_pb2.ExamineRequest, _worker_pb2.ExamineReply]
+    """What a check of the cluster wants to know of this worker."""
 
 @_typing.type_check_only
 class WorkerAsyncStub(WorkerStub):
@@ -91,6 +98,12 @@ class WorkerAsyncStub(WorkerStub):
     """Copies files from peers, takes manifests over and drops files, in this order. What
     is there already is not copied again; the call may be repeated.
     """
+    Scrub: _aio.UnaryStreamMultiCallable[_worker_pb2.ScrubRequest, _common_pb2.ScrubProgress]  # type: ignore[assignment]
+    """Reads every file that is held and compares it with its checksum, oldest verification
+    first; a bad copy is moved aside. Cancelling the call stops it.
+    """
+    Examine: _aio.UnaryUnaryMultiCallable[_worker_pb2.ExamineRequest, _worker_pb2.ExamineReply]  # type: ignore[assignment]
+    """What a check of the cluster wants to know of this worker."""
 
 class WorkerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -180,5 +193,23 @@ class WorkerServicer(metaclass=_abc_1.ABCMeta):
         """Copies files from peers, takes manifests over and drops files, in this order. What
         is there already is not copied again; the call may be repeated.
         """
+
+    @_abc_1.abstractmethod
+    def Scrub(
+        self,
+        request: _worker_pb2.ScrubRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_common_pb2.ScrubProgress], _abc.AsyncIterator[_common_pb2.ScrubProgress]]:
+        """Reads every file that is held and compares it with its checksum, oldest verification
+        first; a bad copy is moved aside. Cancelling the call stops it.
+        """
+
+    @_abc_1.abstractmethod
+    def Examine(
+        self,
+        request: _worker_pb2.ExamineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pb2.ExamineReply, _abc.Awaitable[_worker_pb2.ExamineReply]]:
+        """What a check of the cluster wants to know of this worker."""
 
 def add_WorkerServicer_to_server(servicer: WorkerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
