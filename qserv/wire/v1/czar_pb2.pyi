@@ -383,6 +383,7 @@ class StatusReply(_message.Message):
     RELEASES_FIELD_NUMBER: _builtins.int
     QUERIES_FIELD_NUMBER: _builtins.int
     REPLICATION_FIELD_NUMBER: _builtins.int
+    LOADS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     snapshot: _builtins.int
     @_builtins.property
@@ -393,6 +394,10 @@ class StatusReply(_message.Message):
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueryStatus]: ...
     @_builtins.property
     def replication(self) -> Global___Replication: ...
+    @_builtins.property
+    def loads(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadDescription]:
+        """under way"""
+
     def __init__(
         self,
         *,
@@ -402,10 +407,11 @@ class StatusReply(_message.Message):
         releases: _abc.Iterable[Global___ReleaseStatus] | None = ...,
         queries: _abc.Iterable[Global___QueryStatus] | None = ...,
         replication: Global___Replication | None = ...,
+        loads: _abc.Iterable[Global___LoadDescription] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["replication", b"replication"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["queries", b"queries", "releases", b"releases", "replication", b"replication", "snapshot", b"snapshot", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loads", b"loads", "queries", b"queries", "releases", b"releases", "replication", b"replication", "snapshot", b"snapshot", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -922,6 +928,7 @@ class BeginRequest(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     INPUT_IDS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     family: _builtins.str
     """empty: the release's, or its name"""
@@ -939,6 +946,8 @@ class BeginRequest(_message.Message):
     """
     configuration: _builtins.str
     """hash of the configuration of that pipeline"""
+    dry_run: _builtins.bool
+    """answer as if it began, and remember nothing"""
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDefinition]: ...
     @_builtins.property
@@ -965,10 +974,11 @@ class BeginRequest(_message.Message):
         fingerprint: _builtins.str = ...,
         configuration: _builtins.str = ...,
         input_ids: _abc.Iterable[_builtins.str] | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "configuration", b"configuration", "family", b"family", "fingerprint", b"fingerprint", "input_ids", b"input_ids", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "pipeline", b"pipeline", "release", b"release", "replicas", b"replicas", "tables", b"tables", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "configuration", b"configuration", "dry_run", b"dry_run", "family", b"family", "fingerprint", b"fingerprint", "input_ids", b"input_ids", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "pipeline", b"pipeline", "release", b"release", "replicas", b"replicas", "tables", b"tables", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__leaf_bytes: _TypeAlias = _typing.Literal["leaf_bytes"]  # noqa: Y015
     _WhichOneofArgType__leaf_bytes: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes"]  # noqa: Y015
@@ -1071,6 +1081,7 @@ class BeginReply(_message.Message):
     PLACED_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     overlap: _builtins.float
     leaf_rows: _builtins.int
@@ -1091,6 +1102,10 @@ class BeginReply(_message.Message):
     lease: _builtins.float
     """there is no transaction and nothing to do
     seconds of silence after which another loader
+    """
+    wait: _builtins.float
+    """may go on in this one's place
+    not 0: a loader of the same fingerprint was heard
     """
     @_builtins.property
     def tree(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -1124,10 +1139,11 @@ class BeginReply(_message.Message):
         placed: _builtins.bool = ...,
         snapshot: _builtins.int = ...,
         lease: _builtins.float = ...,
+        wait: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "definitions", b"definitions", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "lease", b"lease", "overlap", b"overlap", "placed", b"placed", "release", b"release", "resumed", b"resumed", "snapshot", b"snapshot", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "definitions", b"definitions", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "lease", b"lease", "overlap", b"overlap", "placed", b"placed", "release", b"release", "resumed", b"resumed", "snapshot", b"snapshot", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2118,3 +2134,160 @@ class Finding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
+class ListLoadsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    release: _builtins.str
+    """empty: of all releases"""
+    all: _builtins.bool
+    """not only those under way and the last that ended"""
+    load: _builtins.str
+    """only this one, with its contributions"""
+    def __init__(
+        self,
+        *,
+        release: _builtins.str = ...,
+        all: _builtins.bool = ...,
+        load: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "load", b"load", "release", b"release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoadsRequest: _TypeAlias = ListLoadsRequest  # noqa: Y015
+
+@_typing.final
+class ListLoadsReply(_message.Message):
+    """In pages; contributions come after the load that they are of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOADS_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def loads(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadDescription]: ...
+    @_builtins.property
+    def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]: ...
+    def __init__(
+        self,
+        *,
+        loads: _abc.Iterable[Global___LoadDescription] | None = ...,
+        contributions: _abc.Iterable[Global___Contribution] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "loads", b"loads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoadsReply: _TypeAlias = ListLoadsReply  # noqa: Y015
+
+@_typing.final
+class LoadDescription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    INPUT_IDS_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    release: _builtins.str
+    family: _builtins.str
+    state: _builtins.str
+    """begun, placed, contributing, committing, committed, aborted"""
+    who: _builtins.str
+    pipeline: _builtins.str
+    configuration: _builtins.str
+    begun: _builtins.str
+    """UTC, ISO 8601"""
+    ended: _builtins.str
+    """empty: it has not"""
+    reason: _builtins.str
+    """why it was aborted, or was not committed yet"""
+    snapshot: _builtins.int
+    """0: it is not committed"""
+    rows: _builtins.int
+    """read"""
+    rejected: _builtins.int
+    attempt: _builtins.int
+    """Of a load under way:"""
+    silence: _builtins.float
+    """seconds since its loader was heard of"""
+    phase: _builtins.str
+    """as its loader says, with the table, rows done and to do"""
+    table: _builtins.str
+    done: _builtins.int
+    total: _builtins.int
+    """0: not known"""
+    rate: _builtins.float
+    """rows a second in this phase"""
+    left: _builtins.float
+    """seconds to the end of this phase; -1: not known"""
+    files: _builtins.int
+    """acknowledged by workers"""
+    @_builtins.property
+    def input_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        release: _builtins.str = ...,
+        family: _builtins.str = ...,
+        state: _builtins.str = ...,
+        who: _builtins.str = ...,
+        pipeline: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        input_ids: _abc.Iterable[_builtins.str] | None = ...,
+        begun: _builtins.str = ...,
+        ended: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        snapshot: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        rejected: _builtins.int = ...,
+        tables: _abc.Iterable[_builtins.str] | None = ...,
+        attempt: _builtins.int = ...,
+        silence: _builtins.float = ...,
+        phase: _builtins.str = ...,
+        table: _builtins.str = ...,
+        done: _builtins.int = ...,
+        total: _builtins.int = ...,
+        rate: _builtins.float = ...,
+        left: _builtins.float = ...,
+        files: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "begun", b"begun", "configuration", b"configuration", "done", b"done", "ended", b"ended", "family", b"family", "files", b"files", "id", b"id", "input_ids", b"input_ids", "left", b"left", "phase", b"phase", "pipeline", b"pipeline", "rate", b"rate", "reason", b"reason", "rejected", b"rejected", "release", b"release", "rows", b"rows", "silence", b"silence", "snapshot", b"snapshot", "state", b"state", "table", b"table", "tables", b"tables", "total", b"total", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadDescription: _TypeAlias = LoadDescription  # noqa: Y015

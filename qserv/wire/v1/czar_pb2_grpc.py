@@ -109,6 +109,11 @@ class CzarStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.FromString,
                 _registered_method=True)
+        self.ListLoads = channel.unary_stream(
+                '/qserv.wire.v1.Czar/ListLoads',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListLoadsRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListLoadsReply.FromString,
+                _registered_method=True)
         self.Scrub = channel.unary_stream(
                 '/qserv.wire.v1.Czar/Scrub',
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ScrubClusterRequest.SerializeToString,
@@ -233,6 +238,13 @@ class CzarServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLoads(self, request, context):
+        """Loads under way, and those that ended; of one load what each file brought, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Scrub(self, request, context):
         """Has workers read all their files and compare them with their checksums.
         """
@@ -338,6 +350,11 @@ def add_CzarServicer_to_server(servicer, server):
                     servicer.Staged,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.SerializeToString,
+            ),
+            'ListLoads': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListLoads,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListLoadsRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListLoadsReply.SerializeToString,
             ),
             'Scrub': grpc.unary_stream_rpc_method_handler(
                     servicer.Scrub,
@@ -765,6 +782,33 @@ class Czar:
             '/qserv.wire.v1.Czar/Staged',
             qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_czar__pb2.StagedReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLoads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/ListLoads',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ListLoadsRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ListLoadsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,8 @@ class CzarStub:
     """A loader says every few seconds that it is there, and how far it is."""
     Staged: _grpc.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]
     """The files of a load that workers have acknowledged."""
+    ListLoads: _grpc.UnaryStreamMultiCallable[_czar_pb2.ListLoadsRequest, _czar_pb2.ListLoadsReply]
+    """Loads under way, and those that ended; of one load what each file brought, too."""
     Scrub: _grpc.UnaryStreamMultiCallable[_czar_pb2.ScrubClusterRequest, _czar_pb2.ScrubClusterReply]
     """Has workers read all their files and compare them with their checksums."""
     Examine: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ExamineClusterRequest, _czar_pb2.ExamineClusterReply]
@@ -91,6 +93,8 @@ class CzarAsyncStub(CzarStub):
     """A loader says every few seconds that it is there, and how far it is."""
     Staged: _aio.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]  # type: ignore[assignment]
     """The files of a load that workers have acknowledged."""
+    ListLoads: _aio.UnaryStreamMultiCallable[_czar_pb2.ListLoadsRequest, _czar_pb2.ListLoadsReply]  # type: ignore[assignment]
+    """Loads under way, and those that ended; of one load what each file brought, too."""
     Scrub: _aio.UnaryStreamMultiCallable[_czar_pb2.ScrubClusterRequest, _czar_pb2.ScrubClusterReply]  # type: ignore[assignment]
     """Has workers read all their files and compare them with their checksums."""
     Examine: _aio.UnaryUnaryMultiCallable[_czar_pb2.ExamineClusterRequest, _czar_pb2.ExamineClusterReply]  # type: ignore[assignment]
@@ -214,6 +218,14 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_czar_pb2.StagedReply], _abc.AsyncIterator[_czar_pb2.StagedReply]]:
         """The files of a load that workers have acknowledged."""
+
+    @_abc_1.abstractmethod
+    def ListLoads(
+        self,
+        request: _czar_pb2.ListLoadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_czar_pb2.ListLoadsReply], _abc.AsyncIterator[_czar_pb2.ListLoadsReply]]:
+        """Loads under way, and those that ended; of one load what each file brought, too."""
 
     @_abc_1.abstractmethod
     def Scrub(
