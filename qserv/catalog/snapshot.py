@@ -161,7 +161,10 @@ class Family:
         The leaves.
     replicas
         Chunk -> ids of the workers that hold it, preferred first; `EVERYWHERE` -> the
-        workers that hold the replicated tables.
+        workers that hold the replicated tables. While copies are made or dropped there
+        are fewer or more than are wanted.
+    copies
+        How many workers shall hold each chunk.
     """
 
     name: str
@@ -171,6 +174,7 @@ class Family:
     tree_version: int
     tree: ChunkTree
     replicas: Mapping[int, tuple[str, ...]]
+    copies: int = 1
 
 
 @dataclass(frozen=True, slots=True)

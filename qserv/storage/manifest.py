@@ -9,6 +9,7 @@ A file is JSON lines: a head, the entries, and at last the sha256 of what stands
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
 from qserv.errors import Conflict, CorruptData, InvalidRequest
 from qserv.storage.durable import remove_file, write_file
 from qserv.storage.layout import WorkerDirectory
+from qserv.storage.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ class Holding:
     manifest
         What it was made of.
     placed
-        Chunks that can be answered here.
+        Chunks that can be answered here: nothing of them is missing.
+    paths
+        Of all files.
     own, overlap
         Chunk -> its files; a chunk without files is not in it.
     index
@@ -72,6 +76,7 @@ class Holding:
 
     manifest: Manifest
     placed: frozenset[int]
+    paths: frozenset[str]
     own: Mapping[int, tuple[ManifestEntry, ...]]
     overlap: Mapping[int, tuple[ManifestEntry, ...]]
     index: Mapping[int, tuple[ManifestEntry, ...]]
@@ -83,7 +88,8 @@ class Holding:
         overlap = _by_chunk(manifest.entries, Role.OVERLAP)
         return Holding(
             manifest=manifest,
-            placed=frozenset(manifest.chunks) | own.keys() | overlap.keys(),
+            placed=frozenset(manifest.chunks),
+            paths=frozenset(entry.path for entry in manifest.entries),
             own=own,
             overlap=overlap,
             index=_by_chunk(manifest.entries, Role.INDEX),
@@ -112,14 +118,19 @@ class ManifestStore:
     ----------
     directory
         The worker's.
+    quarantine
+        Takes manifests that cannot be read; None leaves them where they are.
 
     Notes
     -----
     Reads may come from any thread, changes from one at a time.
     """
 
-    def __init__(self, directory: WorkerDirectory) -> None:
+    def __init__(
+        self, directory: WorkerDirectory, quarantine: Quarantine | None = None
+    ) -> None:
         self._directory = directory
+        self._quarantine = quarantine
         self._read: dict[tuple[str, str, int], Holding] = {}
 
     def cached(self, release: str, table: str, version: int) -> Holding | None:
@@ -139,8 +150,41 @@ class ManifestStore:
             path = self._directory.manifest(release, table, version)
             if not path.is_file():
                 return None
-            self._read[key] = Holding.of(_decode(path))
+            self._read[key] = Holding.of(self._decoded(path))
         return self._read[key]
+
+    def readable(self) -> Iterator[Holding]:
+        """Walk every version of every table, but those whose manifest is bad."""
+        for key in self._keys():
+            # A bad one is noted, and in the log, when it is put into quarantine.
+            with suppress(CorruptData):
+                if (holding := self.holding(*key)) is not None:
+                    yield holding
+
+    def check(self) -> list[str]:
+        """Read all manifests from the disk; return what is wrong with which.
+
+        One that was read before is written again from memory.
+        """
+        trouble = []
+        for key in self._keys():
+            path = self._directory.manifest(*key)
+            try:
+                _decode(path)
+            except CorruptData as error:
+                trouble.append(error.text)
+                if (known := self._read.get(key)) is not None:
+                    write_file(path, _encode(known.manifest))
+        return trouble
+
+    def _decoded(self, path: Path) -> Manifest:
+        try:
+            return _decode(path)
+        except CorruptData as error:
+            if self._quarantine:
+                name = "/".join(path.parts[-3:])
+                self._quarantine.take(path, name, error.text)
+            raise
 
     def install(self, manifest: Manifest) -> None:
         """Make a manifest durable; the same one again is fine.
@@ -165,6 +209,19 @@ class ManifestStore:
         write_file(self._directory.manifest(*key), _encode(manifest))
         self._read[key] = Holding.of(manifest)
 
+    def replace(self, manifest: Manifest) -> None:
+        """Take over, durably, what the czar says that a version is here."""
+        key = (manifest.release, manifest.table, manifest.version)
+        write_file(self._directory.manifest(*key), _encode(manifest))
+        self._read[key] = Holding.of(manifest)
+
+    def lists(self, path: str) -> bool:
+        """Say whether any version lists a file."""
+        release, table, *_ = path.split("/")
+        versions = self._keys(release, table.partition(".")[0])
+        held = (self.holding(*key) for key in reversed(versions))
+        return any(path in holding.paths for holding in held if holding is not None)
+
     def remove(self, manifest: Manifest) -> None:
         """Forget a manifest durably; its files stay."""
         key = (manifest.release, manifest.table, manifest.version)
@@ -186,11 +243,17 @@ class ManifestStore:
             if (holding := self.holding(*key)) is not None:
                 yield holding
 
-    def _keys(self) -> list[tuple[str, str, int]]:
+    def _keys(self, release: str = "*", table: str = "*") -> list[tuple[str, str, int]]:
         return sorted(
             (path.parts[-3], path.parts[-2], int(path.stem))
-            for path in self._directory.manifests.glob("*/*/*.json")
+            for path in self._directory.manifests.glob(f"{release}/{table}/*.json")
         )
+
+
+def content(chunks: Iterable[int], paths: Iterable[str]) -> bytes:
+    """Return what tells two contents of one manifest's version apart."""
+    lines = [*map(str, sorted(chunks)), *sorted(paths)]
+    return sha256("\n".join(lines).encode()).digest()
 
 
 def _by_chunk(
@@ -211,10 +274,18 @@ def _encode(manifest: Manifest) -> bytes:
 
 
 def _decode(path: Path) -> Manifest:
-    body, _, checksum = path.read_bytes().rstrip(b"\n").rpartition(b"\n")
+    name = "/".join(path.parts[-3:])
+    try:
+        content_of = path.read_bytes()
+    except OSError as error:
+        raise CorruptData(
+            f"manifest {name} cannot be read: {error.strerror}; "
+            "restore it from another replica"
+        ) from error
+    body, _, checksum = content_of.rstrip(b"\n").rpartition(b"\n")
     if sha256(body).hexdigest().encode() != checksum:
         raise CorruptData(
-            f"manifest {'/'.join(path.parts[-3:])} does not match its checksum; "
+            f"manifest {name} does not match its checksum; "
             "restore it from another replica"
         )
     head, *entries = map(json.loads, body.splitlines())
