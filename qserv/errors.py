@@ -20,7 +20,10 @@
     │   ├── ChunkMissing       no live worker holds these chunks at this snapshot
     │   ├── CorruptData        bytes do not match their checksum
     │   ├── TaskFailed         a worker could not finish for a reason of its own
-    │   └── SpoolLost          a worker no longer has the rows that it kept for a query
+    │   ├── MetadataUnavailable the database with the metadata does not answer
+    │   ├── CzarReplaced       another czar has taken this one's place
+    │   ├── SpoolLost          a worker no longer has the rows that it kept for a query
+    │   └── DiskFull           a worker's disk has no room for a file
     ├── Cancelled              somebody asked to stop
     ├── DeadlineExceeded       the time that the caller gave has passed
     └── InternalError          a bug in qserv, told as "[BUG] …"
@@ -169,6 +172,18 @@ class TaskFailed(ClusterError):
     code = "Q5005"
 
 
+class MetadataUnavailable(ClusterError):
+    """The database with the metadata does not answer; nothing was half written."""
+
+    code = "Q5020"
+
+
+class CzarReplaced(ClusterError):
+    """A newer czar has taken over the metadata: this one may not write any more."""
+
+    code = "Q5021"
+
+
 class SpoolLost(ClusterError):
     """A worker no longer has the rows that it kept for a later stage of a query.
 
@@ -185,6 +200,12 @@ class SpoolLost(ClusterError):
     def __init__(self, text: str, worker_id: str = "") -> None:
         super().__init__(text)
         self.worker_id = worker_id
+
+
+class DiskFull(ClusterError):
+    """A worker's disk has no room for a file; says how much is wanted and free."""
+
+    code = "Q5007"
 
 
 class Cancelled(QservError):

@@ -1,7 +1,13 @@
 """What every test may use."""
 
+from contextlib import closing
+
 import pytest
 from hypothesis import settings
+from support.postgres import Server
+
+from qserv.catalog.backends import SQLITE, backend
+from qserv.catalog.database import Database
 
 # A slow machine is no failure; a failing example is printed so that it can be replayed.
 settings.register_profile("qserv", deadline=None, print_blob=True)
@@ -25,3 +31,31 @@ def pytest_addoption(parser):
 def rewrite(request) -> bool:
     """Whether golden files are to be written instead of compared."""
     return request.config.getoption("--rewrite")
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """Start a PostgreSQL server."""
+    with closing(Server()) as server:
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def metadata_template(postgres):
+    """Make the metadata once, so that a test only copies it."""
+    url = postgres.database()
+    Database(backend(postgres.directory, url)).close()
+    return url.partition("@/")[2].partition("?")[0]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def metadata_place(request):
+    """Say where a test keeps its metadata: each test that asks runs on both."""
+    if request.param == "sqlite":
+        yield SQLITE
+        return
+    server = request.getfixturevalue("postgres")
+    url = server.database(request.getfixturevalue("metadata_template"))
+    yield url
+    server.drop(url)

@@ -1,23 +1,28 @@
-"""The metadata's database: locked, migrated, every statement durable.
+"""The metadata's database: owned by one czar, migrated, every statement durable.
 
-The schema stands in ``sql/metadata`` alone; the tables here are reflected from it.
+The schema stands in ``sql/metadata`` alone; the tables here are reflected from it. What
+SQLite and PostgreSQL do in ways of their own is in `qserv.catalog.backends`.
 """
 
-import fcntl
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final, TextIO
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from qserv import sqltext
-from qserv.errors import Conflict, InvalidRequest
+from qserv.catalog.backends import WRITES, Backend
+from qserv.errors import CzarReplaced, InvalidRequest, MetadataUnavailable
 
-FILE: Final = "metadata.sqlite"
-_LOCK: Final = "lock"
+Scripts = list[tuple[int, str]]
+Tables = Mapping[str, sa.Table]
+T = TypeVar("T")
+
+_PARAMETERS: Final = 10_000
+"""Values that one statement binds; PostgreSQL takes 65,535."""
 
 
 def now() -> str:
@@ -25,102 +30,192 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def integer(value: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    """Have a sum of whole numbers be one: PostgreSQL's is a decimal number."""
+    return sa.cast(value, sa.BigInteger)
+
+
+def batches(values: Iterable[T], size: int = _PARAMETERS) -> Iterator[list[T]]:
+    """Cut what a statement is to bind into as much as it may."""
+    rest = iter(values)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
 class Database:
-    """One SQLite file under an exclusive lock on its directory.
+    """The metadata of one cluster, of the newest format.
 
     Parameters
     ----------
-    directory
-        The czar's directory; made when it is not there.
+    backend
+        Where it is; the database closes it.
     migrations
         Returns the numbered migration scripts, oldest first.
+
+    Attributes
+    ----------
+    tables
+        By name.
 
     Raises
     ------
     Conflict
-        If another czar holds the directory.
+        If another czar owns it.
     InvalidRequest
         If a newer qserv wrote the metadata.
+    MetadataUnavailable
+        If the database does not answer.
     """
 
     def __init__(
         self,
-        directory: Path,
+        backend: Backend,
         *,
-        migrations: Callable[[], list[tuple[int, str]]] = sqltext.migrations,
+        migrations: Callable[[], Scripts] = sqltext.migrations,
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(directory)
-        self.engine = sa.create_engine(f"sqlite:///{directory / FILE}")
-        sa.event.listen(self.engine, "connect", _on_connect)
-        sa.event.listen(self.engine, "begin", _on_begin)
+        self._backend = backend
         try:
-            self._migrate(directory, migrations())
-            self.tables = _reflect(self.engine)
+            with self._told():
+                backend.own()
+                with self._transaction(**WRITES) as connection:
+                    migrate(connection, migrations(), str(backend))
+                self.tables = reflected(backend.engine)
         except BaseException:
             self.close()
             raise
 
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
-        """Open one transaction: committed at the end of the block, or not at all."""
-        with self.engine.begin() as connection:
+    def reading(self) -> Iterator[sa.Connection]:
+        """Give a connection whose block sees one state of the metadata.
+
+        Raises
+        ------
+        MetadataUnavailable
+            If the database does not answer.
+        """
+        with self._told(), self._transaction(**self._backend.reads) as connection:
             yield connection
 
+    @contextmanager
+    def opening(self) -> Iterator[sa.Connection]:
+        """Give a connection as `writing` does, to a czar that has no epoch yet."""
+        with self._told(), self._transaction(**WRITES) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, epoch: int) -> Iterator[sa.Connection]:
+        """Give a connection whose block is written whole or not at all.
+
+        Its first statement waits for whoever else writes, and is what fences: of two
+        czars that both think that they own the metadata, only the newer one writes.
+
+        Parameters
+        ----------
+        epoch
+            Of the czar that writes.
+
+        Raises
+        ------
+        CzarReplaced
+            If there is a newer czar.
+        MetadataUnavailable
+            If the database does not answer. The block may have been written all the
+            same if the answer to its commit was lost: ask before trying again.
+        """
+        with self._told():
+            self._backend.keep()
+            with self._transaction(**WRITES) as connection:
+                self._fence(connection, epoch)
+                yield connection
+
+    def _fence(self, connection: sa.Connection, epoch: int) -> None:
+        cluster = self.tables["cluster"]
+        mine = sa.update(cluster).where(cluster.c.epoch == epoch)
+        next_one = mine.values(revision=cluster.c.revision + 1)
+        if connection.execute(next_one).rowcount != 1:
+            newest = connection.execute(sa.select(cluster.c.epoch)).scalar()
+            raise CzarReplaced(
+                f"this czar has epoch {epoch}, but the metadata in {self._backend} "
+                f"belongs to a newer czar with epoch {newest}; stop this one"
+            )
+
+    @contextmanager
+    def _transaction(self, **options: object) -> Iterator[sa.Connection]:
+        with self._backend.engine.connect() as plain:
+            connection = plain.execution_options(**options)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise unavailable(self._backend, error) from error
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise unavailable(self._backend, error) from error
+            raise
+        except sa.exc.TimeoutError as error:
+            raise MetadataUnavailable(
+                f"the metadata in {self._backend}: {error}"
+            ) from (error)
+
     def close(self) -> None:
-        """Close all connections and give the directory up."""
-        self.engine.dispose()
-        self._lock.close()
-
-    def _migrate(self, directory: Path, scripts: list[tuple[int, str]]) -> None:
-        with self.begin() as connection:
-            have = _version(connection)
-            if have > scripts[-1][0]:
-                raise InvalidRequest(
-                    f"{directory} holds metadata of format {have}, but this qserv "
-                    f"knows {scripts[-1][0]} at most; use the newer qserv"
-                )
-            for number, script in scripts:
-                if number > have:
-                    _apply(connection, number, script)
-            if have == 0:
-                _found(connection)
+        """Close all connections and give the metadata up."""
+        self._backend.close()
 
 
-def _lock(directory: Path) -> TextIO:
-    file = (directory / _LOCK).open("w", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise Conflict(
-            f"another czar is running on {directory}; stop it, or give this one "
-            "a directory of its own with --dir"
-        ) from None
-    return file
+def unavailable(backend: Backend, error: sa.exc.DBAPIError) -> MetadataUnavailable:
+    """Return what to raise when a database does not do what it was asked."""
+    why = " ".join(str(error.orig).split())
+    return MetadataUnavailable(f"the metadata in {backend} does not answer: {why}")
 
 
-def _on_connect(connection: Any, _record: Any) -> None:
-    # The driver's own BEGIN would leave DDL outside the transaction.
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "busy_timeout=10000",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+def migrate(connection: sa.Connection, scripts: Scripts, where: str) -> None:
+    """Bring the metadata to the newest format, or make it.
+
+    Parameters
+    ----------
+    connection
+        Inside a transaction.
+    scripts
+        The migrations, oldest first; those that were applied are left out.
+    where
+        Names the database in messages.
+
+    Raises
+    ------
+    InvalidRequest
+        If a newer qserv wrote the metadata.
+    """
+    have = formats(connection)
+    if have and max(have) > scripts[-1][0]:
+        raise InvalidRequest(
+            f"{where} holds metadata of format {max(have)}, but this qserv knows "
+            f"{scripts[-1][0]} at most; use the newer qserv"
+        )
+    for number, script in scripts:
+        if number not in have:
+            _apply(connection, number, script)
+    if not have:
+        _found(connection)
 
 
-def _on_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _version(connection: sa.Connection) -> int:
+def formats(connection: sa.Connection) -> frozenset[int]:
+    """Return the numbers of the migrations that were applied; none if it is empty."""
     if not sa.inspect(connection).has_table("format"):
-        return 0
-    found = connection.execute(sa.text("SELECT MAX(version) FROM format"))
-    return int(found.scalar_one())
+        return frozenset()
+    return frozenset(
+        connection.execute(sa.text("SELECT version FROM format")).scalars()
+    )
+
+
+def reflected(engine: sa.Engine | sa.Connection) -> dict[str, sa.Table]:
+    """Return the tables of a database by name, each after those that it refers to."""
+    metadata = sa.MetaData()
+    metadata.reflect(engine)
+    return {table.name: table for table in metadata.sorted_tables}
 
 
 def _apply(connection: sa.Connection, number: int, script: str) -> None:
@@ -142,9 +237,3 @@ def _found(connection: sa.Connection) -> None:
         sa.text("INSERT INTO snapshot (id, created) VALUES (0, :created)"),
         {"created": now()},
     )
-
-
-def _reflect(engine: sa.Engine) -> dict[str, sa.Table]:
-    metadata = sa.MetaData()
-    metadata.reflect(engine)
-    return {table.name: table for table in metadata.tables.values()}

@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from qserv.catalog.bounds import from_text
+from qserv.catalog.database import integer
 from qserv.catalog.snapshot import (
     EVERYWHERE,
     ChunkStatistics,
@@ -182,6 +183,7 @@ class _Reader:
                 tree_version=row.version,
                 tree=self._tree(row.name, row.version),
                 replicas=self._replicas(row.name),
+                copies=row.replicas,
             )
 
     def _tree(self, family: str, version: int) -> ChunkTree:
@@ -276,10 +278,12 @@ class _Reader:
         return self.connection.execute(
             sa.select(
                 entries.c.chunk,
-                sa.func.sum(sa.case((own, entries.c.live_rows), else_=0)).label("rows"),
-                sa.func.sum(entries.c.size).label("size"),
+                integer(
+                    sa.func.sum(sa.case((own, entries.c.live_rows), else_=0))
+                ).label("rows"),
+                integer(sa.func.sum(entries.c.size)).label("size"),
                 sa.func.max(sa.case((own, entries.c.delta))).label("delta"),
-                sa.func.sum(sa.case((unmeasured, 1), else_=0)).label("unmeasured"),
+                sa.func.max(sa.case((unmeasured, 1), else_=0)).label("unmeasured"),
             )
             .where(
                 entries.c.table_id == version.table_id,

@@ -12,16 +12,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qserv.catalog import history, viewstore
+from qserv.catalog import history, loadstore, viewstore
+from qserv.catalog.backends import backend, remember
 from qserv.catalog.database import Database, now
-from qserv.catalog.publication import (
-    Contribution,
-    HeldFile,
-    Load,
-    Origin,
-    Publication,
-    write,
-)
+from qserv.catalog.provenance import Contribution, Load, Origin
+from qserv.catalog.publication import HeldFile, Publication, write
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.views import View
 
@@ -49,25 +44,34 @@ class Store:
         self._database = database
         self.tables = database.tables
         self._write = threading.Lock()
-        with self.writing() as connection:
+        with database.opening() as connection:
             self.cluster_id, self.epoch = self._found(connection)
-            self._abort_unfinished(connection)
             self._newest = history.read_snapshot(connection, self.tables, None)
 
     @classmethod
-    def open(cls, directory: Path) -> "Store":
-        """Open the metadata in a directory, or make it there.
+    def open(cls, directory: Path, place: str = "") -> "Store":
+        """Open the metadata of a czar, or make it.
 
-        A load that an earlier czar left unfinished is aborted.
+        Parameters
+        ----------
+        directory
+            The czar's.
+        place
+            ``"sqlite"``: in the directory; a URL of PostgreSQL; empty: where it was.
 
         Raises
         ------
         Conflict
-            If another czar holds the directory.
+            If another czar owns the metadata.
         InvalidRequest
-            If a newer qserv wrote the metadata.
+            If a newer qserv wrote the metadata, or the place is none.
+        MetadataUnavailable
+            If the database does not answer.
         """
-        return cls(Database(directory))
+        found = backend(directory, place)
+        store = cls(Database(found))
+        remember(directory, found)
+        return store
 
     def close(self) -> None:
         """Close the metadata and give its directory up."""
@@ -99,18 +103,7 @@ class Store:
     def begin(self, load: Load) -> None:
         """Remember that a load has begun."""
         with self.writing() as connection:
-            connection.execute(
-                sa.insert(self.tables["load"]).values(
-                    id=load.id,
-                    release_name=load.release,
-                    family_name=load.family,
-                    state="begun",
-                    who=load.who,
-                    pipeline=load.pipeline,
-                    begun=now(),
-                    reason="",
-                )
-            )
+            loadstore.remember(connection, self.tables, load)
 
     def abort(self, load: str, reason: str, workers: Iterable[str]) -> None:
         """Remember that a load has failed and which workers have yet to forget it."""
@@ -253,13 +246,21 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Give a connection whose block sees one state of the metadata."""
-        with self._database.begin() as connection:
+        with self._database.reading() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """Give a connection whose block is written whole or not at all, alone."""
-        with self._write, self._database.begin() as connection:
+        """Give a connection whose block is written whole or not at all, alone.
+
+        Raises
+        ------
+        CzarReplaced
+            If a newer czar has taken the metadata over.
+        MetadataUnavailable
+            If the database does not answer.
+        """
+        with self._write, self._database.writing(self.epoch) as connection:
             yield connection
 
     def refreshed(self) -> Snapshot:
@@ -274,18 +275,6 @@ class Store:
         row = connection.execute(sa.select(cluster)).one()
         return row.id, row.epoch
 
-    def _abort_unfinished(self, connection: sa.Connection) -> None:
-        loads, workers = self.tables["load"], self.tables["worker"]
-        unfinished = sa.select(loads.c.id).where(loads.c.state == "begun")
-        for load in connection.execute(unfinished).scalars().all():
-            self._end(connection, load, "aborted", "its czar stopped before the commit")
-            connection.execute(
-                sa.insert(self.tables["discard"]).from_select(
-                    ["load_id", "worker_id"],
-                    sa.select(sa.literal(load), workers.c.id),
-                )
-            )
-
     def _end(
         self, connection: sa.Connection, load: str, state: str, reason: str
     ) -> None:
@@ -295,3 +284,4 @@ class Store:
             .where(loads.c.id == load)
             .values(state=state, ended=now(), reason=reason)
         )
+        loadstore.forget(connection, self.tables, load)

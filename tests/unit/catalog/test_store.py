@@ -1,6 +1,6 @@
 """The metadata: whole or not at all, for ever, and never of two czars."""
 
-import sqlite3
+import re
 from contextlib import closing
 from dataclasses import replace
 
@@ -9,19 +9,33 @@ import sqlalchemy as sa
 from support import metadata
 
 from qserv import sqltext
-from qserv.catalog import database
-from qserv.catalog.database import FILE, Database
-from qserv.catalog.publication import Contribution, Load, Origin
+from qserv.catalog import backends
+from qserv.catalog.database import Database
+from qserv.catalog.provenance import Contribution, Load, Origin
 from qserv.catalog.snapshot import IndexShard
 from qserv.catalog.store import Store
 from qserv.catalog.tables import TableKind
-from qserv.errors import Conflict, InvalidRequest, UnknownName
+from qserv.errors import (
+    Conflict,
+    InvalidRequest,
+    MetadataUnavailable,
+    UnknownName,
+)
 
 
 @pytest.fixture
-def store(tmp_path):
-    with closing(Store.open(tmp_path)) as opened:
+def store(tmp_path, metadata_place):
+    with closing(Store.open(tmp_path, metadata_place)) as opened:
         yield opened
+
+
+def opened(directory, place, scripts):
+    return Database(backends.backend(directory, place), migrations=lambda: scripts)
+
+
+def rows(store, query):
+    with store.reading() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
 def test_a_publication_shows_in_the_next_snapshot_whole(store):
@@ -136,16 +150,19 @@ def test_a_publication_that_fails_half_way_leaves_nothing(store, tmp_path):
         )
 
     assert set(store.snapshot().releases) == {"hip"}
-    with closing(sqlite3.connect(tmp_path / FILE)) as file:
-        assert file.execute("SELECT name FROM family").fetchall() == [("hip",)]
-        assert file.execute("SELECT MAX(id) FROM snapshot").fetchone() == (1,)
+    assert rows(store, "SELECT name FROM family") == [("hip",)]
+    assert rows(store, "SELECT MAX(id) FROM snapshot") == [(1,)]
     # Its number is spent: a worker may have installed it.
     assert store.allocate() == 3
 
 
 def test_without_the_transaction_half_a_publication_would_show(store):
     metadata.publish(store)
-    sa.event.remove(store._database.engine, "begin", database._on_begin)
+    engine = store._database._backend.engine
+    if engine.name == "sqlite":
+        sa.event.remove(engine, "begin", backends._on_begin)
+    else:
+        engine.update_execution_options(isolation_level="AUTOCOMMIT")
 
     with pytest.raises(sa.exc.IntegrityError):
         metadata.publish(
@@ -156,9 +173,7 @@ def test_without_the_transaction_half_a_publication_would_show(store):
             files=metadata.files("load-1", metadata.family(), version=2),
         )
 
-    with store._database.begin() as connection:
-        names = connection.exec_driver_sql("SELECT name FROM family").scalars().all()
-    assert names == ["hip", "other"]
+    assert rows(store, "SELECT name FROM family") == [("hip",), ("other",)]
 
 
 def test_a_load_left_unfinished_is_aborted_at_the_next_start(store, tmp_path):
@@ -174,27 +189,31 @@ def test_a_load_left_unfinished_is_aborted_at_the_next_start(store, tmp_path):
         assert once_more.discards("w1") == ()
 
 
-def test_two_czars_never_share_a_directory(store, tmp_path):
-    with pytest.raises(Conflict, match=str(tmp_path)):
+def test_two_czars_never_share_metadata(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "_PATIENCE", 0.0)
+    where = re.escape(str(store._database._backend))
+    with pytest.raises(Conflict, match=f"another czar is running on {where}"):
         Store.open(tmp_path)
     store.close()
     Store.open(tmp_path).close()
 
 
-def test_metadata_of_a_newer_qserv_is_refused(tmp_path):
+def test_metadata_of_a_newer_qserv_is_refused(tmp_path, metadata_place):
     newer = [*sqltext.migrations(), (1000, "CREATE TABLE more (id BIGINT);\n")]
-    Database(tmp_path, migrations=lambda: newer).close()
+    Store(opened(tmp_path, metadata_place, newer)).close()
 
     with pytest.raises(InvalidRequest, match=r"format 1000, but this qserv knows \d+ "):
-        Store.open(tmp_path)
+        Store.open(tmp_path, metadata_place)
     # The refusal gave the lock back.
-    Database(tmp_path, migrations=lambda: newer).close()
+    opened(tmp_path, metadata_place, newer).close()
 
 
-def test_a_migration_that_fails_leaves_the_format_as_it_was(store, tmp_path):
+def test_a_migration_that_fails_leaves_the_format_as_it_was(
+    store, tmp_path, metadata_place
+):
     store.close()
     broken = "CREATE TABLE more (id BIGINT);\nCREATE TABLE more (id BIGINT);\n"
     scripts = [*sqltext.migrations(), (1000, broken)]
-    with pytest.raises(sa.exc.OperationalError):
-        Database(tmp_path, migrations=lambda: scripts)
+    with pytest.raises((MetadataUnavailable, sa.exc.ProgrammingError)):
+        opened(tmp_path, metadata_place, scripts)
     Store.open(tmp_path).close()

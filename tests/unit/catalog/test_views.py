@@ -16,8 +16,8 @@ OTHER = replace(BRIGHT, name="BRIGHT", text="SELECT ra FROM hip.Object")
 
 
 @pytest.fixture
-def store(tmp_path):
-    with closing(Store.open(tmp_path)) as opened:
+def store(tmp_path, metadata_place):
+    with closing(Store.open(tmp_path, metadata_place)) as opened:
         metadata.publish(opened)
         yield opened
 
@@ -75,8 +75,8 @@ def test_a_table_never_takes_the_name_of_a_view(store):
 
 def test_the_database_itself_keeps_one_view_of_a_name(store):
     store.create_view("hip", BRIGHT)
-    views = store._database.tables["catalog_view"]
+    views = store.tables["catalog_view"]
     row = {"id": 9, "release_id": 1, "name": "b", "folded": "bright"}
     row |= {"definition": "", "description": "", "valid_from": 2}
-    with pytest.raises(sa.exc.IntegrityError), store._database.begin() as connection:
+    with pytest.raises(sa.exc.IntegrityError), store.writing() as connection:
         connection.execute(sa.insert(views).values(row))

@@ -35,8 +35,8 @@ def clock():
 
 
 @pytest.fixture
-def store(tmp_path):
-    with closing(Store.open(tmp_path / "czar")) as opened:
+def store(tmp_path, metadata_place):
+    with closing(Store.open(tmp_path / "czar", metadata_place)) as opened:
         yield opened
 
 
