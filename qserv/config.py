@@ -146,6 +146,11 @@ class WorkerConfig(_Config):
     """Chunks of one batch at most."""
     spool_bytes: ByteSize = ByteSize(20 * 1024 * MIB)
     """Bytes on disk that rows exchanged between workers may take at a time."""
+    verify_age: Seconds = 7 * 86400.0
+    """Seconds after which a file's checksum is compared again in the background; a file
+    that was not compared for twice as long is compared before it is used."""
+    scrub_bytes_per_second: Annotated[ByteSize, Field(ge=0)] = ByteSize(20 * MIB)
+    """Bytes that are read for that in a second at most; 0: nothing in the background."""
 
 
 class LoadConfig(_Settings):

@@ -52,6 +52,12 @@ NAMES: Final = frozenset(
         "durable.write.replaced",
         "durable.link.linked",
         "durable.link.directory-synced",
+        # A worker checks its files, and moves bad copies aside (storage/).
+        "worker.verified.kept",
+        "worker.quarantine.noted",
+        "worker.quarantine.moved",
+        "worker.scrub.file",
+        "worker.scrub.passed",
         # A worker answers a query (worker/service.py).
         "worker.task.spooled",
         "worker.task.data-sent",

@@ -12,6 +12,8 @@ Below the worker's directory::
     manifests/<release>/<table>/<version>.json
     spill/<executor>/                  DuckDB's, emptied at every start
     spool/                             rows of running queries, emptied at every start
+    verified.log, scrub.json           when files were found right; the last whole scrub
+    quarantine/                        bad copies, and a note of what was found
 
 Own files and their overlap follow HATS: ``dataset`` of the table is a catalog, that of
 ``<table>.overlap`` its margin, ``Dir`` is the pixel rounded down to 10000. Paths that
@@ -132,6 +134,21 @@ class WorkerDirectory:
     def spool(self) -> Path:
         """Rows that running queries keep here, or got from elsewhere."""
         return self.root / "spool"
+
+    @property
+    def verified(self) -> Path:
+        """When each file was last found right; may be lost."""
+        return self.root / "verified.log"
+
+    @property
+    def scrub(self) -> Path:
+        """When all files were last found right."""
+        return self.root / "scrub.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """Bad copies, which nobody reads."""
+        return self.root / "quarantine"
 
     @property
     def transactions(self) -> frozenset[str]:

@@ -38,7 +38,7 @@ def test_a_file_that_changed_is_read_again(tmp_path, entry):
         file.seek(100_000)
         file.write(b"\0")
     assert inventory.unverified([entry]) == [entry]
-    with pytest.raises(CorruptData, match=r"file a\.parquet does not match its chec"):
+    with pytest.raises(CorruptData, match=r"file a\.parquet .*does not match its chec"):
         inventory.verify([entry])
     assert inventory.unverified([entry]) == [entry]
 
@@ -48,5 +48,5 @@ def test_a_file_that_is_gone_is_told(tmp_path, entry):
     inventory.verify([entry])
     (tmp_path / entry.path).unlink()
     assert inventory.unverified([entry]) == [entry]
-    with pytest.raises(CorruptData, match=r"file a\.parquet is missing"):
+    with pytest.raises(CorruptData, match=r"file a\.parquet .*it is missing"):
         inventory.verify([entry])
