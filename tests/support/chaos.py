@@ -1,0 +1,255 @@
+"""A cluster whose parts are armed, killed and started again, and who watches it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from support import confined
+from support.processes import Program, until
+
+import qserv
+from qserv.errors import ClusterError, QservError, UnknownName
+from qserv.storage.layout import WorkerDirectory
+from qserv.storage.manifest import ManifestStore
+
+WORKERS = ("worker-1", "worker-2", "worker-3")
+LOADER = "loader"
+CZAR = "czar"
+DEADLINE = 90.0
+"""Seconds that bound a hang; nothing is proven by how long something takes."""
+_PAUSE = 0.1
+
+
+class Cluster:
+    """One czar and three workers, each blind to the directories of the others.
+
+    Parameters
+    ----------
+    base
+        Where each program, the loader too, has a directory.
+    settings
+        Of the czar, as words of its command line.
+    """
+
+    def __init__(self, base: Path, *, settings=()):
+        self.base = base
+        self.settings = settings
+        self.programs: dict[str, Program] = {}
+        self._ports = dict.fromkeys((CZAR, *WORKERS), 0)
+        for name in (CZAR, *WORKERS, LOADER, "logs"):
+            (base / name).mkdir()
+
+    def launcher(self, name):
+        """Return the words that start a program which sees only its directory."""
+        return [sys.executable, confined.__file__, str(self.base), self.base / name]
+
+    def start(self, name, failpoint="", without=()):
+        """Start a part, armed or not, where it was; return without waiting."""
+        arguments = [CZAR if name == CZAR else "worker"]
+        arguments += ["--dir", self.base / name, "--port", self._ports[name]]
+        if name != CZAR:
+            arguments += ["--czar", self.endpoint]
+        else:
+            arguments += self.settings
+        if failpoint:
+            arguments += ["--failpoint", failpoint]
+        self.programs[name] = Program(
+            *arguments,
+            log=self.base / "logs" / f"{name}.log",
+            launcher=[*self.launcher(name), *without],
+        )
+
+    def ready(self, name):
+        """Wait until a part that was started serves; it keeps its port for ever."""
+        endpoint = self.programs[name].ready()
+        self._ports[name] = int(endpoint.rpartition(":")[2])
+        if name == CZAR:
+            self.endpoint = endpoint
+
+    def __enter__(self):
+        try:
+            self._begin()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _begin(self):
+        self.start(CZAR)
+        self.ready(CZAR)
+        for name in WORKERS:
+            self.start(name)
+        for name in WORKERS:
+            self.ready(name)
+        self.wait_whole()
+
+    def __exit__(self, *_):
+        for program in self.programs.values():
+            program.process.kill()
+            program.__exit__()
+
+    def connect(self):
+        """Return a new connection."""
+        return qserv.connect(self.endpoint)
+
+    def alive(self, name):
+        """Say whether a part's process runs."""
+        return self.programs[name].process.poll() is None
+
+    def restart(self, name, failpoint="", without=()):
+        """Kill a part and start it again, armed."""
+        program = self.programs[name]
+        program.process.kill()
+        program.__exit__()
+        self.start(name, failpoint, without)
+        self.ready(name)
+
+    def revive(self):
+        """Start again whatever died, wake what stands, and wait until all is seen."""
+        for name, program in self.programs.items():
+            program.process.send_signal(signal.SIGCONT)
+            if not self.alive(name):
+                self.restart(name)
+        self.wait_whole()
+
+    def wait_whole(self):
+        """Wait until the czar sees the workers where they now are."""
+        expected = {f"127.0.0.1:{self._ports[name]}" for name in WORKERS}
+
+        def whole():
+            with suppress(ClusterError), self.connect() as db:
+                workers = db.status().workers
+                return expected <= {w.endpoint for w in workers if w.alive}
+            return False
+
+        until(whole, DEADLINE)
+
+    def loader(self, arguments, failpoint=""):
+        """Start ``qserv load``, armed or not."""
+        scratch = self.base / LOADER
+        log = self.base / "logs" / "loader.log"
+        changes = {"TMPDIR": str(scratch), "QSERV_FAILPOINT": failpoint}
+        command = [*self.launcher(LOADER), sys.executable, "-m", "qserv.cli.main"]
+        with log.open("ab") as errors:
+            return subprocess.Popen(
+                list(map(str, [*command, "load", "--czar", self.endpoint, *arguments])),
+                env=os.environ | {k: v for k, v in changes.items() if v},
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                cwd=scratch,
+            )
+
+    def log_of(self, name, lines=30):
+        """Return the end of a log, for the message of a failure."""
+        text = (self.base / "logs" / f"{name}.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def leftovers(self):
+        """Return what loads that are over have left behind, by directory."""
+        found = {}
+        if scratch := sorted(p.name for p in (self.base / LOADER).iterdir()):
+            found[LOADER] = scratch
+        for name in WORKERS:
+            directory = WorkerDirectory(self.base / name)
+            staged = [
+                str(p.relative_to(directory.root)) for p in directory.staging.rglob("*")
+            ]
+            strays = self.files(name) - self.held(name).keys()
+            if staged or strays:
+                found[name] = sorted(staged) + sorted(strays)
+        return found
+
+    def files(self, name):
+        """Return the paths of the data files on a worker's disk."""
+        data = self.base / name / "data"
+        found = (Path(root) / n for root, _, names in os.walk(data) for n in names)
+        return {str(path.relative_to(data)) for path in found}
+
+    def held(self, name):
+        """Return the entries of a worker's manifests, by path."""
+        manifests = ManifestStore(WorkerDirectory(self.base / name))
+        return {e.path: e for h in manifests.all() for e in h.manifest.entries}
+
+    def copies(self, release):
+        """Return how many good copies each file of a release has, by path."""
+        found: dict[str, int] = {}
+        for name in WORKERS:
+            for path, entry in self.held(name).items():
+                if path.startswith(f"{release}/"):
+                    data = (self.base / name / "data" / path).read_bytes()
+                    good = sha256(data).hexdigest() == entry.sha256
+                    found[path] = found.get(path, 0) + good
+        return found
+
+
+@dataclass
+class Watcher:
+    """Asks all the time, in a thread, and notes each answer that is none of a state.
+
+    Parameters
+    ----------
+    cluster
+        Who is asked.
+    queries
+        Query -> the rows that it has in state 0, 1, 2 …; None: the release is unknown.
+    """
+
+    cluster: Cluster
+    queries: dict[str, tuple]
+    wrong: list[str] = field(default_factory=list)
+    asked: int = 0
+    refused: int = 0
+    seen: set[int] = field(default_factory=set)
+    floor: int = 0
+    """The state that was acknowledged, or seen: no later answer may be older."""
+
+    def __enter__(self):
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def acknowledged(self, state):
+        """Take note that a loader was told that its load is there."""
+        self.floor = max(self.floor, state)
+
+    def _watch(self):
+        with self.cluster.connect() as db:
+            # A pause leaves the machine to those who are watched.
+            while not self._stop.wait(_PAUSE):
+                for query, states in self.queries.items():
+                    self._ask(db, query, states)
+
+    def _ask(self, db, query, states):
+        floor = self.floor
+        try:
+            rows = db.query(query, timeout=20).to_arrow().to_pylist()
+            found = [tuple(row.values()) for row in rows]
+        except UnknownName:
+            found = None
+        except ClusterError:
+            self.refused += 1
+            return
+        except QservError as error:
+            self.wrong.append(f"{query}: {error!r}")
+            return
+        self.asked += 1
+        fitting = [n for n, state in enumerate(states) if state == found]
+        if not fitting:
+            self.wrong.append(f"{query}: {found} is of no state, {states}")
+        elif fitting[-1] < floor:
+            self.wrong.append(f"{query}: {found} after state {floor} was seen")
+        else:
+            self.seen.add(fitting[0])
+            # A query that answers the same in two states proves the older one only.
+            self.floor = max(self.floor, fitting[0])
