@@ -1,5 +1,6 @@
 """What one commit of a load makes visible, and how it is written down."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,20 +10,11 @@ import sqlalchemy as sa
 
 from qserv.catalog import history, viewstore
 from qserv.catalog.bounds import Bounds, from_text, to_text, widened
+from qserv.catalog.counters import reserve
 from qserv.catalog.database import now
+from qserv.catalog.provenance import Contribution
 from qserv.catalog.snapshot import Family, ManifestEntry, ReleaseState, Role
 from qserv.catalog.tables import Table
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """A load as the metadata remembers it from its beginning."""
-
-    id: str
-    release: str
-    family: str
-    who: str
-    pipeline: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,51 +24,6 @@ class HeldFile:
     table: str
     entry: ManifestEntry
     workers: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """One input file of a load: where its rows came from.
-
-    Parameters
-    ----------
-    table
-        The table that the rows went to.
-    source
-        The file as the loader named it.
-    sha256
-        Of the whole input file, hexadecimal.
-    rows
-        Rows read from it.
-    nulled, wrapped
-        NaN turned into NULL; right ascensions wrapped into [0, 360).
-    """
-
-    table: str
-    source: str
-    sha256: str
-    rows: int
-    nulled: int
-    wrapped: int
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Which file of which load brought rows that are live.
-
-    Parameters
-    ----------
-    source
-        The file as its loader named it.
-    load
-        The load's id.
-    snapshot
-        The snapshot that made it visible.
-    """
-
-    source: str
-    load: str
-    snapshot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +205,7 @@ class _Writer:
                     "longitude": longitude,
                     "latitude": latitude,
                     "description": table.description,
+                    "orphans": int(table.orphans),
                 }
             ],
         )
@@ -273,6 +221,7 @@ class _Writer:
                     "ucd": column.ucd,
                     "description": column.description,
                     "nullable": column.nullable,
+                    "length": column.length,
                 }
                 for position, column in enumerate(table.columns)
             ],
@@ -321,12 +270,15 @@ class _Writer:
         }
 
     def _contributions(self, ids: Mapping[str, int]) -> None:
-        first = self._next("contribution")
+        contributions = self.publication.contributions
+        unnumbered = sum(not contribution.number for contribution in contributions)
+        first = reserve(self.connection, self.tables, "contributions", unnumbered) + 1
+        numbers = itertools.count(first)
         self._insert(
             "contribution",
             [
                 {
-                    "id": number,
+                    "id": contribution.number or next(numbers),
                     "load_id": self.publication.load,
                     "table_id": ids[contribution.table.lower()],
                     "source": contribution.source,
@@ -334,10 +286,9 @@ class _Writer:
                     "total_rows": contribution.rows,
                     "nulled": contribution.nulled,
                     "wrapped": contribution.wrapped,
+                    "rejected": contribution.rejected,
                 }
-                for number, contribution in enumerate(
-                    self.publication.contributions, first
-                )
+                for contribution in contributions
             ],
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from qserv.catalog.publication import Contribution, Origin
+from qserv.catalog.provenance import Contribution, Origin
 from qserv.errors import Conflict
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from qserv.catalog.placement import place
-from qserv.catalog.publication import Contribution, HeldFile, Load, Publication
+from qserv.catalog.provenance import Contribution, Load
+from qserv.catalog.publication import HeldFile, Publication
 from qserv.catalog.snapshot import EVERYWHERE, Family, ManifestEntry, Role
 from qserv.catalog.tables import Column, DataType, Table, TableKind
 from qserv.sky.chunking import ChunkTree

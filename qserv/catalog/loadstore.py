@@ -1,0 +1,364 @@
+"""The loads under way in the metadata: a czar that restarts goes on with them.
+
+A load's request, placement and files are written before its loader is answered, each
+once: what a call adds is inserted, what is there already stays. When a load ends, all
+of it goes; its history (`qserv.catalog.loadhistory`) stays.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from qserv.catalog.counters import reserve
+from qserv.catalog.database import now
+from qserv.catalog.provenance import Contribution, Load
+from qserv.catalog.publication import HeldFile
+from qserv.catalog.snapshot import ManifestEntry, Role
+
+Tables = Mapping[str, sa.Table]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input file of a load under way.
+
+    Parameters
+    ----------
+    number
+        What `_source` says in its rows, and the id of its contribution.
+    table, source, sha256
+        As in `Contribution`.
+    read
+        Whether the loader has told what it read from it.
+    rows, nulled, wrapped, rejected
+        As in `Contribution`, once it was read.
+    """
+
+    number: int
+    table: str
+    source: str
+    sha256: str
+    read: bool = False
+    rows: int = 0
+    nulled: int = 0
+    wrapped: int = 0
+    rejected: int = 0
+
+    @property
+    def contribution(self) -> Contribution:
+        """What it brings."""
+        return Contribution(
+            table=self.table,
+            source=self.source,
+            sha256=self.sha256,
+            rows=self.rows,
+            nulled=self.nulled,
+            wrapped=self.wrapped,
+            rejected=self.rejected,
+            number=self.number,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A load under way as the metadata keeps it.
+
+    Parameters
+    ----------
+    id, state, attempt, fingerprint
+        As its czar knows them.
+    request, placement, commit
+        What the loader asked for and where its files go, as JSON values; None where
+        the load is not so far.
+    told
+        Versions of the tables that were live when it began: what its loader compares
+        new keys with.
+    version
+        Number of the manifests of its commit.
+    reason
+        Why its last commit did not succeed.
+    heard
+        When its loader gave a sign of life, to within some seconds.
+    inputs, files
+        What it reads, and what workers hold of it.
+    """
+
+    id: str
+    state: str
+    attempt: int
+    fingerprint: str
+    request: Any
+    told: Mapping[str, int]
+    placement: Any = None
+    commit: Any = None
+    version: int | None = None
+    reason: str = ""
+    heard: str = ""
+    inputs: tuple[Input, ...] = ()
+    files: tuple[HeldFile, ...] = field(default=(), repr=False)
+
+
+def remember(connection: sa.Connection, tables: Tables, load: Load) -> None:
+    """Write down for ever that a load has begun."""
+    connection.execute(
+        sa.insert(tables["load"]).values(
+            id=load.id,
+            release_name=load.release,
+            family_name=load.family,
+            state="begun",
+            who=load.who,
+            pipeline=load.pipeline,
+            begun=now(),
+            reason="",
+            configuration=load.configuration,
+            input_ids=json.dumps(load.input_ids),
+            table_names=json.dumps(load.tables),
+        )
+    )
+
+
+def begin(
+    connection: sa.Connection, tables: Tables, load: Load, kept: Kept
+) -> tuple[Input, ...]:
+    """Write down a load that begins; return its inputs with their numbers."""
+    remember(connection, tables, load)
+    connection.execute(
+        sa.insert(tables["open_load"]).values(
+            load_id=kept.id,
+            state=kept.state,
+            attempt=kept.attempt,
+            fingerprint=kept.fingerprint,
+            request=json.dumps(kept.request),
+            told=json.dumps(dict(kept.told)),
+            reason="",
+            heard=now(),
+        )
+    )
+    return add_inputs(connection, tables, load.id, kept.inputs)
+
+
+def add_inputs(
+    connection: sa.Connection, tables: Tables, load: str, inputs: Sequence[Input]
+) -> tuple[Input, ...]:
+    """Give input files their numbers and write them down; return them."""
+    first = reserve(connection, tables, "contributions", len(inputs)) + 1
+    numbered = tuple(
+        Input(
+            number=number,
+            table=each.table,
+            source=each.source,
+            sha256=each.sha256,
+            read=each.read,
+            rows=each.rows,
+            nulled=each.nulled,
+            wrapped=each.wrapped,
+            rejected=each.rejected,
+        )
+        for number, each in enumerate(inputs, first)
+    )
+    if numbered:
+        connection.execute(
+            sa.insert(tables["open_input"]),
+            [
+                {
+                    "load_id": load,
+                    "number": each.number,
+                    "table_name": each.table,
+                    "source": each.source,
+                    "sha256": each.sha256,
+                    **_counts(each),
+                }
+                for each in numbered
+            ],
+        )
+    return numbered
+
+
+def change(connection: sa.Connection, tables: Tables, load: str, **values: Any) -> None:
+    """Change what is kept of a load: columns of ``open_load``."""
+    loads = tables["open_load"]
+    for name in ("placement", "commit_request"):
+        if values.get(name) is not None:
+            values[name] = json.dumps(values[name])
+    connection.execute(
+        sa.update(loads).where(loads.c.load_id == load).values(heard=now(), **values)
+    )
+
+
+def keep_files(
+    connection: sa.Connection,
+    tables: Tables,
+    load: str,
+    files: Iterable[HeldFile],
+    known: Collection[str],
+) -> None:
+    """Write down files that workers hold; of `known` paths only who holds them."""
+    staged = tables["staged_file"]
+    fresh, again = [], []
+    for file in files:
+        workers = json.dumps(sorted(file.workers))
+        if file.entry.path in known:
+            again.append({"at": file.entry.path, "held": workers})
+        else:
+            fresh.append(_file_row(load, file, workers))
+    if fresh:
+        connection.execute(sa.insert(staged), fresh)
+    if again:
+        connection.execute(
+            sa.update(staged)
+            .where(staged.c.load_id == load, staged.c.path == sa.bindparam("at"))
+            .values(workers=sa.bindparam("held")),
+            again,
+        )
+
+
+def keep_inputs(
+    connection: sa.Connection, tables: Tables, load: str, read: Iterable[Input]
+) -> None:
+    """Write down what was read from input files."""
+    inputs = tables["open_input"]
+    rows = [{"at": each.number, **_counts(each)} for each in read]
+    if rows:
+        connection.execute(
+            sa.update(inputs)
+            .where(inputs.c.load_id == load, inputs.c.number == sa.bindparam("at"))
+            .values({name: sa.bindparam(name) for name in rows[0] if name != "at"}),
+            rows,
+        )
+
+
+def forget(connection: sa.Connection, tables: Tables, load: str) -> None:
+    """Drop all that is kept of a load that ended, but how much it read."""
+    inputs, loads = tables["open_input"], tables["load"]
+    read, rejected = connection.execute(
+        sa.select(
+            sa.func.coalesce(sa.func.sum(inputs.c.total_rows), 0),
+            sa.func.coalesce(sa.func.sum(inputs.c.rejected), 0),
+        ).where(inputs.c.load_id == load)
+    ).one()
+    totals = {"total_rows": read, "rejected": rejected}
+    connection.execute(sa.update(loads).where(loads.c.id == load).values(totals))
+    for name in ("staged_file", "open_input", "open_load"):
+        rows = tables[name]
+        connection.execute(sa.delete(rows).where(rows.c.load_id == load))
+
+
+def unfinished(connection: sa.Connection, tables: Tables) -> tuple[Kept, ...]:
+    """Return the loads under way."""
+    loads = tables["open_load"]
+    rows = connection.execute(sa.select(loads).order_by(loads.c.load_id)).all()
+    return tuple(
+        Kept(
+            id=row.load_id,
+            state=row.state,
+            attempt=row.attempt,
+            fingerprint=row.fingerprint,
+            request=json.loads(row.request),
+            told=json.loads(row.told),
+            placement=_value(row.placement),
+            commit=_value(row.commit_request),
+            version=row.version,
+            reason=row.reason,
+            heard=row.heard,
+            inputs=_inputs(connection, tables, row.load_id),
+            files=_files(connection, tables, row.load_id),
+        )
+        for row in rows
+    )
+
+
+def abandoned(connection: sa.Connection, tables: Tables) -> tuple[str, ...]:
+    """Return loads of which it is not known how far they are: nobody can go on."""
+    loads, open_loads = tables["load"], tables["open_load"]
+    known = sa.select(open_loads.c.load_id)
+    return tuple(
+        connection.execute(
+            sa.select(loads.c.id).where(
+                loads.c.state == "begun", loads.c.id.not_in(known)
+            )
+        ).scalars()
+    )
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _counts(each: Input) -> dict[str, Any]:
+    return {
+        "was_read": each.read,
+        "total_rows": each.rows,
+        "nulled": each.nulled,
+        "wrapped": each.wrapped,
+        "rejected": each.rejected,
+    }
+
+
+def _inputs(connection: sa.Connection, tables: Tables, load: str) -> tuple[Input, ...]:
+    inputs = tables["open_input"]
+    rows = connection.execute(
+        sa.select(inputs).where(inputs.c.load_id == load).order_by(inputs.c.number)
+    )
+    return tuple(
+        Input(
+            number=row.number,
+            table=row.table_name,
+            source=row.source,
+            sha256=row.sha256,
+            read=bool(row.was_read),
+            rows=row.total_rows,
+            nulled=row.nulled,
+            wrapped=row.wrapped,
+            rejected=row.rejected,
+        )
+        for row in rows
+    )
+
+
+def _file_row(load: str, file: HeldFile, workers: str) -> dict[str, Any]:
+    entry = file.entry
+    return {
+        "load_id": load,
+        "path": entry.path,
+        "table_name": file.table,
+        "role": entry.role,
+        "chunk": entry.chunk,
+        "total_rows": entry.rows,
+        "live_rows": entry.live_rows,
+        "size": entry.size,
+        "sha256": entry.sha256,
+        "bounds": json.dumps(entry.bounds),
+        "delta": entry.offset,
+        "workers": workers,
+    }
+
+
+def _files(
+    connection: sa.Connection, tables: Tables, load: str
+) -> tuple[HeldFile, ...]:
+    staged = tables["staged_file"]
+    rows = connection.execute(
+        sa.select(staged).where(staged.c.load_id == load).order_by(staged.c.path)
+    )
+    return tuple(
+        HeldFile(row.table_name, _entry(row), frozenset(json.loads(row.workers)))
+        for row in rows
+    )
+
+
+def _entry(row: Any) -> ManifestEntry:
+    bounds: dict[str, list[Any]] = json.loads(row.bounds)
+    return ManifestEntry(
+        role=Role(row.role),
+        chunk=row.chunk,
+        path=row.path,
+        rows=row.total_rows,
+        live_rows=row.live_rows,
+        size=row.size,
+        sha256=row.sha256,
+        bounds={name: (low, high) for name, (low, high) in bounds.items()},
+        offset=row.delta,
+    )

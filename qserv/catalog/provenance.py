@@ -1,0 +1,82 @@
+"""Where rows come from: a load, and the input files that it reads."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load as the metadata remembers it from its beginning.
+
+    Parameters
+    ----------
+    id
+        Part of the name of every file that it makes.
+    release, family
+        What it loads into.
+    who, pipeline
+        Who loads, and name and version of what made the files.
+    configuration, input_ids
+        Hash of that pipeline's configuration, and what it read.
+    tables
+        The tables that it may load.
+    """
+
+    id: str
+    release: str
+    family: str
+    who: str
+    pipeline: str
+    configuration: str = ""
+    input_ids: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One input file of a load: where its rows came from.
+
+    Parameters
+    ----------
+    table
+        The table that the rows went to.
+    source
+        The file as the loader named it.
+    sha256
+        Of the whole input file, hexadecimal.
+    rows
+        Rows read from it.
+    nulled, wrapped
+        NaN turned into NULL; right ascensions wrapped into [0, 360).
+    rejected
+        Rows left out.
+    number
+        Unique in the cluster, and what `_source` says in its rows; 0: none was given.
+    """
+
+    table: str
+    source: str
+    sha256: str
+    rows: int
+    nulled: int
+    wrapped: int
+    rejected: int = 0
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which file of which load brought rows that are live.
+
+    Parameters
+    ----------
+    source
+        The file as its loader named it.
+    load
+        The load's id.
+    snapshot
+        The snapshot that made it visible.
+    """
+
+    source: str
+    load: str
+    snapshot: int
