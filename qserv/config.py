@@ -84,8 +84,17 @@ class CzarConfig(_Config):
 
     port: Port = 7480
     """Port to listen on; 0 takes any free one."""
-    replicas: Annotated[int, Field(ge=1)] = 1
-    """How many workers hold each chunk of a load that does not say otherwise."""
+    replicas: Annotated[int, Field(ge=1)] | None = None
+    """How many workers hold each chunk of a family whose first load does not say
+    otherwise; unset: 2 where two or more workers are alive then, else 1."""
+    repair_bytes_per_second: ByteSize = ByteSize(50 * MIB)
+    """Bytes a second that a worker may copy from others at most; 0: as fast as it
+    goes."""
+    repair_workers: Annotated[int, Field(ge=1)] = 4
+    """Workers that copy from others at a time."""
+    repair_interval: Seconds = 30.0
+    """Seconds after which copies are compared with what is wanted though nothing is
+    known to have changed, and after which what failed is tried again."""
     join_interval: Seconds = 1.0
     """Seconds between two signs of life that a worker gives."""
     dead_after: Seconds = 4.0
@@ -144,6 +153,9 @@ class WorkerConfig(_Config):
     """Bytes to read that chunks of one batch have together at most."""
     batch_chunks: Annotated[int, Field(ge=1)] = 64
     """Chunks of one batch at most."""
+    disk_reserve: ByteSize | None = None
+    """Bytes of the disk that files of loads and copies leave free; unset: 2 GiB, or a
+    twentieth of a disk below 40 GiB."""
     spool_bytes: ByteSize = ByteSize(20 * 1024 * MIB)
     """Bytes on disk that rows exchanged between workers may take at a time."""
     verify_age: Seconds = 7 * 86400.0

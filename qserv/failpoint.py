@@ -42,6 +42,16 @@ NAMES: Final = frozenset(
         "worker.install.manifest",
         "worker.install.manifests",
         "worker.install.staging-removed",
+        # A worker copies files from others (worker/copying.py).
+        "worker.pull.fetched",
+        "worker.pull.linked",
+        "worker.pull.manifests",
+        # The czar moves copies (czar/repair.py).
+        "czar.placement.aimed",
+        "czar.placement.copied",
+        "czar.placement.taken-over",
+        "czar.placement.written",
+        "czar.placement.narrowed",
         # A worker forgets a load.
         "worker.discard.asked",
         "worker.discard.file",
@@ -58,6 +68,12 @@ NAMES: Final = frozenset(
         "worker.quarantine.moved",
         "worker.scrub.file",
         "worker.scrub.passed",
+        # The metadata is saved, made of a backup, or brought to a newer format.
+        "metadata.backup.written",
+        "metadata.restore.written",
+        "metadata.rebuild.written",
+        "metadata.migrate.applied",
+        "metadata.publish.written",
         # A worker answers a query (worker/service.py).
         "worker.task.spooled",
         "worker.task.data-sent",

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import grpc.aio
 
+from qserv.catalog import workerstore
 from qserv.catalog.store import Store
+from qserv.catalog.workerstore import WorkerState
 from qserv.errors import ClusterError, InvalidRequest, WorkerUnavailable
 from qserv.telemetry import logger
 from qserv.wire.channel import aio_channel
@@ -40,6 +42,8 @@ class Member:
         ``host:port``.
     threads
         Of DuckDB, over all its executors.
+    disk_free, disk_total
+        Bytes that its disk may still take, and has; -1 where it does not say.
     seen
         When it last gave a sign of life, on the czar's monotonic clock.
     alive
@@ -53,6 +57,8 @@ class Member:
     id: str
     endpoint: str
     threads: int
+    disk_free: int
+    disk_total: int
     seen: float
     alive: bool
     stub: "WorkerAsyncStub" = field(repr=False, compare=False)
@@ -88,9 +94,19 @@ class Members:
         self._clock = clock
         self._connect = connect
         self._members: dict[str, Member] = {}
+        with store.reading() as connection:
+            self._states = workerstore.states(connection, store.tables)
+        self.changes = 0
+        """Grows whenever a worker comes, goes, or changes its state."""
         self._watchers: set[Watcher] = set()
 
-    async def join(self, worker: str, endpoint: str, threads: int) -> tuple[str, bool]:
+    async def join(
+        self,
+        worker: str,
+        endpoint: str,
+        threads: int,
+        disk: tuple[int, int] = (-1, 0),
+    ) -> tuple[str, bool]:
         """Take a sign of life.
 
         Parameters
@@ -101,27 +117,48 @@ class Members:
             Where it listens.
         threads
             Of DuckDB, over all its executors.
+        disk
+            Bytes that its disk may still take, and has.
 
         Returns
         -------
         tuple
             Its id, and whether it is new, was dead or has moved.
+
+        Raises
+        ------
+        InvalidRequest
+            If it was given up for lost.
         """
         if not endpoint:
             raise InvalidRequest("a worker that joins must name its host:port")
+        if self.state(worker) is WorkerState.LOST:
+            raise InvalidRequest(
+                f"worker {worker} was given up for lost, and its copies were made "
+                f"elsewhere: start it with an empty directory, or take it back with "
+                f"`qserv placement readmit {worker}`"
+            )
         worker = worker or f"w-{secrets.token_hex(4)}"
         known = self._members.get(worker)
         if known and known.alive and known.endpoint == endpoint:
             now = self._clock()
-            self._members[worker] = replace(known, seen=now, threads=threads)
+            self._members[worker] = replace(
+                known,
+                seen=now,
+                threads=threads,
+                disk_free=disk[0],
+                disk_total=disk[1],
+            )
             return worker, False
         if known is None or known.endpoint != endpoint:
             await asyncio.to_thread(self._store.join, worker, endpoint)
-        await self._replace(worker, endpoint, threads)
+        await self._replace(worker, endpoint, threads, disk)
         _log.info("worker joined", worker=worker, endpoint=endpoint, threads=threads)
         return worker, True
 
-    async def _replace(self, worker: str, endpoint: str, threads: int) -> None:
+    async def _replace(
+        self, worker: str, endpoint: str, threads: int, disk: tuple[int, int]
+    ) -> None:
         # A channel that has seen its worker die waits before it tries again.
         channel = self._connect(endpoint)
         channel.get_state(try_to_connect=True)
@@ -131,8 +168,9 @@ class Members:
             _RUN_TASK, response_deserializer=worker_pb2.TaskFrames.FromString
         )
         self._members[worker] = Member(
-            worker, endpoint, threads, self._clock(), True, stub, run, channel
+            worker, endpoint, threads, *disk, self._clock(), True, stub, run, channel
         )
+        self.changes += 1
         if before is not None:
             self._tell(worker, WorkerUnavailable(f"worker {worker} was restarted"))
             await before.channel.close()
@@ -146,6 +184,30 @@ class Members:
     def alive(self) -> dict[str, Member]:
         """The workers that are alive, by id."""
         return {m.id: m for m in self._members.values() if m.alive}
+
+    @property
+    def placeable(self) -> dict[str, Member]:
+        """The workers that are alive and may be given something new, by id."""
+        return {
+            worker: member
+            for worker, member in self.alive.items()
+            if self.state(worker) is WorkerState.ACTIVE
+        }
+
+    def state(self, worker: str) -> WorkerState:
+        """Return what a worker is to do."""
+        return self._states.get(worker, WorkerState.ACTIVE)
+
+    async def set_state(self, worker: str, state: WorkerState) -> None:
+        """Remember what a worker is to do."""
+
+        def remember() -> None:
+            with self._store.writing() as connection:
+                workerstore.set_state(connection, self._store.tables, worker, state)
+
+        await asyncio.to_thread(remember)
+        self._states[worker] = state
+        self.changes += 1
 
     def get(self, worker: str) -> Member:
         """Return a live worker.
@@ -170,6 +232,7 @@ class Members:
         if member is None or not member.alive:
             return
         self._members[worker] = replace(member, alive=False)
+        self.changes += 1
         _log.warning("worker lost", worker=worker, endpoint=member.endpoint)
         self._tell(worker, error)
 

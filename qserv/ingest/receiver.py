@@ -25,6 +25,7 @@ from qserv.storage.durable import (
 from qserv.storage.inventory import checksum
 from qserv.storage.layout import WorkerDirectory, check_path, made_by
 from qserv.storage.manifest import Manifest, ManifestStore
+from qserv.storage.room import Room
 from qserv.telemetry import logger
 from qserv.wire.messages import entry_from_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
@@ -43,10 +44,19 @@ class Receiver:
         The worker's.
     manifests
         What it holds.
+    room
+        Of its disk; None: all that there is.
     """
 
-    def __init__(self, *, directory: WorkerDirectory, manifests: ManifestStore) -> None:
+    def __init__(
+        self,
+        *,
+        directory: WorkerDirectory,
+        manifests: ManifestStore,
+        room: Room | None = None,
+    ) -> None:
         self._directory = directory
+        self._room = room or Room(directory.root, 0)
         self._manifests = manifests
         self._one_at_a_time = asyncio.Lock()
         self._found_at_start = directory.transactions
@@ -63,6 +73,8 @@ class Receiver:
             If there is no header, or its path is none of ours.
         CorruptData
             If other bytes arrived than the header promises.
+        DiskFull
+            If there is no room for them.
         TaskFailed
             If the disk does not take them.
         """
@@ -71,13 +83,10 @@ class Receiver:
         staged = self._directory.staged(header.transaction, entry.path)
         incoming = self._directory.incoming(header.transaction)
         try:
-            await asyncio.to_thread(make_directory, incoming.parent)
-            await _write(incoming, parts)
-            await asyncio.to_thread(_settle, incoming, staged, entry)
-        except OSError as error:
-            raise TaskFailed(
-                f"the worker cannot keep {entry.path}: {error.strerror}"
-            ) from error
+            with self._room.taken(entry.size, entry.path):
+                await asyncio.to_thread(make_directory, incoming.parent)
+                await _write(incoming, parts)
+                await asyncio.to_thread(_settle, incoming, staged, entry)
         finally:
             incoming.unlink(missing_ok=True)
         failpoint.reached("worker.stage.acknowledged")
@@ -107,6 +116,48 @@ class Receiver:
                 raise TaskFailed(
                     f"the worker cannot install {request.transaction}: {error.strerror}"
                 ) from error
+
+    async def take_over(
+        self, manifests: Collection[Manifest], dropped: Collection[str]
+    ) -> list[str]:
+        """Let manifests take the place of those of their versions, then drop files.
+
+        Parameters
+        ----------
+        manifests
+            Whole, as the czar has them.
+        dropped
+            Paths of files that no manifest lists any longer.
+
+        Returns
+        -------
+        list
+            Paths that the manifests list and that are not here: then all is as it was.
+
+        Raises
+        ------
+        Conflict
+            If a file is to be dropped that a manifest lists; the manifests are in
+            place.
+        """
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._take_over, manifests, dropped)
+
+    def _take_over(
+        self, manifests: Collection[Manifest], dropped: Collection[str]
+    ) -> list[str]:
+        listed = {entry.path for m in manifests for entry in m.entries}
+        missing = [p for p in sorted(listed) if not self._directory.file(p).exists()]
+        if missing:
+            return missing
+        for manifest in manifests:
+            self._manifests.replace(manifest)
+        failpoint.reached("worker.pull.manifests")
+        for path in dropped:
+            if self._manifests.lists(check_path(path)):
+                raise Conflict(f"file {path} is listed by a manifest: it stays")
+            remove_file(self._directory.file(path))
+        return []
 
     async def discard(self, transaction: str) -> None:
         """Forget what a transaction staged, and what it installed in vain.

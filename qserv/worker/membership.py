@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from qserv.storage.layout import WorkerDirectory
 from qserv.telemetry import logger
 from qserv.wire.channel import aio_channel
 from qserv.wire.errors import from_rpc
-from qserv.wire.v1 import czar_pb2, czar_pb2_grpc
+from qserv.wire.v1 import common_pb2, czar_pb2, czar_pb2_grpc
 
 __all__ = ["Identity", "Membership"]
 
@@ -56,6 +56,10 @@ class Membership:
         DuckDB threads over all executors.
     joined
         Called at every join with the worker's id and the loads that are still open.
+    disk
+        Returns the bytes that its disk may still take, and has.
+    damaged
+        Returns the first files that it lacks, and how many it lacks.
     """
 
     def __init__(
@@ -66,12 +70,16 @@ class Membership:
         version: str,
         threads: int,
         joined: Callable[[str, Collection[str]], Awaitable[None]],
+        disk: Callable[[], tuple[int, int]],
+        damaged: Callable[[], tuple[Sequence[common_pb2.DamagedFile], int]],
     ) -> None:
         self._path = directory.identity
         self._endpoint = endpoint
         self._version = version
         self._threads = threads
         self._joined = joined
+        self._disk = disk
+        self._damaged = damaged
         self._identity = self._read()
         self._first = asyncio.Lock()
 
@@ -113,11 +121,17 @@ class Membership:
         return await self._join_as(self._identity, stub, czar)
 
     async def _join_as(self, identity: Identity | None, stub: Any, czar: str) -> float:
+        free, total = await asyncio.to_thread(self._disk)
+        damaged, damaged_total = await asyncio.to_thread(self._damaged)
         request = czar_pb2.JoinRequest(
             worker_id=identity.worker_id if identity else "",
             endpoint=self._endpoint,
             version=self._version,
             threads=self._threads,
+            disk_free=free,
+            disk_total=total,
+            damaged=damaged,
+            damaged_total=damaged_total,
         )
         try:
             reply = await stub.Join(request, timeout=_TIMEOUT)

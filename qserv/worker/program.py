@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -20,16 +21,23 @@ from qserv.storage.durable import make_directory
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import ManifestStore
+from qserv.storage.quarantine import Quarantine
+from qserv.storage.room import Room
+from qserv.storage.verified import VerifiedLog
 from qserv.telemetry import logger
 from qserv.wire.channel import start_server
 from qserv.wire.v1.worker_pb2_grpc import add_WorkerServicer_to_server
+from qserv.worker.copying import Copier
+from qserv.worker.damage import Damages
 from qserv.worker.disk import Disk
 from qserv.worker.engine import Settings
 from qserv.worker.executors import Executor
+from qserv.worker.integrity import Integrity
 from qserv.worker.lookup import KeyIndex
 from qserv.worker.membership import Membership
 from qserv.worker.peers import Peers
 from qserv.worker.pool import Pool
+from qserv.worker.scrub import Scrub
 from qserv.worker.service import WorkerService
 
 __all__ = ["run"]
@@ -39,6 +47,26 @@ _BUSY_SECONDS: Final = 2.0
 """After a start, in which there is enough else to do."""
 
 _log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """What knows which files are good."""
+
+    manifests: ManifestStore
+    inventory: Inventory
+    damages: Damages
+    scrub: Scrub
+    integrity: Integrity
+
+    def look(self) -> None:
+        """Find what is missing."""
+        self.damages.look(self.scrub.files())
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Read all files now and then, until `stop`."""
+        await self.scrub.run()
+        await stop.wait()
 
 
 async def run(config: WorkerConfig, *, ready: Callable[[str], None]) -> None:
@@ -80,17 +108,26 @@ async def _serve(
     ready: Callable[[str], None],
     stop: asyncio.Event,
 ) -> None:
-    manifests = ManifestStore(directory)
-    inventory = Inventory(directory.data)
-    receiver = Receiver(directory=directory, manifests=manifests)
+    guard = _guard(config, directory)
+    manifests = guard.manifests
+    room = Room(directory.root, config.disk_reserve)
+    receiver = Receiver(directory=directory, manifests=manifests, room=room)
     peers = Peers()
+    copier = Copier(
+        directory=directory,
+        manifests=manifests,
+        receiver=receiver,
+        peers=peers,
+        room=room,
+    )
     threads = config.executors * config.threads
     service = WorkerService(
         directory=directory,
         manifests=manifests,
-        inventory=inventory,
-        index=KeyIndex(data=directory.data, inventory=inventory),
+        integrity=guard.integrity,
+        index=KeyIndex(data=directory.data, inventory=guard.inventory),
         receiver=receiver,
+        copier=copier,
         pool=pool,
         disk=Disk(directory.spool, limit=config.spool_bytes),
         peers=peers,
@@ -101,7 +138,7 @@ async def _serve(
     )
 
     async def joined(worker_id: str, transactions: Collection[str]) -> None:
-        service.worker_id = worker_id
+        service.worker_id = room.worker = worker_id
         await receiver.forget_all_but(transactions)
 
     server, port = await start_server(
@@ -117,14 +154,49 @@ async def _serve(
         version=version("qserv"),
         threads=threads,
         joined=joined,
+        disk=lambda: (room.free, room.total),
+        damaged=guard.damages.told,
     )
     try:
         ready(endpoint)
+        # A czar takes what is not told to be missing for being there.
+        await asyncio.to_thread(guard.look)
         joins = [membership.keep_joined(czar) for czar in config.czars]
-        await _until(stop, pool, [*joins, _warm(stop)])
+        await _until(stop, pool, [*joins, _warm(stop), guard.watch(stop)])
     finally:
         await server.stop(_GRACE)
+        await asyncio.to_thread(guard.scrub.close)
         await peers.close()
+
+
+def _guard(config: WorkerConfig, directory: WorkerDirectory) -> _Guard:
+    """Put together what knows which files are good."""
+    quarantine = Quarantine(directory.quarantine)
+    manifests = ManifestStore(directory, quarantine)
+    damages = Damages(data=directory.data, quarantine=quarantine)
+    inventory = Inventory(
+        directory.data,
+        log=VerifiedLog(directory.verified),
+        quarantine=quarantine,
+        damaged=damages.add,
+        trusted_for=2 * config.verify_age,
+    )
+    scrub = Scrub(
+        directory=directory,
+        manifests=manifests,
+        inventory=inventory,
+        damages=damages,
+        rate=config.scrub_bytes_per_second,
+        age=config.verify_age,
+    )
+    integrity = Integrity(
+        directory=directory,
+        manifests=manifests,
+        inventory=inventory,
+        damages=damages,
+        scrub=scrub,
+    )
+    return _Guard(manifests, inventory, damages, scrub, integrity)
 
 
 async def _warm(stop: asyncio.Event) -> None:

@@ -2,7 +2,13 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+)
 from contextlib import AsyncExitStack, aclosing
 from importlib.metadata import version
 from typing import Any, Final
@@ -15,17 +21,19 @@ from qserv import failpoint
 from qserv.errors import ChunkMissing, InvalidValue, SpoolLost
 from qserv.ingest.receiver import Receiver
 from qserv.sky.healpix import ORDER
-from qserv.storage.inventory import Inventory
+from qserv.storage.inventory import Pinned
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore
+from qserv.storage.manifest import ManifestStore, content
 from qserv.telemetry import logger, query_context
 from qserv.wire.bundle import Bundle
 from qserv.wire.messages import keys_from_proto
-from qserv.wire.v1 import worker_pb2, worker_pb2_grpc
+from qserv.wire.v1 import common_pb2, worker_pb2, worker_pb2_grpc
+from qserv.worker.copying import Copier
 from qserv.worker.disk import Disk
 from qserv.worker.engine import Batch
 from qserv.worker.frames import TaskStream, spooled
 from qserv.worker.gathering import Gathering
+from qserv.worker.integrity import Integrity
 from qserv.worker.lookup import KeyIndex
 from qserv.worker.peers import Peers
 from qserv.worker.pool import Job, Pool
@@ -51,8 +59,10 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
     ----------
     directory
         Where it keeps everything.
-    manifests, inventory, index, receiver
+    manifests, integrity, index, receiver
         What it holds, which files are good, its index shards, its loads.
+    copier
+        Copies files from other workers, and serves them.
     pool
         Its executors.
     disk, peers
@@ -68,9 +78,10 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         *,
         directory: WorkerDirectory,
         manifests: ManifestStore,
-        inventory: Inventory,
+        integrity: Integrity,
         index: KeyIndex,
         receiver: Receiver,
+        copier: Copier,
         pool: Pool,
         disk: Disk,
         peers: Peers,
@@ -83,9 +94,10 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         """Given by the first czar that was joined."""
         self._directory = directory
         self._manifests = manifests
-        self._inventory = inventory
+        self._integrity = integrity
         self._index = index
         self._receiver = receiver
+        self._copier = copier
         self._pool = pool
         self._disk = disk
         self._peers = peers
@@ -133,7 +145,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         request = task.request
         stream = TaskStream(task, request.attempt)
         waiting = Bundle[worker_pb2.TaskFrame]()
-        prepare = self._prepare(task, stream, gathering)
+        pinned: dict[int, Pinned] = {}
+        prepare = self._prepare(task, stream, gathering, pinned)
         gather = gathering.gather if gathering else None
         job = Job(len(task.batches), task.scan_class, prepare, gather)
         async with aclosing(self._pool.run(job)) as events:
@@ -142,6 +155,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                     case bytes():
                         waiting.add(stream.data(event.batch, event.content))
                     case Done():
+                        self._integrity.check(pinned.pop(event.batch))
                         if gathering:
                             gathering.release(event.batch)
                         if request.HasField("spool"):
@@ -152,7 +166,9 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                         if stream.is_full or stream.is_last:
                             break
                     case Exception():
-                        raise _placed(event.content, task.place(event.batch))
+                        files = pinned.get(event.batch, ())
+                        error = await self._integrity.blamed(files, event.content)
+                        raise _placed(error, task.place(event.batch))
                 # The end of a batch makes its rows count: it is not kept back.
                 if waiting.full or isinstance(event.content, Done) or _is_watched():
                     yield worker_pb2.TaskFrames(frames=waiting.take())
@@ -167,13 +183,16 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         yield worker_pb2.TaskFrames(frames=waiting.take())
 
     def _prepare(
-        self, task: WorkerTask, stream: TaskStream, gathering: Gathering | None
+        self,
+        task: WorkerTask,
+        stream: TaskStream,
+        gathering: Gathering | None,
+        pinned: dict[int, Pinned],
     ) -> Callable[[int], Awaitable[Batch]]:
         async def prepare(number: int) -> Batch:
             entries = task.entries(number)
             files = [entry for of_source in entries for entry in of_source]
-            if unverified := self._inventory.unverified(files):
-                await asyncio.to_thread(self._inventory.verify, unverified)
+            pinned[number] = await self._integrity.ready(files)
             inputs = gathering.inputs(number) if gathering else Inputs()
             size = sum(entry.size for entry in files)
             stream.reads(number, len(files), size, inputs.size)
@@ -265,7 +284,53 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
             disk_free=shutil.disk_usage(self._directory.root).free,
             disk_used=sum(table.size for table in held),
             held=held,
+            manifests=self._described() if request.manifests else (),
         )
+
+    def _described(self) -> Iterator[worker_pb2.HeldManifest]:
+        for holding in self._manifests.all():
+            manifest = holding.manifest
+            yield worker_pb2.HeldManifest(
+                release=manifest.release,
+                table=manifest.table,
+                version=manifest.version,
+                content=content(holding.placed, holding.paths),
+            )
+
+    @override
+    async def Fetch(
+        self, request: worker_pb2.FetchRequest, context: Context
+    ) -> AsyncIterator[worker_pb2.FetchPart]:
+        """Stream a file to a peer."""
+        parts = self._copier.send(request.path, request.offset)
+        async with aclosing(parts):
+            async for data in parts:
+                yield worker_pb2.FetchPart(data=data)
+
+    @override
+    async def Pull(
+        self, request: worker_pb2.PullRequest, context: Context
+    ) -> AsyncIterator[worker_pb2.PullProgress]:
+        """Copy files from peers; take manifests over; drop files."""
+        async with aclosing(self._copier.pull(request)) as steps:
+            async for progress in steps:
+                yield progress
+
+    @override
+    async def Scrub(
+        self, request: worker_pb2.ScrubRequest, context: Context
+    ) -> AsyncIterator[common_pb2.ScrubProgress]:
+        """Read every file and compare it with its checksum."""
+        async with aclosing(self._integrity.scrub(request)) as steps:
+            async for progress in steps:
+                yield progress
+
+    @override
+    async def Examine(
+        self, request: worker_pb2.ExamineRequest, context: Context
+    ) -> worker_pb2.ExamineReply:
+        """Tell what a check of the cluster wants to know."""
+        return await self._integrity.examine(self.worker_id)
 
     @override
     async def Exchange(

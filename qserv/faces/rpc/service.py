@@ -151,7 +151,10 @@ class CzarService(CzarServicer):
     ) -> czar_pb2.JoinReply:
         """Take a worker's sign of life."""
         worker, fresh = await self._members.join(
-            request.worker_id, request.endpoint, request.threads
+            request.worker_id,
+            request.endpoint,
+            request.threads,
+            (request.disk_free, request.disk_total),
         )
         if fresh:
             task = asyncio.create_task(self._installation.forget([worker]))
