@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from qserv import sqltext
+from qserv import failpoint, sqltext
 from qserv.catalog.backends import WRITES, Backend
 from qserv.errors import CzarReplaced, InvalidRequest, MetadataUnavailable
 
@@ -75,7 +75,7 @@ class Database:
     ) -> None:
         self._backend = backend
         try:
-            with self._told():
+            with told(backend):
                 backend.own()
                 with self._transaction(**WRITES) as connection:
                     migrate(connection, migrations(), str(backend))
@@ -93,13 +93,16 @@ class Database:
         MetadataUnavailable
             If the database does not answer.
         """
-        with self._told(), self._transaction(**self._backend.reads) as connection:
+        with (
+            told(self._backend),
+            self._transaction(**self._backend.reads) as connection,
+        ):
             yield connection
 
     @contextmanager
     def opening(self) -> Iterator[sa.Connection]:
         """Give a connection as `writing` does, to a czar that has no epoch yet."""
-        with self._told(), self._transaction(**WRITES) as connection:
+        with told(self._backend), self._transaction(**WRITES) as connection:
             yield connection
 
     @contextmanager
@@ -122,7 +125,7 @@ class Database:
             If the database does not answer. The block may have been written all the
             same if the answer to its commit was lost: ask before trying again.
         """
-        with self._told():
+        with told(self._backend):
             self._backend.keep()
             with self._transaction(**WRITES) as connection:
                 self._fence(connection, epoch)
@@ -146,30 +149,30 @@ class Database:
             with connection.begin():
                 yield connection
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise unavailable(self._backend, error) from error
-        except sa.exc.DBAPIError as error:
-            if error.connection_invalidated:
-                raise unavailable(self._backend, error) from error
-            raise
-        except sa.exc.TimeoutError as error:
-            raise MetadataUnavailable(
-                f"the metadata in {self._backend}: {error}"
-            ) from (error)
-
     def close(self) -> None:
         """Close all connections and give the metadata up."""
         self._backend.close()
 
 
-def unavailable(backend: Backend, error: sa.exc.DBAPIError) -> MetadataUnavailable:
-    """Return what to raise when a database does not do what it was asked."""
-    why = " ".join(str(error.orig).split())
-    return MetadataUnavailable(f"the metadata in {backend} does not answer: {why}")
+@contextmanager
+def told(backend: Backend) -> Iterator[None]:
+    """Turn what a database says when it does not do its work into an error of ours.
+
+    Raises
+    ------
+    MetadataUnavailable
+        If it does not answer, is full or cannot be read.
+    """
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        broken = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+        if not broken and not error.connection_invalidated:
+            raise
+        why = " ".join(str(error.orig).split())
+        raise MetadataUnavailable(f"the metadata in {backend}: {why}") from error
+    except sa.exc.TimeoutError as error:
+        raise MetadataUnavailable(f"the metadata in {backend}: {error}") from error
 
 
 def migrate(connection: sa.Connection, scripts: Scripts, where: str) -> None:
@@ -197,7 +200,7 @@ def migrate(connection: sa.Connection, scripts: Scripts, where: str) -> None:
         )
     for number, script in scripts:
         if number not in have:
-            _apply(connection, number, script)
+            apply(connection, number, script)
     if not have:
         _found(connection)
 
@@ -218,7 +221,8 @@ def reflected(engine: sa.Engine | sa.Connection) -> dict[str, sa.Table]:
     return {table.name: table for table in metadata.sorted_tables}
 
 
-def _apply(connection: sa.Connection, number: int, script: str) -> None:
+def apply(connection: sa.Connection, number: int, script: str) -> None:
+    """Run one migration, and write down that it was."""
     for statement in script.split(";\n"):
         if statement.strip():
             connection.exec_driver_sql(statement)
@@ -226,6 +230,7 @@ def _apply(connection: sa.Connection, number: int, script: str) -> None:
         sa.text("INSERT INTO format (version, applied) VALUES (:version, :applied)"),
         {"version": number, "applied": now()},
     )
+    failpoint.reached("metadata.migrate.applied")
 
 
 def _found(connection: sa.Connection) -> None:

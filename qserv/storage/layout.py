@@ -12,6 +12,7 @@ Below the worker's directory::
     manifests/<release>/<table>/<version>.json
     spill/<executor>/                  DuckDB's, emptied at every start
     spool/                             rows of running queries, emptied at every start
+    catalog/<epoch>-<revision>.json, catalog/parts/  what the czar's metadata says
     verified.log, scrub.json           when files were found right; the last whole scrub
     quarantine/                        bad copies, and a note of what was found
 
@@ -124,6 +125,11 @@ class WorkerDirectory:
     def manifests(self) -> Path:
         """What is held, by release, table and version."""
         return self.root / "manifests"
+
+    @property
+    def catalog(self) -> Path:
+        """What the czar wants remembered of its metadata."""
+        return self.root / "catalog"
 
     @property
     def spill(self) -> Path:

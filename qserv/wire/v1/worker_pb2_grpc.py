@@ -95,6 +95,16 @@ class WorkerStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineReply.FromString,
                 _registered_method=True)
+        self.Remember = channel.unary_unary(
+                '/qserv.wire.v1.Worker/Remember',
+                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.RememberRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.RememberReply.FromString,
+                _registered_method=True)
+        self.Recall = channel.unary_stream(
+                '/qserv.wire.v1.Worker/Recall',
+                request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.RecallRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.RecallPart.FromString,
+                _registered_method=True)
 
 
 class WorkerServicer:
@@ -189,6 +199,22 @@ class WorkerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Remember(self, request, context):
+        """Keeps a checkpoint of the metadata, durably, once it has all of its parts. What it
+        says is published: it is sent before a commit is acknowledged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recall(self, request, context):
+        """Streams what metadata can be made of again: who this worker is, its newest checkpoint
+        with its parts, its manifests, and which of their files are not there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -251,6 +277,16 @@ def add_WorkerServicer_to_server(servicer, server):
                     servicer.Examine,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineReply.SerializeToString,
+            ),
+            'Remember': grpc.unary_unary_rpc_method_handler(
+                    servicer.Remember,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.RememberRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.RememberReply.SerializeToString,
+            ),
+            'Recall': grpc.unary_stream_rpc_method_handler(
+                    servicer.Recall,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.RecallRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.RecallPart.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -577,6 +613,60 @@ class Worker:
             '/qserv.wire.v1.Worker/Examine',
             qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_worker__pb2.ExamineReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Remember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Worker/Remember',
+            qserv_dot_wire_dot_v1_dot_worker__pb2.RememberRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.RememberReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qserv.wire.v1.Worker/Recall',
+            qserv_dot_wire_dot_v1_dot_worker__pb2.RecallRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_worker__pb2.RecallPart.FromString,
             options,
             channel_credentials,
             insecure,

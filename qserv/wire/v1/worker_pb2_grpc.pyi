@@ -66,6 +66,14 @@ class WorkerStub:
     """
     Examine: _grpc.UnaryUnaryMultiCallable[_worker_pb2.ExamineRequest, _worker_pb2.ExamineReply]
     """What a check of the cluster wants to know of this worker."""
+    Remember: _grpc.UnaryUnaryMultiCallable[_worker_pb2.RememberRequest, _worker_pb2.RememberReply]
+    """Keeps a checkpoint of the metadata, durably, once it has all of its parts. What it
+    says is published: it is sent before a commit is acknowledged.
+    """
+    Recall: _grpc.UnaryStreamMultiCallable[_worker_pb2.RecallRequest, _worker_pb2.RecallPart]
+    """Streams what metadata can be made of again: who this worker is, its newest checkpoint
+    with its parts, its manifests, and which of their files are not there.
+    """
 
 @_typing.type_check_only
 class WorkerAsyncStub(WorkerStub):
@@ -104,6 +112,14 @@ class WorkerAsyncStub(WorkerStub):
     """
     Examine: _aio.UnaryUnaryMultiCallable[_worker_pb2.ExamineRequest, _worker_pb2.ExamineReply]  # type: ignore[assignment]
     """What a check of the cluster wants to know of this worker."""
+    Remember: _aio.UnaryUnaryMultiCallable[_worker_pb2.RememberRequest, _worker_pb2.RememberReply]  # type: ignore[assignment]
+    """Keeps a checkpoint of the metadata, durably, once it has all of its parts. What it
+    says is published: it is sent before a commit is acknowledged.
+    """
+    Recall: _aio.UnaryStreamMultiCallable[_worker_pb2.RecallRequest, _worker_pb2.RecallPart]  # type: ignore[assignment]
+    """Streams what metadata can be made of again: who this worker is, its newest checkpoint
+    with its parts, its manifests, and which of their files are not there.
+    """
 
 class WorkerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -211,5 +227,25 @@ class WorkerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pb2.ExamineReply, _abc.Awaitable[_worker_pb2.ExamineReply]]:
         """What a check of the cluster wants to know of this worker."""
+
+    @_abc_1.abstractmethod
+    def Remember(
+        self,
+        request: _worker_pb2.RememberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pb2.RememberReply, _abc.Awaitable[_worker_pb2.RememberReply]]:
+        """Keeps a checkpoint of the metadata, durably, once it has all of its parts. What it
+        says is published: it is sent before a commit is acknowledged.
+        """
+
+    @_abc_1.abstractmethod
+    def Recall(
+        self,
+        request: _worker_pb2.RecallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.RecallPart], _abc.AsyncIterator[_worker_pb2.RecallPart]]:
+        """Streams what metadata can be made of again: who this worker is, its newest checkpoint
+        with its parts, its manifests, and which of their files are not there.
+        """
 
 def add_WorkerServicer_to_server(servicer: WorkerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

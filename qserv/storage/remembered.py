@@ -1,0 +1,158 @@
+"""What a worker remembers of its cluster's metadata, should that be lost.
+
+The czar sends a checkpoint of it whenever it has changed. The newest two are kept, each
+with all of its parts; a crash leaves the older one.
+"""
+
+import zlib
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from qserv.catalog.checkpoint import Checkpoint, decode
+from qserv.errors import Conflict, CorruptData, InvalidRequest
+from qserv.storage.durable import make_directory, write_file
+from qserv.storage.layout import WorkerDirectory
+from qserv.telemetry import logger
+
+_KEPT: Final = 2
+
+_log = logger(__name__)
+
+
+class Remembered:
+    """The checkpoints of one worker.
+
+    Parameters
+    ----------
+    directory
+        The worker's.
+
+    Notes
+    -----
+    Reads may come from any thread, changes from one at a time.
+    """
+
+    def __init__(self, directory: WorkerDirectory) -> None:
+        self._directory = directory.catalog
+        self._parts = directory.catalog / "parts"
+
+    def remember(self, text: bytes, parts: Iterable[bytes]) -> tuple[str, ...]:
+        """Keep a checkpoint once all of its parts are there.
+
+        Parameters
+        ----------
+        text
+            The checkpoint.
+        parts
+            Some of its parts, compressed.
+
+        Returns
+        -------
+        tuple
+            The sha256 of those that are missing; if none is, it is kept durably.
+
+        Raises
+        ------
+        Conflict
+            If a newer one is kept: a czar that was replaced sent this.
+        CorruptData
+            If the checkpoint or a part is damaged.
+        """
+        checkpoint = decode(text, "the catalog that the czar sent")
+        newest = self.newest()
+        if newest is not None and newest.age > checkpoint.age:
+            raise Conflict(
+                f"the catalog of epoch {checkpoint.epoch} is older than the one that "
+                f"this worker has, of epoch {newest.epoch}: its czar was replaced"
+            )
+        known = {part.sha256: part for part in checkpoint.parts}
+        for part in parts:
+            self._keep(part, known.keys())
+        if missing := tuple(n for n in known if not (self._parts / n).exists()):
+            return missing
+        write_file(self._path(checkpoint), text)
+        self._forget_older()
+        return ()
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is not damaged, or None."""
+        return next(filter(None, map(_read, self._paths())), None)
+
+    def text(self, name: str) -> bytes:
+        """Return the text of a part.
+
+        Raises
+        ------
+        CorruptData
+            If it is missing or damaged.
+        """
+        return unpacked(self.packed(name))
+
+    def packed(self, name: str) -> bytes:
+        """Return a part as it is sent; as `text`."""
+        try:
+            return (self._parts / name).read_bytes()
+        except FileNotFoundError:
+            raise CorruptData(f"part {name} of the catalog is missing") from None
+
+    def _keep(self, part: bytes, known: Iterable[str]) -> None:
+        name = sha256(unpacked(part)).hexdigest()
+        if name not in known:
+            raise InvalidRequest(f"part {name} is not of the catalog that it came with")
+        write_file(self._parts / name, part)
+
+    def _path(self, checkpoint: Checkpoint) -> Path:
+        return self._directory / f"{checkpoint.epoch}-{checkpoint.revision}.json"
+
+    def _paths(self) -> list[Path]:
+        """Return the checkpoints, newest first."""
+        found = self._directory.glob("[0-9]*-*.json")
+        return sorted(found, key=_age, reverse=True)
+
+    def _forget_older(self) -> None:
+        kept, old = self._paths()[:_KEPT], self._paths()[_KEPT:]
+        for path in old:
+            path.unlink()
+        needed = {
+            part.sha256
+            for checkpoint in filter(None, map(_read, kept))
+            for part in checkpoint.parts
+        }
+        make_directory(self._parts)
+        for path in self._parts.iterdir():
+            if path.name not in needed:
+                path.unlink()
+
+
+def packed(text: bytes) -> bytes:
+    """Compress the text of a part."""
+    return zlib.compress(text)
+
+
+def unpacked(part: bytes) -> bytes:
+    """Return the text of a compressed part.
+
+    Raises
+    ------
+    CorruptData
+        If it is none.
+    """
+    try:
+        return zlib.decompress(part)
+    except zlib.error as error:
+        raise CorruptData(f"a part of the catalog is damaged: {error}") from error
+
+
+def _read(path: Path) -> Checkpoint | None:
+    try:
+        return decode(path.read_bytes(), str(path))
+    except CorruptData as error:
+        _log.error("a checkpoint is damaged", why=error.text)
+        return None
+
+
+def _age(path: Path) -> tuple[int, int]:
+    epoch, _, revision = path.stem.partition("-")
+    return int(epoch), int(revision)
