@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from qserv.catalog import names
 from qserv.errors import InvalidRequest, UnknownName
 
 HEALPIX: Final = "_healpix_29"
@@ -92,6 +93,8 @@ class Column:
         One sentence for people.
     nullable
         Whether NULL may occur.
+    length
+        Characters that a VARCHAR has at most; None where nobody said.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Column:
     ucd: str = ""
     description: str = ""
     nullable: bool = True
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,9 @@ class Table:
     id
         Child: a column with an id of each row, never NULL and never twice, by which
         an index finds its home; None for a child without one.
+    orphans
+        Child with a position: whether a row whose director is NULL or missing is kept,
+        and lives where its own position is; else it is refused.
     """
 
     name: str
@@ -142,28 +149,14 @@ class Table:
     second_key: str | None = None
     second_director: str | None = None
     id: str | None = None
+    orphans: bool = False
     _by_name: dict[str, Column] = field(
         init=False, repr=False, compare=False, hash=False
     )
 
     def __post_init__(self) -> None:
+        names.check_table(self.name, [column.name for column in self.columns])
         by_name = {column.name.lower(): column for column in self.columns}
-        if len(by_name) < len(self.columns):
-            raise InvalidRequest(
-                f"table {self.name}: two columns differ only in case; rename one"
-            )
-        if unreadable := [name for name in by_name if not name.isprintable()]:
-            raise InvalidRequest(
-                f"table {self.name}: column {unreadable[0]!r} has a character that "
-                "cannot be printed; rename it"
-            )
-        if reserved := {
-            n for n in by_name if n in SYSTEM_COLUMNS or n.startswith(CELL)
-        }:
-            raise InvalidRequest(
-                f"table {self.name}: column {min(reserved)} is a system column "
-                "of qserv; rename it"
-            )
         object.__setattr__(self, "_by_name", by_name)
         self._check_kind()
 
@@ -186,6 +179,11 @@ class Table:
             raise InvalidRequest(
                 f"table {self.name}: key and second_key are one column, {self.key}; "
                 "a ref-match row pairs the ids of two columns"
+            )
+        if self.orphans and (self.kind is not TableKind.CHILD or not self.position):
+            raise InvalidRequest(
+                f"table {self.name}: orphans are kept by their own position, and only "
+                "a child has them: declare its position, or refuse them"
             )
 
     @property

@@ -46,7 +46,7 @@ MESSAGE_LIMIT: Final = 2**20
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
-    """Return the Arrow schema of columns; fields carry unit, ucd and description."""
+    """Return the Arrow schema of columns; its fields carry what we know of them."""
     return _arrow_schema(tuple(columns))
 
 
@@ -60,6 +60,7 @@ def _field(column: Column) -> pa.Field:
         "unit": column.unit,
         "ucd": column.ucd,
         "description": column.description,
+        "length": str(column.length or ""),
     }
     metadata = {key: text for key, text in meaning.items() if text}
     return pa.field(
@@ -93,7 +94,13 @@ def _column(field: pa.Field) -> Column:
         ucd=metadata.get("ucd", ""),
         description=metadata.get("description", ""),
         nullable=field.nullable,
+        length=_length(metadata.get("length", "")),
     )
+
+
+def _length(text: str) -> int | None:
+    # Files of others may use the word as they like.
+    return int(text) if text.isascii() and text.isdigit() and int(text) else None
 
 
 def _metadata(field: pa.Field) -> Iterable[tuple[bytes, bytes]]:

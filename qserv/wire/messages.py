@@ -41,6 +41,7 @@ def columns_to_proto(columns: Iterable[Column]) -> list[common_pb2.ColumnDescrip
             ucd=column.ucd,
             description=column.description,
             nullable=column.nullable,
+            length=column.length or 0,
         )
         for column in columns
     ]
@@ -64,6 +65,7 @@ def columns_from_proto(
             ucd=message.ucd,
             description=message.description,
             nullable=message.nullable,
+            length=message.length or None,
         )
         for message in messages
     )
@@ -91,6 +93,7 @@ def table_to_proto(table: Table) -> czar_pb2.TableDefinition:
         second_key=table.second_key or "",
         second_director=table.second_director or "",
         id=table.id or "",
+        orphans=table.orphans,
     )
 
 
@@ -124,6 +127,7 @@ def table_from_proto(message: czar_pb2.TableDefinition) -> Table:
         second_key=message.second_key or None,
         second_director=message.second_director or None,
         id=message.id or None,
+        orphans=message.orphans,
     )
 
 

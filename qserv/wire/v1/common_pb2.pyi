@@ -174,12 +174,15 @@ class ColumnDescription(_message.Message):
     UCD_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     NULLABLE_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     datatype: _builtins.str
     unit: _builtins.str
     ucd: _builtins.str
     description: _builtins.str
     nullable: _builtins.bool
+    length: _builtins.int
+    """characters of a text at most; 0: no limit"""
     def __init__(
         self,
         *,
@@ -189,10 +192,11 @@ class ColumnDescription(_message.Message):
         ucd: _builtins.str = ...,
         description: _builtins.str = ...,
         nullable: _builtins.bool = ...,
+        length: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datatype", b"datatype", "description", b"description", "name", b"name", "nullable", b"nullable", "ucd", b"ucd", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datatype", b"datatype", "description", b"description", "length", b"length", "name", b"name", "nullable", b"nullable", "ucd", b"ucd", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

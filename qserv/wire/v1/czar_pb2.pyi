@@ -873,6 +873,7 @@ class TableDefinition(_message.Message):
     SECOND_KEY_FIELD_NUMBER: _builtins.int
     SECOND_DIRECTOR_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    ORPHANS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     key: _builtins.str
@@ -883,6 +884,8 @@ class TableDefinition(_message.Message):
     second_director: _builtins.str
     id: _builtins.str
     """a child's column with an id of its own"""
+    orphans: _builtins.bool
+    """a child's rows without director are kept"""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ColumnDescription]: ...
     @_builtins.property
@@ -902,10 +905,11 @@ class TableDefinition(_message.Message):
         second_key: _builtins.str = ...,
         second_director: _builtins.str = ...,
         id: _builtins.str = ...,
+        orphans: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "description", b"description", "director", b"director", "id", b"id", "key", b"key", "kind", b"kind", "name", b"name", "position", b"position", "second_director", b"second_director", "second_key", b"second_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "description", b"description", "director", b"director", "id", b"id", "key", b"key", "kind", b"kind", "name", b"name", "orphans", b"orphans", "position", b"position", "second_director", b"second_director", "second_key", b"second_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2291,3 +2295,60 @@ class LoadDescription(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LoadDescription: _TypeAlias = LoadDescription  # noqa: Y015
+
+@_typing.final
+class ListTablesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    release: _builtins.str
+    """one that does not exist has no tables"""
+    snapshot: _builtins.int
+    """none: the newest"""
+    def __init__(
+        self,
+        *,
+        release: _builtins.str = ...,
+        snapshot: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_snapshot", b"_snapshot", "snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot", b"_snapshot", "release", b"release", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__snapshot: _TypeAlias = _typing.Literal["snapshot"]  # noqa: Y015
+    _WhichOneofArgType__snapshot: _TypeAlias = _typing.Literal["_snapshot", b"_snapshot"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__snapshot) -> _WhichOneofReturnType__snapshot | None: ...
+
+Global___ListTablesRequest: _TypeAlias = ListTablesRequest  # noqa: Y015
+
+@_typing.final
+class ListTablesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    release: _builtins.str
+    """in the catalog's spelling"""
+    snapshot: _builtins.int
+    overlap: _builtins.float
+    """degrees, of its family"""
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDefinition]: ...
+    def __init__(
+        self,
+        *,
+        release: _builtins.str = ...,
+        snapshot: _builtins.int = ...,
+        tables: _abc.Iterable[Global___TableDefinition] | None = ...,
+        overlap: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap", "release", b"release", "snapshot", b"snapshot", "tables", b"tables"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTablesReply: _TypeAlias = ListTablesReply  # noqa: Y015

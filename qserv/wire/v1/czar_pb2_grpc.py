@@ -69,6 +69,11 @@ class CzarStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.FromString,
                 _registered_method=True)
+        self.ListTables = channel.unary_unary(
+                '/qserv.wire.v1.Czar/ListTables',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListTablesRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListTablesReply.FromString,
+                _registered_method=True)
         self.Join = channel.unary_unary(
                 '/qserv.wire.v1.Czar/Join',
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.JoinRequest.SerializeToString,
@@ -182,6 +187,13 @@ class CzarServicer:
 
     def ListViews(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTables(self, request, context):
+        """What the tables of a release are: columns, kinds, keys.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -310,6 +322,11 @@ def add_CzarServicer_to_server(servicer, server):
                     servicer.ListViews,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.SerializeToString,
+            ),
+            'ListTables': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTables,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListTablesRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListTablesReply.SerializeToString,
             ),
             'Join': grpc.unary_unary_rpc_method_handler(
                     servicer.Join,
@@ -566,6 +583,33 @@ class Czar:
             '/qserv.wire.v1.Czar/ListViews',
             qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTables(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/ListTables',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ListTablesRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ListTablesReply.FromString,
             options,
             channel_credentials,
             insecure,

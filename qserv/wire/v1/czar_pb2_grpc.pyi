@@ -43,6 +43,8 @@ class CzarStub:
     """Views: named queries that stand in FROM as tables do."""
     DropView: _grpc.UnaryUnaryMultiCallable[_czar_pb2.DropViewRequest, _czar_pb2.DropViewReply]
     ListViews: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ListViewsRequest, _czar_pb2.ListViewsReply]
+    ListTables: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ListTablesRequest, _czar_pb2.ListTablesReply]
+    """What the tables of a release are: columns, kinds, keys."""
     Join: _grpc.UnaryUnaryMultiCallable[_czar_pb2.JoinRequest, _czar_pb2.JoinReply]
     """A worker joins, and says every few seconds that it is there."""
     Begin: _grpc.UnaryUnaryMultiCallable[_czar_pb2.BeginRequest, _czar_pb2.BeginReply]
@@ -81,6 +83,8 @@ class CzarAsyncStub(CzarStub):
     """Views: named queries that stand in FROM as tables do."""
     DropView: _aio.UnaryUnaryMultiCallable[_czar_pb2.DropViewRequest, _czar_pb2.DropViewReply]  # type: ignore[assignment]
     ListViews: _aio.UnaryUnaryMultiCallable[_czar_pb2.ListViewsRequest, _czar_pb2.ListViewsReply]  # type: ignore[assignment]
+    ListTables: _aio.UnaryUnaryMultiCallable[_czar_pb2.ListTablesRequest, _czar_pb2.ListTablesReply]  # type: ignore[assignment]
+    """What the tables of a release are: columns, kinds, keys."""
     Join: _aio.UnaryUnaryMultiCallable[_czar_pb2.JoinRequest, _czar_pb2.JoinReply]  # type: ignore[assignment]
     """A worker joins, and says every few seconds that it is there."""
     Begin: _aio.UnaryUnaryMultiCallable[_czar_pb2.BeginRequest, _czar_pb2.BeginReply]  # type: ignore[assignment]
@@ -158,6 +162,14 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         request: _czar_pb2.ListViewsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_czar_pb2.ListViewsReply, _abc.Awaitable[_czar_pb2.ListViewsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListTables(
+        self,
+        request: _czar_pb2.ListTablesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.ListTablesReply, _abc.Awaitable[_czar_pb2.ListTablesReply]]:
+        """What the tables of a release are: columns, kinds, keys."""
 
     @_abc_1.abstractmethod
     def Join(
