@@ -117,6 +117,7 @@ def _columns(
             ucd=row.ucd,
             description=row.description,
             nullable=bool(row.nullable),
+            length=row.length,
         )
         for row in rows
     )
@@ -134,6 +135,7 @@ def _table(row: Any, columns: tuple[Column, ...]) -> Table:
         second_key=row.second_key,
         second_director=row.second_director,
         id=row.id_column,
+        orphans=bool(row.orphans),
     )
 
 

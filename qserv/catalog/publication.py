@@ -206,6 +206,7 @@ class _Writer:
                     "latitude": latitude,
                     "description": table.description,
                     "orphans": int(table.orphans),
+                    "orphans": int(table.orphans),
                 }
             ],
         )
@@ -221,6 +222,7 @@ class _Writer:
                     "ucd": column.ucd,
                     "description": column.description,
                     "nullable": column.nullable,
+                    "length": column.length,
                     "length": column.length,
                 }
                 for position, column in enumerate(table.columns)
