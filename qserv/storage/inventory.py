@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -118,18 +118,28 @@ class Inventory:
         for entry in entries:
             self._verify(entry, pace, from_disk=from_disk)
 
-    def pin(self, entries: Iterable[ManifestEntry]) -> Pinned:
-        """Return files with their present state, to be checked when they were read.
+    def ready(self, entries: Sequence[ManifestEntry]) -> Pinned:
+        """Verify what must be, and pin all; blocks, and raises, as `verify`.
 
-        Raises
-        ------
-        CorruptData
-            If one is not known to be good.
+        Returns
+        -------
+        tuple
+            Files and what they look like, to be checked when they were read.
         """
+        if (pinned := self.pin(entries)) is None:
+            self.verify(self.unverified(entries))
+            pinned = self.pin(entries)
+        if pinned is None:
+            raise CorruptData(_changed(self.unverified(entries)[0]))
+        return pinned
+
+    def pin(self, entries: Iterable[ManifestEntry]) -> Pinned | None:
+        """Return files as `ready` does, or None if one must be read first."""
         pinned = []
+        oldest = self._clock() - self._trusted_for
         for entry in entries:
-            if (found := self._known(entry)) is None:
-                raise CorruptData(_changed(entry))
+            if (found := self._known(entry)) is None or found.when < oldest:
+                return None
             pinned.append((entry, found.state))
         return tuple(pinned)
 

@@ -7,6 +7,7 @@ rows. Fences are read from the rows: nothing trusts a footer.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -18,11 +19,12 @@ import pyarrow.parquet as pq
 
 from qserv.catalog.snapshot import ManifestEntry
 from qserv.catalog.tables import HEALPIX
-from qserv.errors import ChunkMissing, CorruptData, InvalidRequest
+from qserv.errors import ChunkMissing, CorruptData, InvalidRequest, TaskFailed
 from qserv.sky.healpix import ORDER
 from qserv.storage.inventory import Inventory
 from qserv.storage.manifest import Holding
 from qserv.storage.shard import INDEX_KEY
+from qserv.storage.verified import State
 
 __all__ = ["NOWHERE", "KeyIndex"]
 
@@ -83,9 +85,9 @@ class KeyIndex:
         """
         wanted = np.array(keys, dtype=object if _texts(keys) else np.int64)
         homes = np.full(len(wanted), NOWHERE, dtype=np.int64)
-        with self._lock:
-            for entry in _entries(holding, shards):
-                found = self._file(entry).homes(wanted)
+        with self._lock, self._files_of(holding, shards) as files:
+            for file in files:
+                found = file.homes(wanted)
                 homes = np.where(found == NOWHERE, homes, found)
         return homes
 
@@ -120,9 +122,9 @@ class KeyIndex:
             raise InvalidRequest(f"pixels have orders from 0 to {ORDER}, not {order}")
         shift = 2 * (ORDER - order)
         found = [np.zeros(0, dtype=np.int64)]
-        with self._lock:
-            for entry in _entries(holding, shards):
-                found += self._file(entry).between(low, high, shift)
+        with self._lock, self._files_of(holding, shards) as files:
+            for file in files:
+                found += file.between(low, high, shift)
         return np.unique(np.concatenate(found))
 
     def knows(
@@ -133,27 +135,49 @@ class KeyIndex:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            entries = _entries(holding, shards)
-            if self._inventory.unverified(entries):
+            pinned = self._inventory.pin(_entries(holding, shards))
+            if pinned is None:
                 return False
-            files = [self._files.get(entry.path) for entry in entries]
-            return all(file is not None and file.knows(wanted) for file in files)
+            files = [(self._files.get(entry.path), state) for entry, state in pinned]
+            return all(
+                file is not None and file.state == state and file.knows(wanted)
+                for file, state in files
+            )
         finally:
             self._lock.release()
 
-    def _file(self, entry: ManifestEntry) -> "_File":
-        if stale := self._inventory.unverified([entry]):
-            self._inventory.verify(stale)
-            self._files.pop(entry.path, None)
-        if entry.path not in self._files:
-            self._files[entry.path] = _File(self._data / entry.path, entry.path)
-        return self._files[entry.path]
+    @contextmanager
+    def _files_of(
+        self, holding: Holding, shards: Iterable[int]
+    ) -> Iterator[list["_File"]]:
+        """Give verified files; whatever is read of them counts only if they stay so."""
+        entries = _entries(holding, shards)
+        pinned = self._inventory.ready(entries)
+        try:
+            yield [self._file(entry, state) for entry, state in pinned]
+        except (OSError, pa.ArrowException) as error:
+            self._inventory.verify(entries, from_disk=True)
+            raise TaskFailed(
+                f"an index file of {holding.manifest.release}."
+                f"{holding.manifest.table} cannot be read: {error}"
+            ) from error
+        self._inventory.check(pinned)
+
+    def _file(self, entry: ManifestEntry, state: State) -> "_File":
+        known = self._files.get(entry.path)
+        if known is None or known.state != state:
+            # Another file, of the same content or not, has come in its place.
+            known = _File(self._data / entry.path, entry.path, state)
+            self._files[entry.path] = known
+        return known
 
 
 class _File:
-    def __init__(self, place: Path, path: str) -> None:
+    def __init__(self, place: Path, path: str, state: State) -> None:
+        self.state = state
         self._path = path
-        self._parquet = pq.ParquetFile(place, memory_map=True)
+        # Not mapped: a disk that cannot read would kill the process.
+        self._parquet = pq.ParquetFile(place)
         self._kept: OrderedDict[int, tuple[Keys, Homes]] = OrderedDict()
         groups = range(self._parquet.num_row_groups)
         firsts = [

@@ -177,9 +177,11 @@ class Scrub:
         Progress
             The same object each time: now and then, and when all were read.
         """
+        trouble = await asyncio.to_thread(self._manifests.check)
         files = await asyncio.to_thread(self.files)
         entries = oldest_first(files, self._inventory.verified, self._clock())
         progress, stop = _progress_of(entries), threading.Event()
+        progress.trouble += trouble
         work = asyncio.ensure_future(self._in_thread(entries, rate, progress, stop))
         try:
             while not work.done():

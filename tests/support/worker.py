@@ -234,7 +234,7 @@ def _checked(messages, end, schema):
 async def serving(directory, **settings):
     """Run the worker's program in this event loop; gives a `Worker`."""
     ready = asyncio.get_running_loop().create_future()
-    settings = {"port": 0, "czars": ()} | settings
+    settings = {"port": 0, "czars": (), "scrub_bytes_per_second": 0} | settings
     config = WorkerConfig(directory=directory, **settings)
     running = asyncio.create_task(program.run(config, ready=ready.set_result))
     try:
