@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qserv.catalog.counters import reserve
-from qserv.catalog.database import now
+from qserv.catalog.database import integer, now
 from qserv.catalog.provenance import Contribution, Load
 from qserv.catalog.publication import HeldFile
 from qserv.catalog.snapshot import ManifestEntry, Role
@@ -235,8 +235,8 @@ def forget(connection: sa.Connection, tables: Tables, load: str) -> None:
     inputs, loads = tables["open_input"], tables["load"]
     read, rejected = connection.execute(
         sa.select(
-            sa.func.coalesce(sa.func.sum(inputs.c.total_rows), 0),
-            sa.func.coalesce(sa.func.sum(inputs.c.rejected), 0),
+            integer(sa.func.coalesce(sa.func.sum(inputs.c.total_rows), 0)),
+            integer(sa.func.coalesce(sa.func.sum(inputs.c.rejected), 0)),
         ).where(inputs.c.load_id == load)
     ).one()
     totals = {"total_rows": read, "rejected": rejected}

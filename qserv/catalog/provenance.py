@@ -75,8 +75,11 @@ class Origin:
         The load's id.
     snapshot
         The snapshot that made it visible.
+    number
+        Of the contribution.
     """
 
     source: str
     load: str
     snapshot: int
+    number: int = 0

@@ -15,6 +15,7 @@ from qserv.catalog.database import now
 from qserv.catalog.provenance import Contribution
 from qserv.catalog.snapshot import Family, ManifestEntry, ReleaseState, Role
 from qserv.catalog.tables import Table
+from qserv.failpoint import reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,23 @@ class Publication:
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
 
+def entry_row(number: int, table_id: int, entry: ManifestEntry) -> dict[str, Any]:
+    """Return a row of ``manifest_entry``, without when it is valid."""
+    return {
+        "id": number,
+        "table_id": table_id,
+        "role": entry.role,
+        "chunk": entry.chunk,
+        "path": entry.path,
+        "total_rows": entry.rows,
+        "live_rows": entry.live_rows,
+        "size": entry.size,
+        "sha256": entry.sha256,
+        "bounds": json.dumps(entry.bounds),
+        "delta": entry.offset,
+    }
+
+
 def write(
     connection: sa.Connection,
     tables: Mapping[str, sa.Table],
@@ -98,6 +116,7 @@ class _Writer:
         known = history.read_tables(self.connection, self.tables, publication.release)
         ids = {name: number for name, (number, _) in known.items()}
         self._files(ids)
+        reached("czar.publish.files")
         self._contributions(ids)
         for table in publication.tables:
             self._version(ids[table.name.lower()], table.name)
@@ -206,7 +225,6 @@ class _Writer:
                     "latitude": latitude,
                     "description": table.description,
                     "orphans": int(table.orphans),
-                    "orphans": int(table.orphans),
                 }
             ],
         )
@@ -223,7 +241,6 @@ class _Writer:
                     "description": column.description,
                     "nullable": column.nullable,
                     "length": column.length,
-                    "length": column.length,
                 }
                 for position, column in enumerate(table.columns)
             ],
@@ -235,7 +252,8 @@ class _Writer:
         self._insert(
             "manifest_entry",
             [
-                self._entry(number, ids[file.table.lower()], file.entry)
+                entry_row(number, ids[file.table.lower()], file.entry)
+                | {"valid_from": self.publication.version}
                 for number, file in enumerate(files, first)
             ],
         )
@@ -252,24 +270,6 @@ class _Writer:
                 for worker in sorted(file.workers)
             ],
         )
-
-    def _entry(
-        self, number: int, table_id: int, entry: ManifestEntry
-    ) -> dict[str, Any]:
-        return {
-            "id": number,
-            "table_id": table_id,
-            "role": entry.role,
-            "chunk": entry.chunk,
-            "path": entry.path,
-            "total_rows": entry.rows,
-            "live_rows": entry.live_rows,
-            "size": entry.size,
-            "sha256": entry.sha256,
-            "bounds": json.dumps(entry.bounds),
-            "delta": entry.offset,
-            "valid_from": self.publication.version,
-        }
 
     def _contributions(self, ids: Mapping[str, int]) -> None:
         contributions = self.publication.contributions

@@ -5,17 +5,16 @@ and the new snapshot id become visible together or not at all.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
 from qserv.catalog import history, loadstore, viewstore
 from qserv.catalog.backends import backend, remember
 from qserv.catalog.database import Database, now
-from qserv.catalog.provenance import Contribution, Load, Origin
+from qserv.catalog.provenance import Load
 from qserv.catalog.publication import HeldFile, Publication, write
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.views import View
@@ -164,37 +163,6 @@ class Store:
             for number, entry in found.items()
         )
 
-    def origins(
-        self, release: str, contributions: Iterable[Contribution]
-    ) -> dict[tuple[str, str], Origin]:
-        """Return which of some files' contents are live: (table, sha256) -> origin."""
-        asked: dict[str, set[str]] = {}
-        for contribution in contributions:
-            asked.setdefault(contribution.table, set()).add(contribution.sha256)
-        with self.reading() as connection:
-            known = history.read_tables(connection, self.tables, release)
-            return {
-                (table, row.sha256): Origin(row.source, row.load_id, row.snapshot)
-                for table, contents in asked.items()
-                if table.lower() in known
-                for row in self._brought(connection, known[table.lower()][0], contents)
-            }
-
-    def _brought(
-        self, connection: sa.Connection, table_id: int, contents: Iterable[str]
-    ) -> Sequence[Any]:
-        files, snapshots = self.tables["contribution"], self.tables["snapshot"]
-        return connection.execute(
-            sa.select(
-                files.c.sha256,
-                files.c.source,
-                files.c.load_id,
-                snapshots.c.id.label("snapshot"),
-            )
-            .join(snapshots, snapshots.c.load_id == files.c.load_id)
-            .where(files.c.table_id == table_id, files.c.sha256.in_(contents))
-        ).all()
-
     def publish(self, publication: Publication) -> Snapshot:
         """Make a load visible, whole, and return the snapshot that shows it."""
         with self.writing() as connection:
@@ -281,7 +249,7 @@ class Store:
         loads = self.tables["load"]
         connection.execute(
             sa.update(loads)
-            .where(loads.c.id == load)
+            .where(loads.c.id == load, loads.c.state == "begun")
             .values(state=state, ended=now(), reason=reason)
         )
         loadstore.forget(connection, self.tables, load)
