@@ -299,18 +299,20 @@ class _Reader:
         entries, replicas = self.tables["manifest_entry"], self.tables["replica"]
         rows = self.connection.execute(
             sa.select(entries.c.chunk, entries.c.bounds, replicas.c.worker_id)
-            .join(replicas, replicas.c.entry_id == entries.c.id)
+            # A shard that nobody has is one all the same: asking it must fail, for
+            # without it its keys would seem not to exist.
+            .join(replicas, replicas.c.entry_id == entries.c.id, isouter=True)
             .where(
                 entries.c.table_id == version.table_id,
                 entries.c.role == Role.INDEX,
-                replicas.c.state == "live",
                 live(entries, version.version),
             )
-            .order_by(entries.c.chunk, replicas.c.worker_id)
+            # Good copies are asked before those in quarantine.
+            .order_by(entries.c.chunk, replicas.c.state != "live", replicas.c.worker_id)
         )
         workers: dict[tuple[int, str], list[str]] = defaultdict(list)
         for shard, bounds, worker in rows:
-            workers[shard, bounds].append(worker)
+            workers[shard, bounds] += [worker] if worker else []
         for (shard, bounds), names in workers.items():
             ((low, high),) = json.loads(bounds).values()
             yield IndexShard(shard=shard, low=low, high=high, workers=tuple(names))

@@ -10,6 +10,7 @@ from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.store import Store
 from qserv.config import CzarConfig
 from qserv.czar.admission import Admission, Limits
+from qserv.czar.damage import Damage
 from qserv.czar.executive import Executive
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
@@ -181,6 +182,7 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
         loads=loads,
         views=views,
         installation=installation,
+        damage=Damage(store=store),
         members=members,
         store=store,
         interval=config.join_interval,

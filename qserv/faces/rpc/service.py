@@ -8,6 +8,7 @@ import grpc.aio
 from typing_extensions import override
 
 from qserv.catalog.store import Store
+from qserv.czar.damage import Damage
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
@@ -37,6 +38,8 @@ class CzarService(CzarServicer):
         Makes, drops and describes views.
     installation
         Has workers forget aborted loads.
+    damage
+        Takes note of bad copies.
     members
         The workers.
     store
@@ -52,6 +55,7 @@ class CzarService(CzarServicer):
         loads: Loads,
         views: Views,
         installation: Installation,
+        damage: Damage,
         members: Members,
         store: Store,
         interval: float,
@@ -60,6 +64,7 @@ class CzarService(CzarServicer):
         self._loads = loads
         self._views = views
         self._installation = installation
+        self._damage = damage
         self._members = members
         self._store = store
         self._interval = interval
@@ -160,6 +165,7 @@ class CzarService(CzarServicer):
             task = asyncio.create_task(self._installation.forget([worker]))
             self._forgetting.add(task)
             task.add_done_callback(self._forgetting.discard)
+        await self._damage.told(worker, request.damaged, request.damaged_total)
         return czar_pb2.JoinReply(
             worker_id=worker,
             cluster_id=self._store.cluster_id,
