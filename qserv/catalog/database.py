@@ -136,7 +136,18 @@ class Database:
         mine = sa.update(cluster).where(cluster.c.epoch == epoch)
         next_one = mine.values(revision=cluster.c.revision + 1)
         if connection.execute(next_one).rowcount != 1:
-            newest = connection.execute(sa.select(cluster.c.epoch)).scalar()
+            self.check(connection, epoch)
+
+    def check(self, connection: sa.Connection, epoch: int) -> None:
+        """See that there is no newer czar than the one of an epoch.
+
+        Raises
+        ------
+        CzarReplaced
+            If there is.
+        """
+        newest = connection.execute(sa.select(self.tables["cluster"].c.epoch)).scalar()
+        if newest != epoch:
             raise CzarReplaced(
                 f"this czar has epoch {epoch}, but the metadata in {self._backend} "
                 f"belongs to a newer czar with epoch {newest}; stop this one"

@@ -120,6 +120,13 @@ def remember(connection: sa.Connection, tables: Tables, load: Load) -> None:
     )
 
 
+def is_committed(connection: sa.Connection, tables: Tables, load: str) -> bool:
+    """Say whether a load is committed."""
+    loads = tables["load"].c
+    known = sa.select(loads.id).where(loads.id == load, loads.state == "committed")
+    return connection.execute(known).first() is not None
+
+
 def begin(
     connection: sa.Connection, tables: Tables, load: Load, kept: Kept
 ) -> tuple[Input, ...]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from qserv.catalog import history, viewstore
 from qserv.catalog.bounds import Bounds, from_text, to_text, widened
 from qserv.catalog.counters import reserve
-from qserv.catalog.database import now
+from qserv.catalog.database import integer, now
 from qserv.catalog.provenance import Contribution
 from qserv.catalog.snapshot import Family, ManifestEntry, ReleaseState, Role
 from qserv.catalog.tables import Table
@@ -315,13 +315,13 @@ class _Writer:
 
     def _version(self, table_id: int, table: str) -> None:
         entries, version = self.tables["manifest_entry"], self.publication.version
-        rows = self.connection.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(entries.c.live_rows), 0)).where(
-                entries.c.table_id == table_id,
-                entries.c.role.in_([Role.BASE, Role.DELTA]),
-                history.live(entries, version),
+        own = entries.c.role.in_([Role.BASE, Role.DELTA])
+        live_rows = sa.func.sum(sa.case((own, entries.c.live_rows), else_=0))
+        rows, files = self.connection.execute(
+            sa.select(integer(sa.func.coalesce(live_rows, 0)), sa.func.count()).where(
+                entries.c.table_id == table_id, history.live(entries, version)
             )
-        ).scalar_one()
+        ).one()
         self._insert(
             "table_version",
             [
@@ -330,6 +330,7 @@ class _Writer:
                     "version": version,
                     "tree_version": self.publication.family.tree_version,
                     "live_rows": rows,
+                    "files": files,
                     "bounds": self._bounds(table_id, table),
                 }
             ],

@@ -5,19 +5,28 @@ and the new snapshot id become visible together or not at all.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 
-from qserv.catalog import history, loadstore, viewstore
+from qserv import failpoint
+from qserv.catalog import filestore, history, loadstore, viewstore
 from qserv.catalog.backends import backend, remember
+from qserv.catalog.checkpoint import FILES, TRANSIENT, Checkpoint, PartName, take
 from qserv.catalog.database import Database, now
 from qserv.catalog.provenance import Load
 from qserv.catalog.publication import HeldFile, Publication, write
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.views import View
+from qserv.errors import Conflict, MetadataUnavailable
+
+_PATIENCE: Final = 60.0
+"""Seconds in which a database may be restarted under a commit."""
+_AGAIN: Final = 0.2
 
 
 class Store:
@@ -37,15 +46,18 @@ class Store:
         sent.
     tables
         The database's tables by name.
+    changes
+        Grows whenever something may have been written.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.tables = database.tables
         self._write = threading.Lock()
+        self.changes = 0
         with database.opening() as connection:
             self.cluster_id, self.epoch = self._found(connection)
-            self._newest = history.read_snapshot(connection, self.tables, None)
+            self._newest = self._read(connection)
 
     @classmethod
     def open(cls, directory: Path, place: str = "") -> "Store":
@@ -105,8 +117,16 @@ class Store:
             loadstore.remember(connection, self.tables, load)
 
     def abort(self, load: str, reason: str, workers: Iterable[str]) -> None:
-        """Remember that a load has failed and which workers have yet to forget it."""
+        """Remember that a load has failed and which workers have yet to forget it.
+
+        Raises
+        ------
+        Conflict
+            If it is committed: its files are live.
+        """
         with self.writing() as connection:
+            if loadstore.is_committed(connection, self.tables, load):
+                raise Conflict(f"load {load} is committed: it cannot be aborted")
             self._end(connection, load, "aborted", reason)
             if rows := [{"load_id": load, "worker_id": worker} for worker in workers]:
                 connection.execute(sa.insert(self.tables["discard"]), rows)
@@ -138,39 +158,28 @@ class Store:
 
     def files(self, release: str, table: str) -> tuple[HeldFile, ...]:
         """Return the live files of a table and who holds them; none for a new one."""
-        entries, replicas = self.tables["manifest_entry"], self.tables["replica"]
         with self.reading() as connection:
-            known = history.read_tables(connection, self.tables, release)
-            if table.lower() not in known:
-                return ()
-            table_id, definition = known[table.lower()]
-            rows = connection.execute(
-                sa.select(entries, replicas.c.worker_id)
-                .join(replicas, replicas.c.entry_id == entries.c.id)
-                .where(
-                    entries.c.table_id == table_id,
-                    entries.c.valid_to.is_(None),
-                    replicas.c.state == "live",
-                )
-                .order_by(entries.c.id)
-            ).all()
-        workers: dict[int, set[str]] = {}
-        for row in rows:
-            workers.setdefault(row.id, set()).add(row.worker_id)
-        found = {row.id: history.entry(row) for row in rows}
-        return tuple(
-            HeldFile(definition.name, entry, frozenset(workers[number]))
-            for number, entry in found.items()
-        )
+            return filestore.files(connection, self.tables, release, table)
 
     def publish(self, publication: Publication) -> Snapshot:
-        """Make a load visible, whole, and return the snapshot that shows it."""
-        with self.writing() as connection:
-            write(connection, self.tables, publication)
-            self._end(connection, publication.load, "committed", "")
-            fresh = history.read_snapshot(connection, self.tables, None)
-        self._newest = fresh
-        return fresh
+        """Make a load visible, whole, and return the snapshot that shows it.
+
+        While the database does not answer it is asked again for some time: an answer
+        that was lost on its way may have been that the load is committed.
+
+        Raises
+        ------
+        MetadataUnavailable
+            If it still does not answer: the load is committed, or not at all.
+        """
+
+        def publish(connection: sa.Connection) -> None:
+            if not loadstore.is_committed(connection, self.tables, publication.load):
+                write(connection, self.tables, publication)
+                self._end(connection, publication.load, "committed", "")
+            failpoint.reached("metadata.publish.written")
+
+        return self._changed(publish)
 
     def create_view(self, release: str, view: View) -> Snapshot:
         """Make a view, or one in the place of another; return the new snapshot.
@@ -180,7 +189,7 @@ class Store:
         Conflict
             If a table of the release has its name.
         """
-        return self._changed(
+        return self._viewed(
             lambda connection, number: viewstore.put(
                 connection, self.tables, number, release, view
             )
@@ -188,22 +197,41 @@ class Store:
 
     def drop_view(self, release: str, name: str) -> Snapshot:
         """End a view; return the new snapshot. Those before it keep the view."""
-        return self._changed(
+        return self._viewed(
             lambda connection, number: viewstore.end(
                 connection, self.tables, number, release, name
             )
         )
 
-    def _changed(self, change: Callable[[sa.Connection, int], None]) -> Snapshot:
+    def _viewed(self, change: Callable[[sa.Connection, int], None]) -> Snapshot:
         """Make a snapshot of a change that touches no file."""
-        with self.writing() as connection:
+
+        def make(connection: sa.Connection) -> None:
             number = self._allocated(connection)
             made = {"id": number, "created": now()}
             connection.execute(sa.insert(self.tables["snapshot"]).values(made))
             change(connection, number)
-            fresh = history.read_snapshot(connection, self.tables, None)
-        self._newest = fresh
-        return fresh
+
+        return self._changed(make)
+
+    def _changed(self, change: Callable[[sa.Connection], None]) -> Snapshot:
+        """Make a change until it is known to be made, and return what is live then."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                with self.writing() as connection:
+                    change(connection)
+                    fresh = self._read(connection)
+            except MetadataUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_AGAIN)
+            else:
+                self._newest = fresh
+                return fresh
+
+    def _read(self, connection: sa.Connection) -> Snapshot:
+        return history.read_snapshot(connection, self.tables, None)
 
     def _allocated(self, connection: sa.Connection) -> int:
         cluster = self.tables["cluster"]
@@ -230,11 +258,28 @@ class Store:
         """
         with self._write, self._database.writing(self.epoch) as connection:
             yield connection
+            self.changes += 1
+
+    def checkpoint(self, keep: Callable[[PartName, bytes], None]) -> Checkpoint:
+        """Turn into text what workers are to remember of it."""
+        with self.reading() as connection:
+            return take(connection, self.tables, keep, without=FILES | TRANSIENT)
+
+    def confirm(self) -> None:
+        """See that this czar is the newest.
+
+        Raises
+        ------
+        CzarReplaced
+            If it is not.
+        """
+        with self.reading() as connection:
+            self._database.check(connection, self.epoch)
 
     def refreshed(self) -> Snapshot:
         """Read the newest snapshot again, after what it says of it was changed."""
         with self.writing() as connection:
-            self._newest = history.read_snapshot(connection, self.tables, None)
+            self._newest = self._read(connection)
         return self._newest
 
     def _found(self, connection: sa.Connection) -> tuple[str, int]:

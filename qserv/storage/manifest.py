@@ -161,6 +161,12 @@ class ManifestStore:
                 if (holding := self.holding(*key)) is not None:
                     yield holding
 
+    def each(self) -> Iterator[Manifest]:
+        """Read every manifest from the disk, but bad ones, and keep none in memory."""
+        for key in self._keys():
+            with suppress(CorruptData):
+                yield self._decoded(self._directory.manifest(*key))
+
     def check(self) -> list[str]:
         """Read all manifests from the disk; return what is wrong with which.
 
