@@ -95,6 +95,9 @@ class CzarConfig(_Config):
     repair_interval: Seconds = 30.0
     """Seconds after which copies are compared with what is wanted though nothing is
     known to have changed, and after which what failed is tried again."""
+    metadata: str = ""
+    """Where the metadata is: `sqlite` for a file in `directory`, or
+    `postgresql://user@host/database`; unset: where it was, at first `sqlite`."""
     join_interval: Seconds = 1.0
     """Seconds between two signs of life that a worker gives."""
     dead_after: Seconds = 4.0

@@ -24,7 +24,7 @@ from qserv.catalog.snapshot import ManifestEntry, Role
 from qserv.errors import Conflict, CorruptData, InvalidRequest
 
 _REASON: Final = "the metadata was lost before the load was published"
-_REMEMBERING: Final = 2
+ENOUGH: Final = 2
 """Workers that remember an acknowledged load, if as many were alive."""
 
 
@@ -375,7 +375,7 @@ class _Rebuild:
         self.connection.execute(sa.update(loads).where(under_way).values(ended))
         self._discard(aborted)
         self.report.aborted = tuple(aborted)
-        if unknown and len(self.report.missing) >= _REMEMBERING:
+        if unknown and len(self.report.missing) >= ENOUGH:
             self.report.lost.append(
                 f"loads {', '.join(sorted(unknown))} are on workers and may have been "
                 "published: those that would remember it may be among the missing"

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from qserv.cli.demo import demo
 from qserv.cli.load import load
+from qserv.cli.metadata import metadata
 from qserv.cli.programs import czar, worker
 from qserv.cli.skymap import skymap
 from qserv.cli.sql import sql
@@ -56,7 +57,18 @@ def main() -> None:
     """  # noqa: D401 click prints it as it stands
 
 
-for command in (demo, up, load, sql, view, status, skymap, czar, worker):
+for command in (
+    demo,
+    up,
+    load,
+    sql,
+    view,
+    status,
+    skymap,
+    metadata,
+    czar,
+    worker,
+):
     main.add_command(command)
 
 

@@ -68,6 +68,11 @@ def _process_options(command: F) -> F:
 
 @click.command(short_help="Run one czar: plans, dispatches, merges.")
 @_process_options
+@click.option(
+    "--metadata",
+    metavar="PLACE",
+    help="sqlite, or postgresql://USER@HOST/DATABASE.  [where it was; sqlite]",
+)
 @click.option("--replicas", type=int, help="Copies of each chunk of a load.  [1]")
 @click.option("--query-timeout", type=float, help="Seconds a query may take.  [3600]")
 @click.option("--max-rows", type=int, help="Rows after which an answer is cut.")
@@ -81,6 +86,7 @@ def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:
     Examples:
       qserv czar --dir /data/czar
       qserv czar --dir /data/czar --host 10.0.0.1 --allow-remote --replicas 2
+      qserv czar --dir /data/czar --metadata postgresql://qserv@db1/qserv
     """
     from qserv import config as settings_of
     from qserv import telemetry

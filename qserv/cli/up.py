@@ -42,6 +42,11 @@ COUNT = click.IntRange(min=1)
     help="Copies of each chunk, on as many workers.",
 )
 @click.option(
+    "--metadata",
+    metavar="PLACE",
+    help="sqlite, or postgresql://USER@HOST/DATABASE.  [where it was; sqlite]",
+)
+@click.option(
     "--threads",
     type=COUNT,
     default=1,
@@ -49,7 +54,13 @@ COUNT = click.IntRange(min=1)
     help="Threads of each worker.",
 )
 def up(
-    directory: Path, workers: int | None, port: int, replicas: int, threads: int
+    *,
+    directory: Path,
+    workers: int | None,
+    port: int,
+    replicas: int,
+    metadata: str | None,
+    threads: int,
 ) -> None:
     """Run one czar and some workers on this machine, until Ctrl-C.
 
@@ -60,6 +71,7 @@ def up(
     Examples:
       qserv up
       qserv up --dir /data/sky --workers 8 --port 7500
+      qserv up --metadata postgresql://qserv@localhost/qserv
     """
     from qserv import telemetry
     from qserv.local import LocalCluster
@@ -67,7 +79,12 @@ def up(
     telemetry.configure("up")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     cluster = LocalCluster(
-        workers, directory, port=port, replicas=replicas, threads=threads
+        workers,
+        directory,
+        port=port,
+        replicas=replicas,
+        threads=threads,
+        metadata=metadata or "",
     )
     if replicas > (number := len(cluster.workers)):
         raise InvalidRequest(f"{replicas} copies need as many workers, not {number}")

@@ -71,6 +71,9 @@ class LocalCluster:
         Copies of each chunk of a new load.
     threads
         DuckDB threads of each worker.
+    metadata
+        Where the metadata is: ``"sqlite"``, or a URL of PostgreSQL; empty: where it
+        was, at first SQLite.
     restart
         Whether a part that dies is started again.
     deadline
@@ -90,6 +93,7 @@ class LocalCluster:
         port: int = 0,
         replicas: int = 1,
         threads: int = 1,
+        metadata: str = "",
         restart: bool = True,
         deadline: float = START_DEADLINE,
         worker_arguments: Mapping[str, Sequence[str]] | None = None,
@@ -102,6 +106,7 @@ class LocalCluster:
         self._port = port
         self._replicas = replicas
         self._threads = threads
+        self._metadata = metadata
         self._restart = restart
         self._deadline = deadline
         self._worker_arguments = worker_arguments or {}
@@ -158,7 +163,10 @@ class LocalCluster:
         ]
 
     def _czar(self, port: int) -> list[str]:
-        return ["czar", *self._common(_CZAR, port), "--replicas", str(self._replicas)]
+        arguments = self._common(_CZAR, port)
+        if self._metadata:
+            arguments += ["--metadata", self._metadata]
+        return ["czar", *arguments, "--replicas", str(self._replicas)]
 
     def _worker(self, name: str) -> Callable[[int], list[str]]:
         return lambda _: [

@@ -80,6 +80,17 @@ class Remembered:
         """Return the newest checkpoint that is not damaged, or None."""
         return next(filter(None, map(_read, self._paths())), None)
 
+    def kept(self, checkpoint: Checkpoint | None) -> tuple[str, ...]:
+        """Return which parts of a checkpoint are there and sound, each once."""
+        names = {part.sha256 for part in checkpoint.parts} if checkpoint else set()
+        return tuple(sorted(name for name in names if self._is_sound(name)))
+
+    def _is_sound(self, name: str) -> bool:
+        try:
+            return sha256(self.text(name)).hexdigest() == name
+        except CorruptData:
+            return False
+
     def text(self, name: str) -> bytes:
         """Return the text of a part.
 

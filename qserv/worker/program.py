@@ -37,6 +37,7 @@ from qserv.worker.lookup import KeyIndex
 from qserv.worker.membership import Membership
 from qserv.worker.peers import Peers
 from qserv.worker.pool import Pool
+from qserv.worker.remembering import Remembering
 from qserv.worker.scrub import Scrub
 from qserv.worker.service import WorkerService
 
@@ -128,6 +129,7 @@ async def _serve(
         index=KeyIndex(data=directory.data, inventory=guard.inventory),
         receiver=receiver,
         copier=copier,
+        remembering=Remembering(directory),
         pool=pool,
         disk=Disk(directory.spool, limit=config.spool_bytes),
         peers=peers,

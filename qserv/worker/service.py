@@ -38,6 +38,7 @@ from qserv.worker.lookup import KeyIndex
 from qserv.worker.peers import Peers
 from qserv.worker.pool import Job, Pool
 from qserv.worker.process import Done
+from qserv.worker.remembering import Remembering
 from qserv.worker.spools import Spools
 from qserv.worker.tasks import Inputs, WorkerTask
 
@@ -63,6 +64,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         What it holds, which files are good, its index shards, its loads.
     copier
         Copies files from other workers, and serves them.
+    remembering
+        Remembers the metadata for its czar.
     pool
         Its executors.
     disk, peers
@@ -82,6 +85,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         index: KeyIndex,
         receiver: Receiver,
         copier: Copier,
+        remembering: Remembering,
         pool: Pool,
         disk: Disk,
         peers: Peers,
@@ -98,6 +102,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         self._index = index
         self._receiver = receiver
         self._copier = copier
+        self._remembering = remembering
         self._pool = pool
         self._disk = disk
         self._peers = peers
@@ -331,6 +336,21 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
     ) -> worker_pb2.ExamineReply:
         """Tell what a check of the cluster wants to know."""
         return await self._integrity.examine(self.worker_id)
+
+    @override
+    async def Remember(
+        self, request: worker_pb2.RememberRequest, context: Context
+    ) -> worker_pb2.RememberReply:
+        """Keep a checkpoint of the metadata."""
+        return await self._remembering.remember(request)
+
+    @override
+    async def Recall(
+        self, request: worker_pb2.RecallRequest, context: Context
+    ) -> AsyncIterator[worker_pb2.RecallPart]:
+        """Stream what metadata can be made of again."""
+        async for part in self._remembering.recall():
+            yield part
 
     @override
     async def Exchange(

@@ -18,6 +18,7 @@ from qserv.czar.members import Members
 from qserv.czar.merge import Merge
 from qserv.czar.preparation import Preparation
 from qserv.czar.queries import Queries
+from qserv.czar.remembrance import Remembrance
 from qserv.czar.session import Session
 from qserv.czar.views import Views
 from qserv.faces.rpc.service import CzarService
@@ -57,17 +58,22 @@ async def run(config: CzarConfig, *, ready: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serving(config) as endpoint:
+    async with serving(config, replaced=stop.set) as endpoint:
         ready(endpoint)
         await stop.wait()
         _log.info("czar stops")
 
 
 @asynccontextmanager
-async def serving(config: CzarConfig) -> AsyncIterator[str]:
-    """Serve in the block; gives ``host:port``."""
+async def serving(
+    config: CzarConfig, *, replaced: Callable[[], None] = lambda: None
+) -> AsyncIterator[str]:
+    """Serve in the block; gives ``host:port``.
+
+    `replaced` is called when a newer czar has taken over.
+    """
     async with AsyncExitStack() as stack:
-        service = await _assemble(config, stack)
+        service = await _assemble(config, stack, replaced)
         server, port = await start_server(
             config.host,
             config.port,
@@ -132,9 +138,20 @@ def _warm_sky() -> None:
     Circle(0.0, 0.0, 1.0).cover()
 
 
-async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
+def _replaced(tell: Callable[[], None]) -> Callable[["asyncio.Task[None]"], None]:
+    def ended(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("czar stops", why=str(error))
+            tell()
+
+    return ended
+
+
+async def _assemble(
+    config: CzarConfig, stack: AsyncExitStack, replaced: Callable[[], None]
+) -> CzarService:
     """Make all parts of a czar; the stack takes them apart in reverse order."""
-    store = Store.open(config.directory)
+    store = await asyncio.to_thread(Store.open, config.directory, config.metadata)
     stack.callback(store.close)
     members = Members(store=store, dead_after=config.dead_after)
     stack.push_async_callback(members.close)
@@ -150,7 +167,12 @@ async def _assemble(config: CzarConfig, stack: AsyncExitStack) -> CzarService:
     await asyncio.gather(merge.warm(), asyncio.to_thread(_warm_sky))
     executive = Executive(members=members)
     stack.push_async_callback(executive.close)
+    remembrance = Remembrance(store=store, members=members)
     installation = Installation(store=store, members=members)
+    installation.remember = remembrance.remember
+    remembering = asyncio.create_task(remembrance.run())
+    remembering.add_done_callback(_replaced(replaced))
+    stack.callback(remembering.cancel)
     loads = Loads(
         store=store,
         members=members,
