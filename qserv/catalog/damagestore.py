@@ -60,10 +60,15 @@ def quarantine(
     fresh = []
     for worker in sorted({each.worker for each in found}):
         told = {each.path: each for each in found if each.worker == worker}
-        open_ones = {each.path for each in history(connection, tables, worker)}
+        past = history(connection, tables, worker, repaired=True)
+        known = {each.path for each in past if each.repaired is None}
+        # What was told late, of a damage that is repaired, is no new one.
+        known |= {
+            e.path for e in past if e.path in told and told[e.path].found == e.found
+        }
         held = _entries(connection, tables, worker, told)
         _set(connection, tables, worker, held.values(), QUARANTINED)
-        fresh += [told[path] for path in sorted(held.keys() - open_ones)]
+        fresh += [told[path] for path in sorted(held.keys() - known)]
     if fresh:
         damage = tables["damage"]
         connection.execute(sa.insert(damage), [_row(each) for each in fresh])

@@ -19,7 +19,7 @@ from typing import Final
 
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
 from qserv.errors import CorruptData, TaskFailed
-from qserv.storage.quarantine import Quarantine
+from qserv.storage.quarantine import Note, Quarantine
 from qserv.storage.verified import State, Verification, VerifiedLog
 
 _BLOCK: Final = 1 << 20
@@ -48,7 +48,8 @@ class Inventory:
     quarantine
         Takes bad copies; None leaves them where they are.
     damaged
-        Called with each entry that was found bad or missing, and why.
+        Called with each path that was found bad or missing, why, and the note that
+        quarantine has of it, if it took the copy.
     trusted_for
         Seconds after which a verification is too old for a file to be used.
     clock
@@ -61,7 +62,7 @@ class Inventory:
         *,
         log: VerifiedLog | None = None,
         quarantine: Quarantine | None = None,
-        damaged: Callable[[ManifestEntry, str], None] = lambda *_: None,
+        damaged: Callable[[str, str, Note | None], None] = lambda *_: None,
         trusted_for: float = float("inf"),
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -217,14 +218,14 @@ class Inventory:
     ) -> None:
         # First of all: a batch that has read it is refused from now on.
         self._forget(entry.path)
-        file = self._data / entry.path
+        file, note = self._data / entry.path, None
         if move and self._quarantine and _is_still(file, state):
             try:
-                self._quarantine.take(file, entry.path, reason)
+                note = self._quarantine.take(file, entry.path, reason)
             except OSError as error:
                 # It stays, unverified: every use of it finds this again.
                 reason += f"; it cannot be moved away: {error.strerror}"
-        self._damaged(entry, reason)
+        self._damaged(entry.path, reason, note)
         raise CorruptData(
             f"file {named(entry)}: {reason}; restore it from another replica"
         )

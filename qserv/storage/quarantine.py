@@ -56,7 +56,7 @@ class Quarantine:
         self._clock = clock
 
     def take(self, file: Path, path: str, reason: str) -> Note:
-        """Move a bad copy here, durably; one that is gone leaves its note alone.
+        """Move a bad copy here, durably.
 
         Parameters
         ----------
@@ -70,17 +70,32 @@ class Quarantine:
         OSError
             If the disk does not let it be moved.
         """
+        note = self.note(path, reason)
+        failpoint.reached("worker.quarantine.noted")
+        file.rename(self._directory / _name(note))
+        failpoint.reached("worker.quarantine.moved")
+        sync_directory(file.parent)
+        sync_directory(self._directory)
+        _log.error("a bad copy was put into quarantine", file=path, reason=reason)
+        return note
+
+    def note(self, path: str, reason: str) -> Note:
+        """Remember durably what was found; also of a file that is gone.
+
+        Parameters
+        ----------
+        path, reason
+            As in `Note`.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
         note = Note(path, reason, self._clock())
         make_directory(self._directory)
-        kept = self._directory / f"{path.replace('/', '~')}.{int(note.found * 1000)}"
-        write_file(kept.with_name(kept.name + _NOTE), json.dumps(asdict(note)).encode())
-        failpoint.reached("worker.quarantine.noted")
-        if file.exists():
-            file.rename(kept)
-            failpoint.reached("worker.quarantine.moved")
-            sync_directory(file.parent)
-            sync_directory(self._directory)
-        _log.error("a bad copy was put into quarantine", file=path, reason=reason)
+        content = json.dumps(asdict(note)).encode()
+        write_file(self._directory / f"{_name(note)}{_NOTE}", content)
         return note
 
     def notes(self) -> Iterator[Note]:
@@ -92,3 +107,7 @@ class Quarantine:
             except (OSError, ValueError, TypeError) as error:
                 _log.warning("a note is unreadable", note=file.name, error=str(error))
         yield from sorted(found, key=lambda note: note.found)
+
+
+def _name(note: Note) -> str:
+    return f"{note.path.replace('/', '~')}.{int(note.found * 1000)}"

@@ -1,48 +1,25 @@
-"""Which files this worker's manifests name and it does not have any more.
+"""Which files this worker should have and has not.
 
 The truth is on the disk: a copy that was found bad is not in its place, and a repaired
-one is. So what is told to the czar is right whoever repairs it, and over every restart.
+one is. So what is told to the czar is right whoever repairs it; over a restart, notes
+in quarantine tell which copies were lost.
 """
 
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from qserv.catalog.snapshot import ManifestEntry
-from qserv.storage.quarantine import Quarantine
+from qserv.storage.quarantine import Note, Quarantine
+from qserv.telemetry import logger
 from qserv.wire.v1 import common_pb2
 
-__all__ = ["TOLD", "Damage", "Damages"]
+__all__ = ["TOLD", "Damages", "message"]
 
 TOLD: Final = 1000
 """Damaged files that one message names at most."""
 
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A file that is named and not there.
-
-    Parameters
-    ----------
-    entry
-        What it was.
-    reason
-        What was found.
-    found
-        When, seconds since 1970.
-    """
-
-    entry: ManifestEntry
-    reason: str
-    found: float
-
-    def message(self) -> common_pb2.DamagedFile:
-        """Return it as a message."""
-        return common_pb2.DamagedFile(
-            path=self.entry.path, reason=self.reason, found=self.found
-        )
+_log = logger(__name__)
 
 
 class Damages:
@@ -53,26 +30,30 @@ class Damages:
     data
         The directory that paths of entries begin below.
     quarantine
-        Its notes say why a copy is not there.
-    clock
-        Seconds since 1970.
+        Remembers what was found.
     """
 
-    def __init__(
-        self,
-        *,
-        data: Path,
-        quarantine: Quarantine,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, *, data: Path, quarantine: Quarantine) -> None:
         self._data = data
         self._quarantine = quarantine
-        self._clock = clock
-        self._known: dict[str, Damage] = {}
+        self._known = {note.path: note for note in quarantine.notes()}
 
-    def add(self, entry: ManifestEntry, reason: str) -> None:
-        """Remember what was found of a file."""
-        self._known[entry.path] = Damage(entry, reason, self._clock())
+    def add(self, path: str, reason: str, note: Note | None = None) -> None:
+        """Remember what was found of a file, if it is not in its place any more.
+
+        Parameters
+        ----------
+        path, reason
+            As in `Note`.
+        note
+            What quarantine has of it; None makes a note, unless there is one.
+        """
+        if (self._data / path).exists():
+            return
+        if note is not None:
+            self._known[path] = note
+        elif path not in self._known:
+            self._known[path] = self._noted(path, reason)
 
     def look(self, entries: Iterable[ManifestEntry]) -> None:
         """Find which files are missing; costs a ``stat`` a file, about 2 µs.
@@ -80,32 +61,35 @@ class Damages:
         Parameters
         ----------
         entries
-            All that manifests name: what they do not name is no damage any more.
+            All that manifests name.
         """
-        missing = {e.path: e for e in entries if not (self._data / e.path).exists()}
-        if missing.keys() - self._known.keys():
-            notes = {note.path: note for note in self._quarantine.notes()}
-        known = {}
-        for path, entry in missing.items():
-            if (before := self._known.get(path)) is not None:
-                known[path] = before
-            elif (note := notes.get(path)) is not None:
-                known[path] = Damage(entry, note.reason, note.found)
-            else:
-                known[path] = Damage(entry, "it is missing", self._clock())
-        self._known = known
+        self.now()
+        for entry in entries:
+            self.add(entry.path, "it is missing")
 
-    def now(self) -> list[Damage]:
-        """Return the files that are still not there, sorted by path."""
+    def now(self) -> list[Note]:
+        """Return the files that are still not there, the newest damage first."""
         found = []
-        for path, damage in sorted(self._known.items()):
+        for path, note in tuple(self._known.items()):
             if (self._data / path).exists():
                 self._known.pop(path, None)
             else:
-                found.append(damage)
-        return found
+                found.append(note)
+        return sorted(found, key=lambda note: (-note.found, note.path))
 
     def told(self) -> tuple[list[common_pb2.DamagedFile], int]:
         """Return the first of them as messages, and how many there are."""
         found = self.now()
-        return [damage.message() for damage in found[:TOLD]], len(found)
+        return [message(note) for note in found[:TOLD]], len(found)
+
+    def _noted(self, path: str, reason: str) -> Note:
+        try:
+            return self._quarantine.note(path, reason)
+        except OSError as error:
+            _log.warning("a damage is not noted", file=path, error=str(error))
+            return Note(path, reason, 0.0)
+
+
+def message(note: Note) -> common_pb2.DamagedFile:
+    """Return a damage as a message."""
+    return common_pb2.DamagedFile(path=note.path, reason=note.reason, found=note.found)

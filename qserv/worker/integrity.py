@@ -20,7 +20,7 @@ from qserv.storage.inventory import Inventory, Pinned
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import Holding, ManifestStore, content
 from qserv.wire.v1 import common_pb2, worker_pb2
-from qserv.worker.damage import TOLD, Damages
+from qserv.worker.damage import TOLD, Damages, message
 from qserv.worker.scrub import Progress, Scrub
 
 __all__ = ["Integrity"]
@@ -104,17 +104,17 @@ class Integrity:
         passing = self._scrub.passing(request.bytes_per_second)
         async with aclosing(passing) as states:
             async for now in states:
-                message = _message(now)
-                message.damaged.extend(_damaged(e, r) for e, r in now.damaged[told:])
-                message.trouble.extend(now.trouble[complained:])
-                told += len(message.damaged)
-                complained += len(message.trouble)
-                yield message
-        message.ClearField("damaged")
-        message.ClearField("trouble")
-        message.unknown.extend(await asyncio.to_thread(self._scrub.unknown))
-        message.finished = True
-        yield message
+                step = _step(now)
+                step.damaged.extend(_damaged(e, r) for e, r in now.damaged[told:])
+                step.trouble.extend(now.trouble[complained:])
+                told += len(step.damaged)
+                complained += len(step.trouble)
+                yield step
+        step.ClearField("damaged")
+        step.ClearField("trouble")
+        step.unknown.extend(await asyncio.to_thread(self._scrub.unknown))
+        step.finished = True
+        yield step
 
     async def examine(self, worker_id: str) -> worker_pb2.ExamineReply:
         """Tell what a check of the cluster wants to know."""
@@ -136,7 +136,7 @@ class Integrity:
             disk_free=disk.free,
             disk_total=disk.total,
             held=[_held(holding) for holding in self._newest().values()],
-            damaged=[damage.message() for damage in damaged[:TOLD]],
+            damaged=map(message, damaged[:TOLD]),
             damaged_total=len(damaged),
             trouble=trouble,
             unknown=unknown[:_SHOWN],
@@ -169,7 +169,7 @@ def _held(holding: Holding) -> worker_pb2.HeldManifest:
     )
 
 
-def _message(progress: Progress) -> common_pb2.ScrubProgress:
+def _step(progress: Progress) -> common_pb2.ScrubProgress:
     return common_pb2.ScrubProgress(
         files=progress.files,
         files_total=progress.files_total,

@@ -205,7 +205,7 @@ class Scrub:
         files = self.files()
         self._damages.look(files)
         before = self._clock() - self.age
-        missing = {damage.entry.path for damage in self._damages.now()}
+        missing = {damage.path for damage in self._damages.now()}
         return [
             entry
             for entry in oldest_first(files, self._inventory.verified, before)
