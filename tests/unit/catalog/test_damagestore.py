@@ -59,6 +59,14 @@ def test_a_replica_goes_into_quarantine_once(store):
     assert file.workers == {other}
 
 
+def test_a_file_without_a_good_copy_is_still_a_file_of_its_table(store):
+    """A manifest that is made without it would pass for whole."""
+    for worker in holders(store, BAD):
+        quarantine(store, worker, BAD)
+    (file,) = [f for f in store.files("hip", "Object") if f.entry.path == BAD]
+    assert file.workers == frozenset()
+
+
 def test_it_comes_back_when_it_is_there_again(store):
     worker, _ = holders(store, BAD)
     quarantine(store, worker, BAD)
