@@ -6,7 +6,7 @@ EXTRAS_test := test
 EXTRAS_dev := dev,docs
 EXTRAS_docs := docs
 
-.PHONY: demo test check bench docs fuzz
+.PHONY: demo test check bench docs fuzz chaos
 
 demo: .stamps/demo
 	$(BIN)/python -m qserv.cli.main demo
@@ -33,6 +33,13 @@ bench: .stamps/test
 	$(BIN)/python tests/bench/planning.py
 	$(BIN)/python tests/bench/speed.py
 	$(BIN)/python tests/bench/exchange.py
+	$(BIN)/python tests/bench/loading.py
+
+# Kills, many times over: ROUNDS of each point, from SEED.
+ROUNDS ?= 40
+
+chaos: .stamps/test
+	CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos -n 2 --dist loadgroup
 
 docs: .stamps/docs
 	$(BIN)/sphinx-build -q -W --keep-going -j auto docs docs/_build/html

@@ -41,6 +41,7 @@ class Cluster:
         self.base = base
         self.settings = settings
         self.programs: dict[str, Program] = {}
+        self._armed: set[str] = set()
         self._ports = dict.fromkeys((CZAR, *WORKERS), 0)
         for name in (CZAR, *WORKERS, LOADER, "logs"):
             (base / name).mkdir()
@@ -57,7 +58,9 @@ class Cluster:
             arguments += ["--czar", self.endpoint]
         else:
             arguments += self.settings
+        self._armed.discard(name)
         if failpoint:
+            self._armed.add(name)
             arguments += ["--failpoint", failpoint]
         self.programs[name] = Program(
             *arguments,
@@ -111,10 +114,10 @@ class Cluster:
         self.ready(name)
 
     def revive(self):
-        """Start again whatever died, wake what stands, and wait until all is seen."""
+        """Start again what died or may yet die, wake what stands, wait for all."""
         for name, program in self.programs.items():
             program.process.send_signal(signal.SIGCONT)
-            if not self.alive(name):
+            if name in self._armed or not self.alive(name):
                 self.restart(name)
         self.wait_whole()
 

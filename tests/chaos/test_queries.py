@@ -1,0 +1,167 @@
+"""Workers die while they answer: every answer is right, or an error, never another.
+
+They die in the middle of a batch, between its rows and its digest, and after rows of
+theirs have reached the client; each worker's directory is closed to the others.
+"""
+
+import os
+import random
+import sys
+
+import pytest
+from support import without
+from support.chaos import CZAR, DEADLINE, WORKERS, Cluster
+from support.twoloads import two_loads
+
+from qserv.errors import ClusterError, QservError
+
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+
+STREAMED = "SELECT objectId, ra, dec FROM {}.Object"
+JOINED = """
+    SELECT o.objectId, s.sourceId FROM {0}.Object o
+    JOIN {0}.Source s ON o.objectId = s.objectId
+"""
+SORTED = "SELECT sourceId, flux FROM {}.Source ORDER BY flux, sourceId"
+GROUPED = """
+    SELECT objectId, COUNT(*) AS n, SUM(flux) AS f FROM {}.Source
+    GROUP BY objectId HAVING COUNT(*) > 2
+"""
+EXCHANGED = """
+    SELECT a.sourceId, b.sourceId AS other FROM {0}.Source a JOIN {0}.Source b
+    ON a.flux = b.flux
+"""
+HALO = """
+    SELECT a.objectId, b.objectId AS other FROM {0}.Object a JOIN {0}.Object b
+    ON DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) <= 0.5
+    WHERE a.mag < 4
+"""
+HALO_TRUTH = """
+    SELECT a.objectId, b.objectId AS other FROM {0}.Object a JOIN {0}.Object b
+    ON 2 * asin(least(1, sqrt(sin(radians(a.dec - b.dec) / 2) ** 2
+      + cos(radians(a.dec)) * cos(radians(b.dec)) * sin(radians(a.ra - b.ra) / 2) ** 2
+    ))) <= radians(0.5)
+    WHERE a.mag < 4
+"""
+QUERIES = {
+    "streamed": (STREAMED, STREAMED),
+    "joined": (JOINED, JOINED),
+    "sorted": (SORTED, SORTED),
+    "grouped": (GROUPED, GROUPED),
+    "exchanged": (EXCHANGED, EXCHANGED),
+    "halo": (HALO, HALO_TRUTH),
+}
+DATA, BATCH, SPOOLED = "data-sent", "batch-sent", "spooled"
+PLACES = {
+    "before the digest": (DATA, 1),
+    "in a later batch": (DATA, 3),
+    "after a whole batch": (BATCH, 1),
+    "after several": (BATCH, 3),
+    "before it is told": (SPOOLED, 2),
+    "while others read": (DATA, 1),
+}
+CASES = {
+    f"{query}, {place}": (query, *spec)
+    for query in QUERIES
+    for place, spec in PLACES.items()
+    # Rows that workers exchange stay on them until the last stage.
+    if (query == "exchanged") == (place in {"before it is told", "while others read"})
+}
+
+
+@pytest.fixture(scope="module")
+def loads(tmp_path_factory):
+    return two_loads(tmp_path_factory.mktemp("two-loads"))
+
+
+@pytest.fixture(scope="module")
+def cluster(loads, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        # So little travels with a task that a join exchanges its rows by hash.
+        patch.setenv("QSERV_BROADCAST_MEMORY", "1KiB")
+        with Cluster(tmp_path_factory.mktemp("chaos")) as running:
+            for number in (1, 2):
+                loader = running.loader(loads.arguments("sky", number))
+                assert loader.wait(DEADLINE) == 0, running.log_of("loader")
+            yield running
+
+
+def ask(cluster, query):
+    """Return the rows that came, and the error that ended them, if one did."""
+    rows = []
+    with cluster.connect() as db:
+        try:
+            for batch in db.query(query.format("sky"), batch_chunks=1, timeout=60):
+                rows += [tuple(row.values()) for row in batch.to_pylist()]
+        except QservError as error:
+            return rows, error
+    return rows, None
+
+
+def armed(cluster, place, time, *victims):
+    for victim in victims:
+        cluster.restart(victim, f"worker.task.{place}:{time}")
+    cluster.wait_whole()
+
+
+@pytest.mark.parametrize("turn", range(ROUNDS))
+@pytest.mark.parametrize("case", CASES)
+def test_with_a_second_copy_the_answer_is_right(cluster, loads, case, turn):
+    name, place, time = CASES[case]
+    query, truth = QUERIES[name]
+    victim = random.Random(f"{SEED} {case} {turn}").choice(WORKERS)
+    print(f"{victim} dies, {case}")
+    armed(cluster, place, time, victim)
+    rows, error = ask(cluster, query)
+    assert error is None, error
+    assert not cluster.alive(victim), f"{victim} did not die"
+    cluster.revive()
+    right = loads.answer(truth, 2)
+    if name == "sorted":
+        right.sort(key=lambda row: row[::-1])
+    else:
+        rows.sort()
+    assert rows == right
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_when_two_of_three_die_it_is_right_or_an_error(cluster, loads, name):
+    query, truth = QUERIES[name]
+    place = SPOOLED if name == "exchanged" else DATA
+    armed(cluster, place, 2, *WORKERS[:2])
+    rows, error = ask(cluster, query)
+    cluster.revive()
+    right = loads.answer(truth, 2)
+    assert len(rows) == len(set(rows))
+    assert set(rows) <= set(right)
+    if error is None:
+        assert len(rows) == len(right)
+    else:
+        assert isinstance(error, ClusterError), error
+    again, error = ask(cluster, query)
+    assert (sorted(again), error) == (right, None)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "place", "what"),
+    [
+        ("digests", DATA, "doubled"),
+        ("batches", BATCH, "doubled"),
+        ("asking-again", BATCH, "missing"),
+    ],
+)
+def test_without_its_mechanism_the_answer_is_wrong(
+    cluster, loads, mechanism, place, what
+):
+    off = (sys.executable, without.__file__, mechanism)
+    cluster.restart(CZAR, without=off)
+    armed(cluster, place, 1, WORKERS[1])
+    rows, error = ask(cluster, STREAMED)
+    assert error is None
+    assert not cluster.alive(WORKERS[1])
+    cluster.restart(CZAR)
+    cluster.revive()
+    right = loads.answer(STREAMED, 2)
+    assert (len(rows) > len(right)) == (what == "doubled")
+    assert (len(rows) < len(right)) == (what == "missing")
