@@ -21,7 +21,6 @@ _SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "shared_buffers": "32MB",
     "max_connections": "100",
 }
@@ -82,6 +81,10 @@ class Server:
         """Stop at once, as if the machine had lost its power."""
         self._process.send_signal(subprocess.signal.SIGQUIT)
         self._process.wait(30)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
     def close(self) -> None:
         if self._process and self._process.poll() is None:
