@@ -6,6 +6,7 @@ of JSON lines named by its sha256.
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,15 @@ from qserv.errors import Conflict, CorruptData, InvalidRequest
 Seen = Callable[[PartName], None]
 
 _INDEX: Final = "checkpoint.json"
+_DAMAGES: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What Python raises of a ZIP archive with a wrong bit."""
 _OF_NOTE: Final = ("catalog_release", "worker")
 
 
@@ -90,14 +100,22 @@ def opened(path: Path) -> Iterator[tuple[Checkpoint, Callable[[str], bytes]]]:
         If it is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield decode(archive.read(_INDEX), str(path)), archive.read
-    except OSError as error:
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError as error:
         raise InvalidRequest(f"cannot read {path}: {error.strerror}") from error
-    except KeyError as error:
-        raise InvalidRequest(f"{path} is no backup of metadata: {error}") from error
-    except zipfile.BadZipFile as error:
+    except (OSError, *_DAMAGES) as error:
         raise CorruptData(f"{path} is damaged, or no backup: {error}") from error
+    with archive:
+        if _INDEX not in archive.namelist():
+            raise InvalidRequest(f"{path} is no backup of metadata")
+
+        def read(name: str) -> bytes:
+            try:
+                return archive.read(name)
+            except (OSError, KeyError, *_DAMAGES) as error:
+                raise CorruptData(f"{path} is damaged: {error}") from error
+
+        yield decode(read(_INDEX), str(path)), read
 
 
 def restore(
