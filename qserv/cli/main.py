@@ -9,6 +9,7 @@ from typing_extensions import override
 from qserv.cli.demo import demo
 from qserv.cli.load import load
 from qserv.cli.metadata import metadata
+from qserv.cli.placement import placement
 from qserv.cli.programs import czar, worker
 from qserv.cli.skymap import skymap
 from qserv.cli.sql import sql
@@ -64,6 +65,7 @@ for command in (
     sql,
     view,
     status,
+    placement,
     skymap,
     metadata,
     czar,

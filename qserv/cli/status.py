@@ -39,6 +39,12 @@ def status(*, as_json: bool, czar: str | None, directory: Path) -> None:
         if table.row_count:
             console.print()
             console.print(table)
+    if found.releases:
+        from qserv.cli.placement import summary
+
+        console.print()
+        for line in summary(found.replication):
+            console.print(line, markup=False)
 
 
 def as_values(found: "Status") -> dict[str, Any]:
@@ -65,11 +71,14 @@ def listing(*names: str, left: int) -> "Table":
 
 
 def _workers(found: "Status") -> "Table":
-    grid = listing("worker", "endpoint", "state", "chunks", "threads", left=3)
+    from qserv.cli.placement import state
+
+    names = ("worker", "endpoint", "state", "chunks", "threads", "MB free")
+    grid = listing(*names, left=3)
     for worker in found.workers:
-        state = "alive" if worker.alive else f"silent for {worker.seen:.0f} s"
-        numbers = (f"{worker.chunks:,}", str(worker.threads))
-        grid.add_row(worker.id, worker.endpoint, state, *numbers)
+        free = f"{worker.disk_free / 1e6:,.0f}" if worker.disk_free >= 0 else ""
+        numbers = (f"{worker.chunks:,}", str(worker.threads), free)
+        grid.add_row(worker.id, worker.endpoint, state(worker), *numbers)
     return grid
 
 

@@ -9,6 +9,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typing_extensions import override
 
 from qserv.catalog.tables import Table
+from qserv.client.checking import Checks
+from qserv.client.placing import Placements
 from qserv.client.result import Progress, Result
 from qserv.client.status import Status, status_of
 from qserv.client.views import ViewStatus, parted, view_of
@@ -215,6 +217,16 @@ class Connection:
     def status(self) -> Status:
         """Return workers, releases, tables and running queries of the cluster."""
         return status_of(self._call(self._czar.Status, pb.StatusRequest()))
+
+    @property
+    def placement(self) -> Placements:
+        """Which workers hold what, and who shall."""
+        return Placements(self._call, self._czar)
+
+    @property
+    def checks(self) -> Checks:
+        """Whether everything is as it should be: `examine` and `scrub`."""
+        return Checks(self._call, self._czar, self.endpoint)
 
     def views(
         self, release: str = "", *, snapshot: int | None = None

@@ -6,19 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from qserv.catalog.tables import Column, DataType
+from qserv.client.placement import (
+    Replication,
+    WorkerStatus,
+    replication_of,
+    worker_of,
+)
 from qserv.wire.v1 import czar_pb2 as pb
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """A worker as the czar knows it; `seen` is in seconds ago."""
-
-    id: str
-    endpoint: str
-    alive: bool
-    seen: float
-    chunks: int
-    threads: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +81,7 @@ class Status:
     workers: tuple[WorkerStatus, ...]
     releases: tuple[ReleaseStatus, ...]
     queries: tuple[QueryStatus, ...]
+    replication: Replication = field(default_factory=Replication)
 
     def find(self, release: str, table: str) -> TableStatus | None:
         """Return a table by the names of its release and its own, in any case."""
@@ -105,20 +100,10 @@ def status_of(reply: pb.StatusReply) -> Status:
     return Status(
         version=reply.version,
         snapshot=reply.snapshot,
-        workers=tuple(_worker(worker) for worker in reply.workers),
+        workers=tuple(map(worker_of, reply.workers)),
         releases=tuple(_release(release) for release in reply.releases),
         queries=tuple(_query(query) for query in reply.queries),
-    )
-
-
-def _worker(worker: pb.WorkerStatus) -> WorkerStatus:
-    return WorkerStatus(
-        id=worker.worker_id,
-        endpoint=worker.endpoint,
-        alive=worker.alive,
-        seen=worker.seconds_since_seen,
-        chunks=worker.chunks,
-        threads=worker.threads,
+        replication=replication_of(reply.replication),
     )
 
 

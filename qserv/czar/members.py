@@ -194,6 +194,11 @@ class Members:
             if self.state(worker) is WorkerState.ACTIVE
         }
 
+    @property
+    def known(self) -> set[str]:
+        """Ids of all workers that ever joined."""
+        return {*self._states, *self._members}
+
     def state(self, worker: str) -> WorkerState:
         """Return what a worker is to do."""
         return self._states.get(worker, WorkerState.ACTIVE)

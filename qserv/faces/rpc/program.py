@@ -16,9 +16,12 @@ from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
 from qserv.czar.merge import Merge
+from qserv.czar.placements import Placements
 from qserv.czar.preparation import Preparation
 from qserv.czar.queries import Queries
 from qserv.czar.remembrance import Remembrance
+from qserv.czar.repair import Repair
+from qserv.czar.repair import Settings as RepairSettings
 from qserv.czar.session import Session
 from qserv.czar.views import Views
 from qserv.faces.rpc.service import CzarService
@@ -178,7 +181,10 @@ async def _assemble(
         members=members,
         installation=installation,
         replicas=config.replicas,
+        lease=config.load_lease,
+        grace=config.dead_after,
     )
+    await loads.recover()
     stack.push_async_callback(loads.close)
     planning = _Planner(config)
     views = Views(store=store, planning=planning, loads=loads)
@@ -199,15 +205,34 @@ async def _assemble(
         admission=Admission(_limits(config)),
         max_result_bytes=config.max_result_bytes,
     )
+    repair = Repair(
+        store=store,
+        members=members,
+        one_commit=loads.one_commit,
+        busy=lambda: loads.families,
+        running=lambda: {query.id for query in session.running},
+        settings=RepairSettings(
+            bytes_per_second=config.repair_bytes_per_second,
+            workers=config.repair_workers,
+            interval=config.repair_interval,
+        ),
+    )
+    stack.push_async_callback(repair.close)
+    repairing = asyncio.create_task(repair.run())
+    repairing.add_done_callback(_replaced(replaced))
+    stack.callback(repairing.cancel)
     service = CzarService(
         session=session,
         loads=loads,
         views=views,
         installation=installation,
-        damage=Damage(store=store),
+        damage=Damage(store=store, changed=repair.wake),
         members=members,
+        repair=repair,
+        placements=Placements(store=store, members=members, repair=repair),
         store=store,
         interval=config.join_interval,
+        lease=config.load_lease,
     )
     stack.push_async_callback(service.close)
     return service

@@ -1,12 +1,13 @@
 """What a czar says about itself: workers, releases, tables, running queries."""
 
-from collections import Counter
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from qserv.catalog.snapshot import Release, Snapshot, TableVersion
 from qserv.czar.members import Members
 from qserv.czar.queries import Running
+from qserv.czar.repair import Repair
+from qserv.czar.standing import standing
+from qserv.faces.rpc import placement
 from qserv.wire.messages import columns_to_proto
 from qserv.wire.v1 import czar_pb2
 
@@ -20,7 +21,10 @@ def own_version() -> str:
 
 
 def status(
-    snapshot: Snapshot, members: Members, running: tuple[Running, ...]
+    snapshot: Snapshot,
+    members: Members,
+    running: tuple[Running, ...],
+    repair: Repair,
 ) -> czar_pb2.StatusReply:
     """Describe a cluster.
 
@@ -32,11 +36,15 @@ def status(
         The workers.
     running
         The queries that run now.
+    repair
+        Makes copies.
     """
+    counted = standing(repair.state)
     return czar_pb2.StatusReply(
         version=own_version(),
         snapshot=snapshot.id,
-        workers=_workers(snapshot, members),
+        workers=placement.workers(members, counted),
+        replication=placement.replication(repair, counted),
         releases=[
             _release(snapshot, release) for release in snapshot.releases.values()
         ],
@@ -52,27 +60,6 @@ def status(
             for query in running
         ],
     )
-
-
-def _workers(snapshot: Snapshot, members: Members) -> Iterator[czar_pb2.WorkerStatus]:
-    held = Counter(
-        worker
-        for family in snapshot.families.values()
-        for chunk in family.tree.chunks.tolist()
-        for worker in family.replicas[chunk]
-    )
-    for member in members.all.values():
-        yield czar_pb2.WorkerStatus(
-            worker_id=member.id,
-            endpoint=member.endpoint,
-            alive=member.alive,
-            seconds_since_seen=members.silence(member),
-            chunks=held[member.id],
-            threads=member.threads,
-        )
-    # A worker that holds chunks and has not joined is told of, too.
-    for worker in sorted(held.keys() - members.all.keys()):
-        yield czar_pb2.WorkerStatus(worker_id=worker, chunks=held[worker])
 
 
 def _release(snapshot: Snapshot, release: Release) -> czar_pb2.ReleaseStatus:

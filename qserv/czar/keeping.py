@@ -1,0 +1,185 @@
+"""What workers keep lists of: their manifests follow what the metadata says."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+import grpc.aio
+
+from qserv.catalog import copystore
+from qserv.catalog.store import Store
+from qserv.czar import replication
+from qserv.czar.holdings import Known, State, Version
+from qserv.czar.members import Member
+from qserv.czar.replication import Listed
+from qserv.storage.manifest import content
+from qserv.telemetry import logger
+from qserv.wire.errors import from_rpc
+from qserv.wire.messages import entry_to_proto
+from qserv.wire.v1 import common_pb2, worker_pb2
+
+_log = logger(__name__)
+
+_ANSWER: Final = 30.0
+"""Seconds that a worker may take to say what it has."""
+_TAKE_OVER: Final = 600.0
+"""Seconds that a worker may take to take manifests over."""
+
+
+class Keeping:
+    """Has workers list what they have.
+
+    Parameters
+    ----------
+    store
+        The metadata.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._absent: defaultdict[str, set[int]] = defaultdict(set)
+
+    async def take_over(
+        self,
+        member: Member,
+        known: Known,
+        state: State,
+        gained: Collection[int],
+        dropped: Collection[int],
+    ) -> None:
+        """Have a worker's manifests list what they should, and files dropped.
+
+        Parameters
+        ----------
+        member
+            The worker.
+        known, state
+            What there is, and what there is when it has done so.
+        gained, dropped
+            Numbers of files that it has copied; that it shall drop.
+
+        Raises
+        ------
+        ClusterError
+            If it does not.
+        """
+        absent = self._absent[member.id]
+        absent -= set(gained)
+        has = await _described(member)
+        while True:
+            wrong = _wrong(known, state, member.id, absent, has)
+            if not wrong and not dropped:
+                return
+            missing = await self._replace(member, state, wrong, dropped)
+            if not missing:
+                return
+            absent |= missing
+            await self._spoil(member.id, missing)
+
+    async def _spoil(self, worker: str, numbers: Collection[int]) -> None:
+        _log.warning("files are missing", worker=worker, files=len(numbers))
+
+        def write() -> None:
+            with self._store.writing() as connection:
+                copystore.spoil(connection, self._store.tables, worker, numbers)
+
+        await asyncio.to_thread(write)
+
+    async def _replace(
+        self,
+        member: Member,
+        state: State,
+        wrong: Mapping[Version, Listed],
+        dropped: Collection[int],
+    ) -> set[int]:
+        """Send manifests; return the numbers of files that they need and lack."""
+        numbers = {number for listed in wrong.values() for number in listed.files}
+        messages = await self.entries(numbers)
+        request = worker_pb2.PullRequest(
+            manifests=[_kept(v, listed, messages) for v, listed in wrong.items()],
+            drop=[state.files[number].path for number in dropped],
+        )
+        missing: set[str] = set()
+        try:
+            async for progress in member.stub.Pull(request, timeout=_TAKE_OVER):
+                missing |= set(progress.missing)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, member.endpoint) from error
+        return {n for n in numbers if state.files[n].path in missing}
+
+    async def entries(
+        self, numbers: Iterable[int]
+    ) -> dict[int, common_pb2.ManifestEntry]:
+        """Return files by number, as manifests list them."""
+
+        def read() -> dict[int, common_pb2.ManifestEntry]:
+            with self._store.reading() as connection:
+                found = copystore.entries(connection, self._store.tables, numbers)
+            return {number: entry_to_proto(entry) for number, entry in found.items()}
+
+        return await asyncio.to_thread(read)
+
+
+async def _described(member: Member) -> dict[tuple[str, str, int], bytes]:
+    """Ask a worker what its manifests list."""
+    request = worker_pb2.DescribeRequest(manifests=True)
+    try:
+        reply = await member.stub.Describe(request, timeout=_ANSWER)
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc(error, member.endpoint) from error
+    return {(m.release, m.table, m.version): m.content for m in reply.manifests}
+
+
+def _wrong(
+    known: Known,
+    state: State,
+    worker: str,
+    absent: Collection[int],
+    has: Mapping[tuple[str, str, int], bytes],
+) -> dict[Version, Listed]:
+    """Return the versions of which a worker lists something else than it should."""
+    families = _families(state, worker)
+    found = {}
+    for version in known.versions:
+        if version.family in families or version.key in has:
+            listed = replication.listed(state, version, worker, absent)
+            if has.get(version.key) != _content(state, listed):
+                found[version] = listed
+    return found
+
+
+def _families(state: State, worker: str) -> set[str]:
+    """Return the families of which a worker has, or shall have, anything."""
+    found = {
+        name
+        for name, group in state.groups.items()
+        if any(worker in workers for workers in group.placement.values())
+    }
+    return found | {
+        state.files[number].unit.family
+        for number, workers in state.held.items()
+        if worker in workers
+    }
+
+
+def _content(state: State, listed: Listed) -> bytes:
+    return content(listed.chunks, (state.files[n].path for n in listed.files))
+
+
+def _kept(
+    version: Version,
+    listed: Listed,
+    entries: Mapping[int, common_pb2.ManifestEntry],
+) -> worker_pb2.KeptManifest:
+    return worker_pb2.KeptManifest(
+        transaction=version.transaction,
+        manifest=common_pb2.Manifest(
+            release=version.release,
+            table=version.name,
+            version=version.version,
+            tree_version=version.tree_version,
+            entries=[entries[number] for number in listed.files],
+            chunks=listed.chunks,
+        ),
+    )
