@@ -15,7 +15,8 @@ _NAMED: Final = 3
 
 def findings(facts: Facts) -> list[Finding]:
     """Check everything; at least one finding a check, in a fixed order."""
-    return [finding for check in _CHECKS for finding in check(facts)]
+    checks = [*_CHECKS, *(_CHECKS_OF_RUNNING if facts.running else ())]
+    return [finding for check in checks for finding in check(facts)]
 
 
 def worst(found: Sequence[Finding]) -> Level:
@@ -43,7 +44,7 @@ def _workers(facts: Facts) -> Iterator[Finding]:
         if facts.running:
             text = f"worker {worker.id} does not answer"
             remedy = (
-                f"start it again; if its disk is lost: qserv placement lose {worker.id}"
+                f"start it again; if its disk is lost: qserv placement lost {worker.id}"
             )
         else:
             text = f"worker {worker.id} has no directory here"
@@ -295,8 +296,6 @@ def _unknown(facts: Facts) -> Iterator[Finding]:
 _CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _metadata,
     _workers,
-    _versions,
-    _clocks,
     _disks,
     _copies,
     _damage,
@@ -305,8 +304,12 @@ _CHECKS: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _indexes,
     _overlaps,
     _loads,
-    _scrubs,
     _unknown,
+)
+_CHECKS_OF_RUNNING: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
+    _versions,
+    _clocks,
+    _scrubs,
 )
 
 

@@ -7,10 +7,12 @@ import click
 from typing_extensions import override
 
 from qserv.cli.demo import demo
+from qserv.cli.doctor import doctor
 from qserv.cli.load import load
 from qserv.cli.metadata import metadata
 from qserv.cli.placement import placement
 from qserv.cli.programs import czar, worker
+from qserv.cli.scrub import scrub
 from qserv.cli.skymap import skymap
 from qserv.cli.sql import sql
 from qserv.cli.status import status
@@ -68,6 +70,8 @@ for command in (
     placement,
     skymap,
     metadata,
+    doctor,
+    scrub,
     czar,
     worker,
 ):
