@@ -102,6 +102,9 @@ class CzarConfig(_Config):
     """Seconds between two signs of life that a worker gives."""
     dead_after: Seconds = 4.0
     """Seconds of silence after which a worker counts as dead."""
+    load_lease: Seconds = 30.0
+    """Seconds of a loader's silence after which another may go on in its place, or one
+    whose way it is in may begin."""
     query_timeout: Seconds = 3600.0
     """Seconds after which a query is stopped, waiting included."""
     max_rows: Annotated[int, Field(ge=0)] | None = None

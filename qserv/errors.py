@@ -13,6 +13,7 @@
     │   │   └── TooManyQueries as many queries run and wait as may
     │   ├── BadContribution    a file to load has a bad row, column or schema
     │   ├── Conflict           it exists already, or another load holds it
+    │   │   └── Superseded     another loader goes on with this load
     │   └── InvalidRequest     a setting or an argument makes no sense
     ├── ClusterError           the cluster is at fault; another replica may answer
     │   ├── CzarUnavailable    no czar answers at that address
@@ -33,7 +34,7 @@ may help, and crosses the wire as ``(code, text)``: :func:`from_wire` raises the
 class on the far side.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import ClassVar, Final
 
@@ -128,6 +129,12 @@ class Conflict(UserError):
     code = "Q3008"
 
 
+class Superseded(Conflict):
+    """Another loader took this load over: this one has to stop, and not to abort it."""
+
+    code = "Q3021"
+
+
 class InvalidRequest(UserError):
     """A setting or an argument makes no sense; says which and what would."""
 
@@ -135,11 +142,24 @@ class InvalidRequest(UserError):
 
 
 class ClusterError(QservError):
-    """The cluster is at fault; the same request may succeed later or elsewhere."""
+    """The cluster is at fault; the same request may succeed later or elsewhere.
+
+    Parameters
+    ----------
+    text
+        What happened, where, and what to do about it.
+    chunks
+        Of a worker that refuses: the chunks of its task that it cannot answer for, as
+        far as it knows; it may answer for the others. None: for none of them.
+    """
 
     code = "Q5000"
     fault = Fault.CLUSTER
     retry = True
+
+    def __init__(self, text: str, chunks: Iterable[int] = ()) -> None:
+        super().__init__(text)
+        self.chunks = tuple(chunks)
 
 
 class CzarUnavailable(ClusterError):

@@ -78,6 +78,25 @@ NAMES: Final = frozenset(
         "worker.task.spooled",
         "worker.task.data-sent",
         "worker.task.batch-sent",
+        # A czar begins, places, takes in, commits or aborts a load (czar/opening.py,
+        # czar/loads.py, czar/ending.py, czar/committing.py, catalog/publication.py).
+        "czar.begin.checked",
+        "czar.begin.written",
+        "czar.resume.written",
+        "czar.place.reserved",
+        "czar.place.written",
+        "czar.contribute.checked",
+        "czar.contribute.written",
+        "czar.commit.asked",
+        "czar.commit.written",
+        "czar.commit.numbered",
+        "czar.commit.installed",
+        "czar.commit.published",
+        "czar.commit.remembered",
+        "czar.abort.asked",
+        "czar.abort.written",
+        "czar.abort.forgotten",
+        "czar.publish.files",
     }
 )
 """Every place that there is; a house test compares them with the code."""
@@ -195,6 +214,8 @@ def reached(name: str) -> bool:
 
 
 def _fire(shot: Shot) -> None:
+    # By no logger: the next instruction may be the last.
+    os.write(2, f"failpoint {shot.spec} fires\n".encode())
     match shot.action:
         case "enospc":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), shot.name)

@@ -1,7 +1,7 @@
 """What became of loads, and which files brought the rows that are live."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -112,8 +112,8 @@ def _past(row: Any) -> PastLoad:
 
 def contributions(
     connection: sa.Connection, tables: Tables, load: str
-) -> Iterator[Contribution]:
-    """Walk the files that a committed load brought, in the order of their numbers."""
+) -> tuple[Contribution, ...]:
+    """Return the files that a committed load brought, in the order of their numbers."""
     files, definitions = tables["contribution"], tables["catalog_table"]
     rows = connection.execute(
         sa.select(files, definitions.c.name.label("table_name"))
@@ -121,8 +121,8 @@ def contributions(
         .where(files.c.load_id == load)
         .order_by(files.c.id)
     )
-    for row in rows:
-        yield Contribution(
+    return tuple(
+        Contribution(
             table=row.table_name,
             source=row.source,
             sha256=row.sha256,
@@ -132,6 +132,8 @@ def contributions(
             rejected=row.rejected,
             number=row.id,
         )
+        for row in rows
+    )
 
 
 def origins(

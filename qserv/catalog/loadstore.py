@@ -14,52 +14,11 @@ import sqlalchemy as sa
 
 from qserv.catalog.counters import reserve
 from qserv.catalog.database import integer, now
-from qserv.catalog.provenance import Contribution, Load
+from qserv.catalog.provenance import Input, Load
 from qserv.catalog.publication import HeldFile
 from qserv.catalog.snapshot import ManifestEntry, Role
 
 Tables = Mapping[str, sa.Table]
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """An input file of a load under way.
-
-    Parameters
-    ----------
-    number
-        What `_source` says in its rows, and the id of its contribution.
-    table, source, sha256
-        As in `Contribution`.
-    read
-        Whether the loader has told what it read from it.
-    rows, nulled, wrapped, rejected
-        As in `Contribution`, once it was read.
-    """
-
-    number: int
-    table: str
-    source: str
-    sha256: str
-    read: bool = False
-    rows: int = 0
-    nulled: int = 0
-    wrapped: int = 0
-    rejected: int = 0
-
-    @property
-    def contribution(self) -> Contribution:
-        """What it brings."""
-        return Contribution(
-            table=self.table,
-            source=self.source,
-            sha256=self.sha256,
-            rows=self.rows,
-            nulled=self.nulled,
-            wrapped=self.wrapped,
-            rejected=self.rejected,
-            number=self.number,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +103,10 @@ def begin(
             heard=now(),
         )
     )
-    return add_inputs(connection, tables, load.id, kept.inputs)
+    return _add_inputs(connection, tables, load.id, kept.inputs)
 
 
-def add_inputs(
+def _add_inputs(
     connection: sa.Connection, tables: Tables, load: str, inputs: Sequence[Input]
 ) -> tuple[Input, ...]:
     """Give input files their numbers and write them down; return them."""
@@ -195,7 +154,7 @@ def change(connection: sa.Connection, tables: Tables, load: str, **values: Any) 
     )
 
 
-def keep_files(
+def _keep_files(
     connection: sa.Connection,
     tables: Tables,
     load: str,
@@ -222,7 +181,7 @@ def keep_files(
         )
 
 
-def keep_inputs(
+def _keep_inputs(
     connection: sa.Connection, tables: Tables, load: str, read: Iterable[Input]
 ) -> None:
     """Write down what was read from input files."""
@@ -235,6 +194,44 @@ def keep_inputs(
             .values({name: sa.bindparam(name) for name in rows[0] if name != "at"}),
             rows,
         )
+
+
+def contribute(
+    connection: sa.Connection,
+    tables: Tables,
+    load: str,
+    *,
+    state: str,
+    read: Sequence[Input],
+    files: Iterable[HeldFile],
+    known: Collection[str],
+) -> tuple[Input, ...]:
+    """Write down what a loader contributed.
+
+    Parameters
+    ----------
+    connection, tables, load
+        Inside a transaction.
+    state
+        Of the load from now on.
+    read
+        Input files that were read; without a number those that are new.
+    files
+        Files that workers hold.
+    known
+        Paths of those that were written down before.
+
+    Returns
+    -------
+    tuple of Input
+        `read`, all with numbers.
+    """
+    _keep_files(connection, tables, load, files, known)
+    numbered = [each for each in read if each.number]
+    _keep_inputs(connection, tables, load, numbered)
+    new = [each for each in read if not each.number]
+    change(connection, tables, load, state=state)
+    return (*numbered, *_add_inputs(connection, tables, load, new))
 
 
 def forget(connection: sa.Connection, tables: Tables, load: str) -> None:
@@ -288,6 +285,12 @@ def abandoned(connection: sa.Connection, tables: Tables) -> tuple[str, ...]:
             )
         ).scalars()
     )
+
+
+def workers(connection: sa.Connection, tables: Tables) -> tuple[str, ...]:
+    """Return the ids of all workers that there ever were."""
+    known = tables["worker"].c.id
+    return tuple(connection.execute(sa.select(known).order_by(known)).scalars())
 
 
 def _value(text: str | None) -> Any:

@@ -83,3 +83,44 @@ class Origin:
     load: str
     snapshot: int
     number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input file of a load under way.
+
+    Parameters
+    ----------
+    number
+        What `_source` says in its rows, and the id of its contribution.
+    table, source, sha256
+        As in `Contribution`.
+    read
+        Whether the loader has told what it read from it.
+    rows, nulled, wrapped, rejected
+        As in `Contribution`, once it was read.
+    """
+
+    number: int
+    table: str
+    source: str
+    sha256: str
+    read: bool = False
+    rows: int = 0
+    nulled: int = 0
+    wrapped: int = 0
+    rejected: int = 0
+
+    @property
+    def contribution(self) -> Contribution:
+        """What it brings."""
+        return Contribution(
+            table=self.table,
+            source=self.source,
+            sha256=self.sha256,
+            rows=self.rows,
+            nulled=self.nulled,
+            wrapped=self.wrapped,
+            rejected=self.rejected,
+            number=self.number,
+        )

@@ -18,6 +18,25 @@ NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A file that a loader is about to read.
+
+    Parameters
+    ----------
+    table
+        Where its rows go.
+    name
+        Path or URI.
+    sha256
+        Of the whole file, hexadecimal.
+    """
+
+    table: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Beginning:
     """What a loader asks for.
 
@@ -33,8 +52,15 @@ class Beginning:
         Copies of each chunk; 0: the family's, or the czar's.
     overlap, leaf_rows, leaf_bytes
         Degrees, and limits of a leaf; None: the family's, or the defaults.
-    who, pipeline
-        Who loads, with what; for the history.
+    who, pipeline, configuration, input_ids
+        Who loads, with what, of which configuration, made of what; for the history.
+    inputs
+        The files that it will read.
+    fingerprint
+        Of all that decides what the load makes: a silent load of the same is resumed;
+        empty: none is.
+    dry_run
+        Whether nothing shall begin.
     """
 
     release: str
@@ -46,6 +72,11 @@ class Beginning:
     leaf_bytes: int | None = None
     who: str = ""
     pipeline: str = ""
+    configuration: str = ""
+    input_ids: tuple[str, ...] = ()
+    inputs: tuple[Source, ...] = ()
+    fingerprint: str = ""
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +153,32 @@ def target(asked: Beginning, snapshot: Snapshot, *, replicas: int) -> Target:
     _check_names(asked)
     release = snapshot.releases.get(asked.release.lower())
     known = release.tables if release else {}
-    tables = tuple(_table(table, known) for table in asked.tables)
-    _check_directors(tables, known)
-    if release:
-        _check_views(tables, release)
+    tables = tables_of(asked, snapshot)
     return Target(
         release=release.name if release else asked.release,
         layout=_layout(asked, snapshot, replicas),
         tables=tables,
         existing=_existing(tables, known),
     )
+
+
+def tables_of(asked: Beginning, snapshot: Snapshot) -> tuple[Table, ...]:
+    """Return the tables of a load as the catalog knows them, or will.
+
+    Raises
+    ------
+    InvalidRequest
+        If one does not agree with what is live, or its director is none.
+    Conflict
+        If a view has the name of a table.
+    """
+    release = snapshot.releases.get(asked.release.lower())
+    known = release.tables if release else {}
+    tables = tuple(_table(table, known) for table in asked.tables)
+    _check_directors(tables, known)
+    if release:
+        _check_views(tables, release)
+    return tables
 
 
 def _existing(
@@ -191,7 +238,7 @@ def _layout(asked: Beginning, snapshot: Snapshot, replicas: int) -> Layout:
         family.overlap,
         family.leaf_rows,
         family.leaf_bytes,
-        len(family.replicas[int(family.tree.chunks[0])]),
+        family.copies,
         family,
         cut,
     )

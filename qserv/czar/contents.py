@@ -29,14 +29,14 @@ def admit(
     Returns
     -------
     dict
-        `here` with what was read.
+        What was read, as in `here`.
 
     Raises
     ------
     Conflict
         If a content is live, or comes twice from files of two names.
     """
-    contents = dict(here)
+    fresh: dict[tuple[str, str], str] = {}
     for one in read:
         if not one.rows:
             continue
@@ -48,9 +48,10 @@ def admit(
                 f"as {origin.source}; leave the file out"
             )
         # A repeated call says the same again.
-        if (other := contents.setdefault(content, one.source)) != one.source:
+        other = here.get(content) or fresh.setdefault(content, one.source)
+        if other != one.source:
             raise Conflict(
                 f"{one.source}: this load brings table {release}.{one.table} the same "
                 f"content as {other} already; leave one of the two out"
             )
-    return contents
+    return fresh

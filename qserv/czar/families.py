@@ -7,8 +7,7 @@ import numpy as np
 from qserv.catalog.placement import place
 from qserv.catalog.snapshot import EVERYWHERE, Family
 from qserv.czar.beginning import Layout
-from qserv.czar.installation import family_workers
-from qserv.errors import InvalidRequest, WorkerUnavailable
+from qserv.errors import InvalidRequest
 from qserv.sky.chunking import ChunkTree, deepest_order
 
 
@@ -27,16 +26,11 @@ def family_for(layout: Layout, chunks: Sequence[int], alive: Collection[str]) ->
     Raises
     ------
     WorkerUnavailable
-        If too few workers are alive, or one that holds the family is not.
+        If too few workers are alive for a new family.
     InvalidRequest
         If the tree is none, or not the family's.
     """
     existing = layout.existing
-    if existing is not None and (dead := {*family_workers(existing)} - set(alive)):
-        raise WorkerUnavailable(
-            f"workers {', '.join(sorted(dead))} hold chunks of family "
-            f"{existing.name} and are not alive; start them and load again"
-        )
     if existing is None or not layout.cut:
         return _made(layout, ChunkTree(np.array(chunks, np.int64)), alive)
     if len(chunks) and list(chunks) != existing.tree.chunks.tolist():
@@ -63,6 +57,7 @@ def _made(layout: Layout, tree: ChunkTree, alive: Collection[str]) -> Family:
         leaf_bytes=layout.leaf_bytes,
         tree_version=before.tree_version + 1 if before else 1,
         tree=tree,
+        copies=layout.replicas,
         replicas={
             EVERYWHERE: workers,
             **place(tree.chunks, workers, layout.replicas),

@@ -1,18 +1,19 @@
 """Makes a load durable on its workers, or has them forget it."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 import grpc.aio
 
 from qserv.catalog.publication import HeldFile
-from qserv.catalog.snapshot import EVERYWHERE, Family
+from qserv.catalog.snapshot import EVERYWHERE, Family, Role
 from qserv.catalog.store import Store
 from qserv.catalog.tables import Table
 from qserv.czar.members import Members
-from qserv.errors import ClusterError, QservError
+from qserv.errors import ClusterError, QservError, WorkerUnavailable
 from qserv.telemetry import logger
 from qserv.wire.errors import from_rpc
 from qserv.wire.messages import entry_to_proto
@@ -48,11 +49,24 @@ def manifest(
         What the manifest is of.
     files
         All files of the table that are live then, on whatever worker.
+
+    Notes
+    -----
+    It names only chunks of which the worker holds every file, so that it refuses the
+    others: half a chunk would be a wrong answer.
     """
+    files = tuple(files)
+    lacking = {
+        file.entry.chunk
+        for file in files
+        if file.entry.role is not Role.INDEX and worker not in file.workers
+    }
     placed = [
         chunk
         for chunk, workers in family.replicas.items()
-        if worker in workers and (chunk != EVERYWHERE) == table.partitioned
+        if worker in workers
+        and chunk not in lacking
+        and (chunk != EVERYWHERE) == table.partitioned
     ]
     return common_pb2.Manifest(
         release=release,
@@ -64,6 +78,62 @@ def manifest(
     )
 
 
+def check_copies(files: Iterable[HeldFile], copies: int) -> None:
+    """Refuse files that too few workers keep: losing one could lose rows.
+
+    Raises
+    ------
+    WorkerUnavailable
+        If one is such; names it.
+    """
+    for file in files:
+        if len(file.workers) < copies:
+            raise WorkerUnavailable(
+                f"{file.entry.path} is kept by {len(file.workers)} workers of "
+                f"{copies} that it needs"
+            )
+
+
+def check_chunks(
+    family: Family,
+    tables: Collection[Table],
+    kept: Mapping[str, Iterable[common_pb2.Manifest]],
+) -> None:
+    """Refuse a version that could not be read whole.
+
+    Parameters
+    ----------
+    family, tables
+        What the version is of.
+    kept
+        Worker -> its manifests of these tables.
+
+    Raises
+    ------
+    WorkerUnavailable
+        If no worker keeps a chunk of all the tables; names it.
+    """
+    cut = sum(table.partitioned for table in tables)
+    covered: set[int] = set()
+    whole: set[str] = set()
+    for worker, manifests in kept.items():
+        counts = Counter(chunk for made in manifests for chunk in made.chunks)
+        if counts.pop(EVERYWHERE, 0) == len(tables) - cut:
+            whole.add(worker)
+            covered |= {chunk for chunk, count in counts.items() if count == cut}
+    for chunk in family.tree.chunks.tolist():
+        holders = family.replicas[chunk]
+        if chunk not in covered if cut else whole.isdisjoint(holders):
+            raise WorkerUnavailable(
+                f"no live worker keeps chunk {chunk} of family {family.name} whole: "
+                f"{', '.join(holders)} shall"
+            )
+
+
+async def _nothing() -> None:
+    pass
+
+
 class Installation:
     """Calls the workers of a load.
 
@@ -73,11 +143,17 @@ class Installation:
         Knows the live files, and who has yet to forget what.
     members
         The workers.
+
+    Attributes
+    ----------
+    remember
+        Called between a publication and its acknowledgement: has workers remember it.
     """
 
     def __init__(self, *, store: Store, members: Members) -> None:
         self._store = store
         self._members = members
+        self.remember: Callable[[], Awaitable[None]] = _nothing
 
     async def install(
         self,
@@ -88,8 +164,11 @@ class Installation:
         version: int,
         family: Family,
         files: Collection[HeldFile],
+        copies: int,
     ) -> tuple[HeldFile, ...]:
-        """Have every worker of the family keep the new version of every table.
+        """Have the workers of the family keep the new version of every table.
+
+        A worker that cannot is left out: it catches up when it can.
 
         Parameters
         ----------
@@ -99,16 +178,20 @@ class Installation:
             What it loads into.
         files
             What it adds.
+        copies
+            How many workers each of these needs.
 
         Returns
         -------
         tuple of HeldFile
-            `files`, valid from `version`.
+            `files`, valid from `version`, on the workers that keep them.
 
         Raises
         ------
+        WorkerUnavailable
+            If too few workers did for a file, or none for a chunk; others did.
         QservError
-            If a worker cannot; others may have.
+            If one must not.
         """
         fresh = tuple(
             replace(file, entry=replace(file.entry, validity=(version, None)))
@@ -120,9 +203,9 @@ class Installation:
         }
         for file in fresh:
             live[file.table] += (file,)
-        calls = []
-        for worker in family_workers(family):
-            manifests = [
+        holders = {worker for file in fresh for worker in file.workers}
+        manifests = {
+            worker: [
                 manifest(
                     worker,
                     release=release,
@@ -133,12 +216,40 @@ class Installation:
                 )
                 for table in tables
             ]
-            calls.append(self._install(worker, load, manifests))
+            for worker in sorted(holders.union(family_workers(family)))
+        }
+        done, trouble = await self._all(load, manifests)
+        held = tuple(replace(file, workers=file.workers & done) for file in fresh)
+        kept = {worker: manifests[worker] for worker in done}
+        try:
+            check_copies(held, copies)
+            check_chunks(family, tables, kept)
+        except WorkerUnavailable as error:
+            raise WorkerUnavailable(f"{error.text}{trouble}") from None
+        return held
+
+    async def _all(
+        self, load: str, manifests: Mapping[str, list[common_pb2.Manifest]]
+    ) -> tuple[frozenset[str], str]:
+        """Have all workers install; return which did, and why others did not."""
+        calls = [
+            self._install(load=load, worker=w, manifests=m)
+            for w, m in manifests.items()
+        ]
         # All are waited for: nobody installs after it was told to forget.
-        for outcome in await asyncio.gather(*calls, return_exceptions=True):
-            if outcome is not None:
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        done, trouble = set(), ""
+        for worker, outcome in zip(manifests, outcomes, strict=True):
+            if outcome is None:
+                done.add(worker)
+            elif isinstance(outcome, ClusterError):
+                _log.warning(
+                    "install skipped", worker=worker, load=load, why=str(outcome)
+                )
+                trouble += f"; {outcome.text}"
+            else:
                 raise outcome
-        return fresh
+        return frozenset(done), trouble
 
     async def _install(
         self, worker: str, load: str, manifests: list[common_pb2.Manifest]

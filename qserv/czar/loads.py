@@ -1,76 +1,57 @@
-"""The life of a load on the czar: begin, place, contribute, commit or abort.
+"""The life of loads on the czar: begin, place, contribute, commit or abort.
 
-What a state allows stands in `qserv.ingest.transaction`; here are the calls. A commit
-installs on every worker of the family first and publishes last, in one metadata
-transaction: before it nothing is visible, after it everything. A failure on the way
-leaves the tables as they were, and the workers are told to forget.
+What a state allows stands in `qserv.ingest.transaction`; here are the calls. Whatever a
+call changes is written down before it is answered, so that a czar that restarts goes
+on with every load. A commit installs on the workers first and publishes last, in one
+metadata transaction: before it nothing is visible, after it everything. A failure on
+the way leaves the tables as they were.
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Final
 
+from qserv.catalog import loadhistory, loadstore
 from qserv.catalog.bounds import Bounds
-from qserv.catalog.placement import place
-from qserv.catalog.publication import Contribution, HeldFile, Load, Publication
-from qserv.catalog.snapshot import EVERYWHERE, Family
+from qserv.catalog.counters import reserve
+from qserv.catalog.loadhistory import PastLoad
+from qserv.catalog.provenance import Contribution
 from qserv.catalog.store import Store
-from qserv.czar import contents
-from qserv.czar.beginning import Beginning, Target, target
+from qserv.czar import choosing, contents
+from qserv.czar.beginning import Beginning
+from qserv.czar.choosing import Placed
+from qserv.czar.ending import Ending
 from qserv.czar.families import family_for
-from qserv.czar.installation import Installation, family_workers
+from qserv.czar.installation import Installation
 from qserv.czar.members import Members
-from qserv.errors import Conflict
+from qserv.czar.opening import Begun, Opening
+from qserv.czar.openload import (
+    Committed,
+    OpenLoad,
+    Progress,
+    Wanted,
+    held,
+    placement_to_json,
+    where,
+)
+from qserv.czar.registry import Registry
+from qserv.errors import InvalidRequest, UnknownName
+from qserv.failpoint import reached
 from qserv.ingest import transaction as life
-from qserv.ingest.transaction import StagedFile, State, Transaction
+from qserv.ingest.events import (
+    Contribute,
+    Place,
+    StagedFile,
+    State,
+)
 from qserv.telemetry import logger
 
 _log = logger(__name__)
 
-PATIENCE: Final = 900.0
+LEASE: Final = 30.0
 """Seconds of a loader's silence after which another may take its place."""
-
-
-@dataclass(slots=True)
-class _Open:
-    """A load that is neither committed nor aborted."""
-
-    transaction: Transaction
-    target: Target
-    heard: float
-    family: Family | None = None
-    contributions: dict[tuple[str, str], Contribution] = field(default_factory=dict)
-    contents: dict[tuple[str, str], str] = field(default_factory=dict)
-    bounds: Mapping[str, Bounds] = field(default_factory=dict)
-
-    def spelling(self, table: str) -> str:
-        for known in self.target.tables:
-            if known.name.lower() == table.lower():
-                return known.name
-        return table
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Which workers take the files of a load.
-
-    Parameters
-    ----------
-    family
-        Its tree, and the workers of each chunk.
-    shards
-        New index shard -> worker ids.
-    first_shard
-        The number of the first new index shard.
-    """
-
-    family: Family
-    shards: Mapping[int, tuple[str, ...]]
-    first_shard: int
 
 
 class Loads:
@@ -85,16 +66,15 @@ class Loads:
     installation
         Calls them.
     replicas
-        Copies of each chunk of a new family, unless its load says otherwise.
-    patience
+        Copies of each chunk of a new family, unless its load says otherwise; None: 2
+        where two workers are there, else 1.
+    lease
         Seconds of a loader's silence after which another may take its place.
+    grace
+        Seconds that workers have to come back after the czar's start before a commit
+        that it found goes on without them.
     clock
         Monotonic seconds.
-
-    Attributes
-    ----------
-    one_commit
-        Held by whoever makes a snapshot: their numbers come in order.
     """
 
     def __init__(
@@ -103,29 +83,55 @@ class Loads:
         store: Store,
         members: Members,
         installation: Installation,
-        replicas: int,
-        patience: float = PATIENCE,
+        replicas: int | None,
+        lease: float = LEASE,
+        grace: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._members = members
-        self._installation = installation
         self._replicas = replicas
-        self._patience = patience
-        self._clock = clock
-        self._open: dict[str, _Open] = {}
-        self._ended: dict[str, Transaction] = {}
-        self.one_commit = asyncio.Lock()
-        self._commits: set[asyncio.Task[int]] = set()
+        self.lease = lease
+        self._grace = grace
+        self.registry = Registry(store=store, clock=clock)
+        self._ending = Ending(
+            store=store,
+            registry=self.registry,
+            members=members,
+            installation=installation,
+        )
+        self._opening = Opening(
+            store=store,
+            registry=self.registry,
+            replicas=self.replicas,
+            lease=lease,
+            abort=self.abort,
+        )
+
+    @property
+    def one_commit(self) -> asyncio.Lock:
+        """Held by whoever makes a snapshot: their numbers come in order."""
+        return self._ending.one_commit
+
+    def replicas(self) -> int:
+        """Return the copies of each chunk of a family that is made now."""
+        return self._replicas or min(2, max(1, len(self._members.placeable)))
+
+    @property
+    def families(self) -> frozenset[str]:
+        """Names of the families that open loads go into."""
+        return frozenset(
+            load.target.layout.family for load in self.registry.open.values()
+        )
 
     @property
     def open(self) -> tuple[str, ...]:
         """Ids of the loads that are neither committed nor aborted."""
-        return tuple(self._open)
+        return tuple(self.registry.open)
 
     def making(self, release: str, table: str) -> str | None:
         """Return the id of the open load that makes or fills a table, if one does."""
-        for number, load in self._open.items():
+        for number, load in self.registry.open.items():
             names = {known.name.lower() for known in load.target.tables}
             if (
                 load.target.release.lower() == release.lower()
@@ -134,63 +140,39 @@ class Loads:
                 return number
         return None
 
-    async def begin(self, asked: Beginning) -> tuple[str, Target]:
-        """Begin a load.
+    async def recover(self) -> None:
+        """Go on with the loads of an earlier czar, before anybody is served."""
+        for number, reason in await self.registry.revive():
+            workers = await self.registry.read(loadstore.workers)
+            await asyncio.to_thread(self._store.abort, number, reason, workers)
+        found = [load for load in self.registry.open.values() if load.wanted]
+        # The one that had a number comes first: numbers come in order.
+        for load in sorted(found, key=lambda load: load.version is None):
+            if load.transaction.state is State.COMMITTING:
+                self._ending.start(load, self._grace)
 
-        Returns
-        -------
-        tuple
-            Its id, and what it goes into.
+    async def begin(self, asked: Beginning) -> Begun:
+        """Begin a load, or go on with the one that its loader left.
 
         Raises
         ------
         Conflict
-            If another load of the family is under way.
+            If another load is under way that it cannot run beside.
         InvalidRequest
             If what is asked for does not fit what there is.
         """
-        wanted = target(asked, self._store.snapshot(), replicas=self._replicas)
-        while await self._take_over(wanted):
-            # Time has passed: somebody else may have begun, or even committed.
-            wanted = target(asked, self._store.snapshot(), replicas=self._replicas)
-        begun = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        number = f"{begun}-{secrets.token_hex(3)}"
-        names = tuple(table.name for table in wanted.tables)
-        self._open[number] = _Open(
-            Transaction(id=number, release=wanted.release, tables=names),
-            wanted,
-            self._clock(),
-        )
-        record = Load(
-            number, wanted.release, wanted.layout.family, asked.who, asked.pipeline
-        )
-        try:
-            await asyncio.to_thread(self._store.begin, record)
-        except BaseException:
-            del self._open[number]
-            raise
-        _log.info("load begun", load=number, release=wanted.release, tables=names)
-        return number, wanted
+        return await self._opening.begin(asked)
 
-    async def _take_over(self, wanted: Target) -> bool:
-        """Abort a silent load that is in the way; return whether there was one."""
-        for number, load in tuple(self._open.items()):
-            if not _collide(load.target, wanted):
-                continue
-            silence = self._clock() - load.heard
-            if silence < self._patience or load.transaction.state is State.COMMITTING:
-                raise Conflict(
-                    f"load {number} of release {load.target.release} (family "
-                    f"{load.target.layout.family}) is under way, last heard of "
-                    f"{silence:.0f} s ago; wait for it, or until it is silent for "
-                    f"{self._patience:.0f} s"
-                )
-            await self.abort(number, f"its loader was silent for {silence:.0f} s")
-            return True
-        return False
-
-    def place(self, number: str, chunks: Sequence[int], shards: int) -> Placed:
-        """Choose the workers of a load.
+    async def place(
+        self,
+        number: str,
+        chunks: Sequence[int],
+        shards: int,
+        *,
+        attempt: int = 0,
+        avoid: Iterable[str] = (),
+    ) -> Placed:
+        """Choose the workers of a load; the same ones again, if it is asked again.
 
         Parameters
         ----------
@@ -201,38 +183,61 @@ class Loads:
             or as it is.
         shards
             How many new index shards there are.
+        attempt
+            Which loader in turn asks.
+        avoid
+            Workers that took no files: others get their places.
 
         Raises
         ------
         WorkerUnavailable
-            If too few workers are alive, or one that holds the family is not.
+            If too few workers take files, or none that a chunk is read from.
         InvalidRequest
             If the tree is none, or not the family's.
         """
-        load = self._get(number)
+        async with self.registry.call(number, attempt) as load:
+            usable = self._members.placeable.keys() - set(avoid)
+            if load.placed is None:
+                placed = await self._first(load, chunks, shards, usable)
+            else:
+                _same_again(load.placed, chunks, shards)
+                if not avoid:
+                    return load.placed
+                replicas = load.target.layout.replicas
+                placed = choosing.again(load.placed, replicas=replicas, usable=usable)
+            transaction, _ = life.step(load.transaction, Place(**where(placed)))
+            await self.registry.write(
+                loadstore.change,
+                number,
+                state=transaction.state,
+                placement=placement_to_json(placed, transaction.former),
+            )
+            reached("czar.place.written")
+            load.transaction, load.placed = transaction, placed
+            return placed
+
+    async def _first(
+        self, load: OpenLoad, chunks: Sequence[int], shards: int, usable: set[str]
+    ) -> Placed:
         layout = load.target.layout
-        family = family_for(layout, chunks, self._members.alive.keys())
-        first = _first_shard(load.target)
-        workers = family_workers(family)
-        placed = Placed(
-            family=family,
-            shards=place(range(first, first + shards), workers, layout.replicas),
-            first_shard=first,
+        family = family_for(layout, chunks, usable)
+        first = await self.registry.write(reserve, "shards", shards)
+        reached("czar.place.reserved")
+        return choosing.choose(
+            family,
+            made=not layout.cut,
+            shards=range(first, first + shards),
+            replicas=layout.replicas,
+            usable=usable,
         )
-        event = life.Place(
-            chunks={c: w for c, w in family.replicas.items() if c != EVERYWHERE},
-            replicated=family.replicas[EVERYWHERE],
-            shards=placed.shards,
-        )
-        load.transaction, _ = life.step(load.transaction, event)
-        load.family = family
-        return placed
 
     async def contribute(
         self,
         number: str,
         contributions: Iterable[Contribution],
         files: Iterable[StagedFile],
+        *,
+        attempt: int = 0,
     ) -> None:
         """Take in which input files were read, and which files are staged where.
 
@@ -241,153 +246,151 @@ class Loads:
         Conflict
             If the content of a file that was read is in its table already.
         """
-        load = self._get(number)
-        release = load.target.release
-        read = [replace(c, table=load.spelling(c.table)) for c in contributions]
-        live = await asyncio.to_thread(self._store.origins, release, read)
-        load = self._get(number)
-        known = contents.admit(release, read, here=load.contents, live=live)
-        staged = tuple(replace(f, table=load.spelling(f.table)) for f in files)
-        load.transaction, _ = life.step(load.transaction, life.Contribute(staged))
-        load.contents = known
-        # A repeated call says the same again.
-        load.contributions |= {(c.table, c.source): c for c in read}
+        async with self.registry.call(number, attempt) as load:
+            release = load.target.release
+            read = [replace(c, table=load.spelling(c.table)) for c in contributions]
+            live = await self.registry.origins(
+                release, [(each.table, each.sha256) for each in read if each.rows]
+            )
+            contents.admit(release, read, here=load.contents, live=live)
+            staged = tuple(replace(f, table=load.spelling(f.table)) for f in files)
+            before = load.transaction
+            after, _ = life.step(before, Contribute(staged))
+            paths = {file.entry.path: after.files[file.entry.path] for file in staged}
+            changed = {p: f for p, f in paths.items() if f != before.files.get(p)}
+            reached("czar.contribute.checked")
+            inputs = await self.registry.write(
+                loadstore.contribute,
+                number,
+                state=after.state,
+                read=[load.input(each) for each in read],
+                files=map(held, changed.values()),
+                known=changed.keys() & before.files.keys(),
+            )
+            reached("czar.contribute.written")
+            load.take(inputs)
+            load.transaction = after
+
+    async def staged(self, number: str, attempt: int = 0) -> tuple[StagedFile, ...]:
+        """Return the files of a load that workers have acknowledged."""
+        load = await self.registry.find(number, attempt)
+        return tuple(load.transaction.files.values())
+
+    async def history(
+        self, *, release: str = "", load: str = "", ended: int | None = None
+    ) -> tuple[PastLoad, ...]:
+        """Return loads, the newest first; see `qserv.catalog.loadhistory.loads`.
+
+        Raises
+        ------
+        UnknownName
+            If one is asked for that there never was.
+        """
+        found = await self.registry.read(
+            loadhistory.loads, release=release, load=load, ended=ended
+        )
+        if load and not found:
+            raise UnknownName(f"there is no load {load}; see qserv loads list --all")
+        return found
+
+    async def brought(self, number: str) -> tuple[Contribution, ...]:
+        """Return what each file of a load brought."""
+        if (load := self.registry.open.get(number)) is not None:
+            return load.contributions
+        return await self.registry.read(loadhistory.contributions, number)
+
+    async def keep(self, number: str, progress: Progress, attempt: int = 0) -> None:
+        """Hear of a loader that it is there, and how far it is.
+
+        Raises
+        ------
+        Superseded
+            If another loader goes on in its place.
+        Conflict
+            If the load has ended.
+        """
+        load = await self.registry.find(number, attempt)
+        load.tell(progress)
+        if load.heard - load.noted > self.lease / 3:
+            load.noted = load.heard
+            await self.registry.write(loadstore.change, number)
 
     async def commit(
         self,
         number: str,
         rows: Mapping[str, int],
         bounds: Mapping[str, Bounds] | None = None,
-    ) -> int:
-        """Make a load visible, whole, and return its snapshot id.
+        *,
+        checked: Mapping[str, int] | None = None,
+        attempt: int = 0,
+    ) -> Committed:
+        """Make a load visible, whole.
 
-        It goes on to its end even if the loader goes away. `bounds` are those of the
-        new rows by table.
+        It goes on to its end even if the loader goes away; asked again, it answers the
+        same.
+
+        Parameters
+        ----------
+        number
+            The load's id.
+        rows
+            Expected new rows by table.
+        bounds
+            Of the new rows, by table.
+        checked
+            Versions of tables that new keys were compared with; of others those that
+            the loader was told of at its beginning.
+        attempt
+            Which loader in turn asks.
 
         Raises
         ------
         InvalidRequest
             If files or rows are missing; the load stays open.
+        ClusterError
+            If too few workers can install it now; the load stays open.
         QservError
-            If a worker cannot install it; the load is aborted, the tables are as they
+            If it cannot be published; the load is aborted, the tables are as they
             were.
         """
-        ended = self._ended.get(number)
-        if ended is not None and ended.snapshot is not None:
-            return ended.snapshot
-        load = self._get(number)
-        expected = {load.spelling(table): count for table, count in rows.items()}
-        load.bounds = {load.spelling(t): ends for t, ends in (bounds or {}).items()}
-        # Refused at once, before the queue of commits.
-        load.transaction, _ = life.step(load.transaction, life.Commit(expected))
-        task = asyncio.create_task(self._commit(load))
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
-        return await asyncio.shield(task)
+        wanted = Wanted(rows, bounds or {}, checked or {})
+        return await self._ending.commit(number, wanted, attempt)
 
-    async def _commit(self, load: _Open) -> int:
-        number = load.transaction.id
-        async with self.one_commit:
-            try:
-                snapshot = await self._publish(load)
-            except Exception as error:  # any failure must undo what was installed
-                failed = life.Failed(str(error))
-                transaction, _ = life.step(load.transaction, failed)
-                await self._undo(transaction)
-                raise
-        self._end(load.transaction)
-        _log.info("load committed", load=number, snapshot=snapshot)
-        return snapshot
-
-    async def _publish(self, load: _Open) -> int:
-        transaction, family, goal = load.transaction, load.family, load.target
-        assert family is not None, "a load that commits was placed"
-        version = await asyncio.to_thread(self._store.allocate)
-        files = [
-            HeldFile(file.table, file.entry, file.workers)
-            for file in transaction.files.values()
-        ]
-        fresh = await self._installation.install(
-            transaction.id,
-            release=goal.release,
-            tables=goal.tables,
-            version=version,
-            family=family,
-            files=files,
-        )
-        for worker in sorted(transaction.installers):
-            transaction, _ = life.step(transaction, life.Installed(worker))
-        publication = Publication(
-            load=transaction.id,
-            version=version,
-            release=goal.release,
-            family=family,
-            replicas=goal.layout.replicas,
-            tables=goal.tables,
-            files=fresh,
-            contributions=tuple(load.contributions.values()),
-            bounds=load.bounds,
-        )
-        snapshot = await asyncio.to_thread(self._store.publish, publication)
-        load.transaction, _ = life.step(transaction, life.Published(snapshot.id))
-        return snapshot.id
-
-    async def abort(self, number: str, reason: str) -> None:
+    async def abort(self, number: str, reason: str, attempt: int = 0) -> None:
         """Give a load up; its workers forget it. Repeating it does nothing.
+
+        Parameters
+        ----------
+        number
+            The load's id.
+        reason
+            For its history.
+        attempt
+            Which loader in turn asks; 0: whoever.
 
         Raises
         ------
+        Superseded
+            If another loader goes on with it.
         Conflict
             If it is committed, or being published.
         """
-        ended = self._ended.get(number)
-        if ended is not None and ended.state is State.ABORTED:
-            return
-        load = self._get(number)
-        if load.transaction.state is State.COMMITTING:
-            raise Conflict(
-                f"load {number} is being published: it cannot be aborted now"
-            )
-        transaction, _ = life.step(load.transaction, life.Abort(reason))
-        await self._undo(transaction)
+        await self._ending.abort(number, reason, attempt)
 
-    async def _undo(self, transaction: Transaction) -> None:
-        self._end(transaction)
-        _log.warning("load aborted", load=transaction.id, reason=transaction.reason)
-        holders = transaction.holders
-        await asyncio.to_thread(
-            self._store.abort, transaction.id, transaction.reason, holders
-        )
-        await self._installation.forget(holders)
-
-    def _end(self, transaction: Transaction) -> None:
-        del self._open[transaction.id]
-        self._ended[transaction.id] = replace(transaction, files={}, chunks={})
-
-    def _get(self, number: str) -> _Open:
-        if (load := self._open.get(number)) is None:
-            ended = self._ended.get(number)
-            raise Conflict(
-                f"load {number} is {ended.state}: {ended.reason or 'it is over'}"
-                if ended
-                else f"there is no load {number}; begin a new one"
-            )
-        load.heard = self._clock()
-        return load
+    def joined(self) -> None:
+        """Hear that a worker is there: a commit may wait for it."""
+        self._ending.joined.set()
 
     async def close(self) -> None:
         """Wait for commits that are under way."""
-        await asyncio.gather(*self._commits, return_exceptions=True)
+        await self._ending.close()
 
 
-def _collide(one: Target, other: Target) -> bool:
-    """Whether two loads are of one family, or make one release in two families."""
-    return (
-        one.layout.family.lower() == other.layout.family.lower()
-        or one.release.lower() == other.release.lower()
-    )
-
-
-def _first_shard(goal: Target) -> int:
-    shards = [shard.shard for table in goal.existing for shard in table.index]
-    return max(shards, default=-1) + 1
+def _same_again(placed: Placed, chunks: Sequence[int], shards: int) -> None:
+    if len(chunks) and list(chunks) != placed.family.tree.chunks.tolist():
+        raise InvalidRequest("the load was placed before; the loader sent another tree")
+    if shards != len(placed.shards):
+        raise InvalidRequest(
+            f"the load was placed before with {len(placed.shards)} index shards, "
+            f"not {shards}"
+        )

@@ -3,143 +3,46 @@
 ::
 
     begun --Place--> placed --Contribute--> contributing --Commit--> committing
-    committing --Installed by every worker, then Published--> committed
-    (any but committed) --Abort--> aborted
+    committing --Installed or Skipped for every worker, then Published--> committed
+    committing --Reopen--> contributing
+    (any but committed) --Abort or Failed--> aborted
 
 `step` never changes a transaction: it returns the next one together with what the
 czar has to do. An event that does not fit is refused with a typed error, and the
 transaction is as it was. A repeated event (a retried call) does nothing twice.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final
 
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
-from qserv.errors import Conflict, InvalidRequest
+from qserv.errors import Conflict, InvalidRequest, Superseded
+from qserv.ingest.events import (
+    Abort,
+    Action,
+    Commit,
+    Contribute,
+    Discard,
+    Event,
+    Failed,
+    Install,
+    Installed,
+    Place,
+    Publish,
+    Published,
+    Reopen,
+    Resume,
+    Skipped,
+    StagedFile,
+    State,
+)
 
 _LISTED: Final = 5
 """How many problems a refusal spells out before it only counts them."""
 
-
-class State(StrEnum):
-    """Where a load is in its life."""
-
-    BEGUN = "begun"
-    PLACED = "placed"
-    CONTRIBUTING = "contributing"
-    COMMITTING = "committing"
-    COMMITTED = "committed"
-    ABORTED = "aborted"
-
-
-@dataclass(frozen=True, slots=True)
-class StagedFile:
-    """A file that workers hold in their staging area.
-
-    Parameters
-    ----------
-    table
-        The catalog's spelling.
-    entry
-        What the file is.
-    workers
-        Ids of the workers that read it back with the right checksum.
-    """
-
-    table: str
-    entry: ManifestEntry
-    workers: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The czar decided which workers hold what.
-
-    Parameters
-    ----------
-    chunks
-        Chunk -> worker ids, for every leaf of the tree.
-    replicated
-        Worker ids for the replicated tables.
-    shards
-        New index shard -> worker ids.
-    """
-
-    chunks: Mapping[int, tuple[str, ...]]
-    replicated: tuple[str, ...]
-    shards: Mapping[int, tuple[str, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Contribute:
-    """The loader says which files are staged where."""
-
-    files: tuple[StagedFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """The loader is done; `rows` are the new rows it expects by table."""
-
-    rows: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """A worker made its share of the transaction durable."""
-
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """The metadata names the new manifests: the load is visible."""
-
-    snapshot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """The loader gives up, or its lease ended."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The czar could not install or publish."""
-
-    reason: str
-
-
-Event = Place | Contribute | Commit | Installed | Published | Abort | Failed
-
-
-@dataclass(frozen=True, slots=True)
-class Install:
-    """Have `worker` move these files, by table, from staging to their places."""
-
-    worker: str
-    files: Mapping[str, tuple[ManifestEntry, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Make all files visible by one metadata transaction."""
-
-    files: tuple[StagedFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """Have `worker` forget what it staged or installed for the transaction."""
-
-    worker: str
-
-
-Action = Install | Publish | Discard
+_OPEN: Final = (State.BEGUN, State.PLACED, State.CONTRIBUTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +59,16 @@ class Transaction:
         The tables that it may contribute to, in the catalog's spelling.
     state
         Where it is in its life.
-    chunks, replicated, shards
+    attempt
+        Which loader in turn it has; calls of earlier ones are refused.
+    chunks, replicated, shards, copies
         The placement, as in `Place`.
+    former
+        Workers that others took the place of; they may hold something, too.
     files
         Staged files by path.
-    installed
-        Workers that made their share durable.
+    installed, skipped
+        Workers that made their share durable, or could not.
     snapshot
         The snapshot that made it visible.
     reason
@@ -172,11 +79,15 @@ class Transaction:
     release: str
     tables: tuple[str, ...]
     state: State = State.BEGUN
+    attempt: int = 1
     chunks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     replicated: tuple[str, ...] = ()
     shards: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    copies: int = 1
+    former: frozenset[str] = frozenset()
     files: Mapping[str, StagedFile] = field(default_factory=dict)
     installed: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
     snapshot: int | None = None
     reason: str = ""
 
@@ -187,9 +98,10 @@ class Transaction:
 
     @property
     def holders(self) -> tuple[str, ...]:
-        """Workers that were placed and so may hold something of it, sorted."""
+        """Workers that are or were placed and may hold something of it, sorted."""
         lists = (*self.chunks.values(), *self.shards.values(), self.replicated)
-        return tuple(sorted({worker for workers in lists for worker in workers}))
+        placed = {worker for workers in lists for worker in workers}
+        return tuple(sorted(placed | self.former | self.installers))
 
     @property
     def installers(self) -> frozenset[str]:
@@ -197,7 +109,7 @@ class Transaction:
         return frozenset(w for file in self.files.values() for w in file.workers)
 
     def placed(self, entry: ManifestEntry) -> tuple[str, ...]:
-        """Return the workers that must hold a file; none if nobody was placed."""
+        """Return the workers that shall hold a file; none if nobody was placed."""
         if entry.role is Role.INDEX:
             return self.shards.get(entry.chunk, ())
         if entry.chunk == EVERYWHERE:
@@ -215,26 +127,62 @@ class Transaction:
         Returns
         -------
         tuple of str
-            One sentence for each missing acknowledgement and each table whose
-            contributed base rows differ; empty when it may commit.
+            One sentence for each file that too few of its workers acknowledged and
+            each table whose contributed base rows differ; empty when it may commit.
         """
         return (*self._unacknowledged(), *self._miscounted(rows))
 
     def _unacknowledged(self) -> Iterable[str]:
         for path, file in sorted(self.files.items()):
-            for worker in self.placed(file.entry):
-                if worker not in file.workers:
-                    yield f"worker {worker} has not acknowledged {path}"
+            placed = self.placed(file.entry)
+            absent = [worker for worker in placed if worker not in file.workers]
+            if len(placed) - len(absent) < min(self.copies, len(placed)):
+                yield (
+                    f"{' and '.join(f'worker {w}' for w in absent)} "
+                    f"{'has' if len(absent) == 1 else 'have'} not acknowledged {path}"
+                )
 
     def _miscounted(self, rows: Mapping[str, int]) -> Iterable[str]:
-        found = dict.fromkeys(self.tables, 0)
+        found = Counter(dict.fromkeys(self.tables, 0))
         for file in self.files.values():
             if file.entry.role is Role.BASE:
                 found[file.table] += file.entry.rows
         for table in sorted(found.keys() | rows.keys()):
-            expected, have = rows.get(table, 0), found.get(table, 0)
+            expected, have = rows.get(table, 0), found[table]
             if expected != have:
                 yield f"table {table} has {have} contributed rows, not {expected}"
+
+    @property
+    def lacking(self) -> str | None:
+        """Path of a file that too few workers made durable, if there is one."""
+        for path, file in self.files.items():
+            enough = min(self.copies, len(self.placed(file.entry)))
+            if len(file.workers & self.installed) < enough:
+                return path
+        return None
+
+
+def fence(transaction: Transaction, attempt: int) -> None:
+    """Refuse a call of a loader whose load another one has taken over.
+
+    Parameters
+    ----------
+    transaction
+        The load.
+    attempt
+        What the caller was given at its beginning; 0 for the first.
+
+    Raises
+    ------
+    Superseded
+        If it is not the newest.
+    """
+    if (attempt or 1) != transaction.attempt:
+        raise Superseded(
+            f"load {transaction.id} was taken over by another loader (attempt "
+            f"{transaction.attempt}, this is {attempt or 1}): this one was silent for "
+            "too long and has to stop"
+        )
 
 
 def step(
@@ -258,14 +206,18 @@ def step(
     match event:
         case Place():
             after = _place(transaction, event), ()
+        case Resume():
+            after = _resume(transaction), ()
         case Contribute():
             after = _contribute(transaction, event.files), ()
         case Commit():
             after = _commit(transaction, event.rows)
-        case Installed():
-            after = _installed(transaction, event.worker)
+        case Installed() | Skipped():
+            after = _reported(transaction, event)
         case Published():
             after = _published(transaction, event.snapshot), ()
+        case Reopen():
+            after = _reopen(transaction, event.reason), ()
         case Abort():
             after = _abort(transaction, event.reason)
         case Failed():
@@ -282,17 +234,33 @@ def _require(transaction: Transaction, what: str, *states: State) -> None:
 
 
 def _place(transaction: Transaction, event: Place) -> Transaction:
-    _require(transaction, "be placed", State.BEGUN)
+    _require(transaction, "be placed", *_OPEN)
     lists = (*event.chunks.values(), *event.shards.values())
     if not event.chunks or not all(lists):
         raise InvalidRequest(f"load {transaction.id}: a chunk or shard has no worker")
+    first = transaction.state is State.BEGUN
+    if not first and (transaction.chunks.keys(), transaction.shards.keys()) != (
+        event.chunks.keys(),
+        event.shards.keys(),
+    ):
+        raise Conflict(
+            f"load {transaction.id} was placed before with another tree, or another "
+            "number of index shards"
+        )
     return replace(
         transaction,
-        state=State.PLACED,
+        state=State.PLACED if first else transaction.state,
         chunks=event.chunks,
         replicated=event.replicated,
         shards=event.shards,
+        copies=event.copies,
+        former=frozenset(() if first else transaction.holders),
     )
+
+
+def _resume(transaction: Transaction) -> Transaction:
+    _require(transaction, "be resumed", *_OPEN)
+    return replace(transaction, attempt=transaction.attempt + 1)
 
 
 def _contribute(transaction: Transaction, files: tuple[StagedFile, ...]) -> Transaction:
@@ -313,7 +281,7 @@ def _admit(
             f"it loads {', '.join(transaction.tables)}"
         )
     placed = transaction.placed(file.entry)
-    if not placed or file.workers - set(placed):
+    if not placed or file.workers - {*placed, *transaction.former}:
         raise InvalidRequest(
             f"load {transaction.id}: {path} was placed on {', '.join(placed) or 'none'}"
             f", but is on {', '.join(sorted(file.workers)) or 'none'}"
@@ -337,7 +305,7 @@ def _commit(
             f"load {transaction.id} cannot commit: {'; '.join(missing[:_LISTED])}"
             + (f"; and {more} more" if more > 0 else "")
         )
-    committing = replace(transaction, state=State.COMMITTING)
+    committing = replace(transaction, state=State.COMMITTING, reason="")
     return committing, tuple(
         Install(worker=worker, files=_share(transaction, worker))
         for worker in sorted(transaction.installers)
@@ -354,35 +322,61 @@ def _share(
     }
 
 
-def _installed(
-    transaction: Transaction, worker: str
+def _reported(
+    transaction: Transaction, event: Installed | Skipped
 ) -> tuple[Transaction, tuple[Action, ...]]:
     _require(transaction, "be installed", State.COMMITTING)
+    worker = event.worker
     if worker not in transaction.installers:
         raise InvalidRequest(
             f"load {transaction.id}: worker {worker} holds none of its files"
         )
-    if worker in transaction.installed:
+    if worker in transaction.installed | transaction.skipped:
         return transaction, ()
-    after = replace(transaction, installed=transaction.installed | {worker})
-    if after.installed != after.installers:
+    if isinstance(event, Installed):
+        after = replace(transaction, installed=transaction.installed | {worker})
+    else:
+        after = replace(transaction, skipped=transaction.skipped | {worker})
+    if _waiting(after) or after.lacking:
         return after, ()
-    files = tuple(file for _, file in sorted(after.files.items()))
-    return after, (Publish(files=files),)
+    return after, (Publish(files=tuple(_durable(after))),)
+
+
+def _waiting(transaction: Transaction) -> frozenset[str]:
+    return transaction.installers - transaction.installed - transaction.skipped
+
+
+def _durable(transaction: Transaction) -> Iterable[StagedFile]:
+    for _, file in sorted(transaction.files.items()):
+        yield replace(file, workers=file.workers & transaction.installed)
 
 
 def _published(transaction: Transaction, snapshot: int) -> Transaction:
     _require(transaction, "be published", State.COMMITTING)
-    if absent := transaction.installers - transaction.installed:
+    if absent := _waiting(transaction):
         raise Conflict(f"load {transaction.id} is not installed on {min(absent)} yet")
+    if path := transaction.lacking:
+        raise Conflict(f"load {transaction.id}: too few workers installed {path}")
     return replace(transaction, state=State.COMMITTED, snapshot=snapshot)
+
+
+def _reopen(transaction: Transaction, reason: str) -> Transaction:
+    _require(transaction, "be reopened", State.COMMITTING)
+    nobody: frozenset[str] = frozenset()
+    return replace(
+        transaction,
+        state=State.CONTRIBUTING,
+        installed=nobody,
+        skipped=nobody,
+        reason=reason,
+    )
 
 
 def _abort(
     transaction: Transaction, reason: str
 ) -> tuple[Transaction, tuple[Action, ...]]:
     committing = transaction.state is State.COMMITTING
-    if committing and transaction.installed == transaction.installers:
+    if committing and not _waiting(transaction):
         raise Conflict(f"load {transaction.id} is being published: too late to abort")
     return _undo(transaction, reason)
 

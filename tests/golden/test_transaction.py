@@ -7,7 +7,7 @@ from golden.runner import Case, check, files
 
 from qserv.catalog.snapshot import ManifestEntry, Role
 from qserv.errors import QservError
-from qserv.ingest.transaction import (
+from qserv.ingest.events import (
     Abort,
     Commit,
     Contribute,
@@ -18,11 +18,13 @@ from qserv.ingest.transaction import (
     Place,
     Publish,
     Published,
+    Reopen,
+    Resume,
+    Skipped,
     StagedFile,
     State,
-    Transaction,
-    step,
 )
+from qserv.ingest.transaction import Transaction, fence, step
 
 
 class Machine:
@@ -37,6 +39,7 @@ class Machine:
             self.load = Transaction("t1", "hip", tables)
             return str(self.load.state)
         try:
+            fence(self.load, int(case.arguments.pop("attempt", self.load.attempt)))
             self.load, actions = step(self.load, event(case))
         except QservError as error:
             return f"{type(error).__name__}: {error}"
@@ -46,30 +49,31 @@ class Machine:
 def event(case: Case):
     match case.command:
         case "place":
-            return placement(case.text)
+            return placement(case.text, int(case.arguments.get("copies", 1)))
+        case "resume":
+            return Resume()
         case "contribute":
             return Contribute(tuple(map(staged, case.text.splitlines())))
         case "commit":
             return Commit({t: int(rows) for t, rows in case.arguments.items()})
         case "installed":
             return Installed(*case.flags)
+        case "skipped":
+            return Skipped(*case.flags)
         case "published":
             return Published(int(case.flags[0]))
-        case "abort":
-            return Abort(case.arguments["reason"])
-        case "failed":
-            return Failed(case.arguments["reason"])
         case _:
-            raise AssertionError(case.command)
+            ends = {"abort": Abort, "failed": Failed, "reopen": Reopen}
+            return ends[case.command](case.arguments["reason"])
 
 
-def placement(text: str) -> Place:
+def placement(text: str, copies: int) -> Place:
     where = {"chunk": {}, "shard": {}, "everywhere": {}}
     for line in text.splitlines():
         what, workers = line.split(":")
         kind, number = (*what.split(), "0")[:2]
         where[kind][int(number)] = tuple(workers.split())
-    return Place(where["chunk"], where["everywhere"].get(0, ()), where["shard"])
+    return Place(where["chunk"], where["everywhere"].get(0, ()), where["shard"], copies)
 
 
 def staged(line: str) -> StagedFile:
@@ -95,9 +99,13 @@ def told(action) -> str:
             listed = (e.path for entries in shares.values() for e in entries)
             return f"install on {worker}: {' '.join(listed)}"
         case Publish(published):
-            return f"publish {' '.join(file.entry.path for file in published)}"
+            return f"publish {' '.join(map(held, published))}"
         case Discard(worker):
             return f"discard on {worker}"
+
+
+def held(file) -> str:
+    return f"{file.entry.path} ({' '.join(sorted(file.workers))})"
 
 
 @pytest.mark.parametrize("path", files("transaction"), ids=lambda path: path.stem)

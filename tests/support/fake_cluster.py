@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from qserv.catalog.snapshot import EVERYWHERE, Role
-from qserv.ingest import transaction as life
-from qserv.ingest.transaction import StagedFile, Transaction
+from qserv.ingest import events
+from qserv.ingest.events import StagedFile
+from qserv.ingest.transaction import Transaction, step
 from qserv.wire.messages import entry_from_proto, keys_from_proto, value_to_proto
 from qserv.wire.v1 import czar_pb2, czar_pb2_grpc, worker_pb2, worker_pb2_grpc
 
@@ -124,12 +125,12 @@ class Czar(czar_pb2_grpc.CzarServicer):
             for i in range(request.index_shards)
         ]
         names = [location.worker_id for _, location in self.workers]
-        event = life.Place(
+        event = events.Place(
             {p.chunk: tuple(names[w] for w in p.workers) for p in chunks},
             tuple(names),
             {p.chunk: tuple(names[w] for w in p.workers) for p in shards},
         )
-        self.load, _ = life.step(self.load, event)
+        self.load, _ = step(self.load, event)
         return czar_pb2.PlaceReply(
             workers=[location for _, location in self.workers],
             chunks=chunks,
@@ -144,11 +145,11 @@ class Czar(czar_pb2_grpc.CzarServicer):
             StagedFile(f.table, entry_from_proto(f.entry), frozenset(f.worker_ids))
             for f in request.files
         )
-        self.load, _ = life.step(self.load, life.Contribute(files))
+        self.load, _ = step(self.load, events.Contribute(files))
         return czar_pb2.ContributeReply()
 
     def Commit(self, request, context):
-        self.load, _ = life.step(self.load, life.Commit(dict(request.rows)))
+        self.load, _ = step(self.load, events.Commit(dict(request.rows)))
         self.live |= self.load.files
         self.tree = self.placed_tree
         for table, rows in request.rows.items():
@@ -157,7 +158,7 @@ class Czar(czar_pb2_grpc.CzarServicer):
 
     def Abort(self, request, context):
         self.aborted.append(request.reason)
-        self.load, _ = life.step(self.load, life.Abort(request.reason))
+        self.load, _ = step(self.load, events.Abort(request.reason))
         return czar_pb2.AbortReply()
 
     def files(self, table, role):

@@ -12,20 +12,24 @@ from qserv.czar.damage import Damage
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
+from qserv.czar.placements import Placements
+from qserv.czar.repair import Repair
 from qserv.czar.session import Session
 from qserv.czar.views import Views
 from qserv.dialects.statements import Mode
-from qserv.faces.rpc import convert
+from qserv.faces.rpc import convert, placement
+from qserv.faces.rpc.checking import Checking
+from qserv.faces.rpc.loadcalls import LoadCalls
+from qserv.faces.rpc.loads import under_way
 from qserv.faces.rpc.status import status
+from qserv.faces.rpc.tables import listed
 from qserv.wire.bundle import Bundle
-from qserv.wire.messages import bounds_from_proto
 from qserv.wire.v1 import czar_pb2
-from qserv.wire.v1.czar_pb2_grpc import CzarServicer
 
 Context = grpc.aio.ServicerContext
 
 
-class CzarService(CzarServicer):
+class CzarService(LoadCalls, Checking):
     """Serves users, loaders and workers.
 
     Parameters
@@ -42,10 +46,14 @@ class CzarService(CzarServicer):
         Takes note of bad copies.
     members
         The workers.
+    repair, placements
+        Makes copies as they are wanted; changes what is wanted.
     store
         The metadata.
     interval
         Seconds between two signs of life of a worker.
+    lease
+        Seconds of a loader's silence after which its load counts as left.
     """
 
     def __init__(
@@ -57,17 +65,22 @@ class CzarService(CzarServicer):
         installation: Installation,
         damage: Damage,
         members: Members,
+        repair: Repair,
+        placements: Placements,
         store: Store,
         interval: float,
+        lease: float,
     ) -> None:
+        super().__init__(loads=loads, members=members)
+        self._repair = repair
+        self._placements = placements
         self._session = session
-        self._loads = loads
         self._views = views
         self._installation = installation
         self._damage = damage
-        self._members = members
         self._store = store
         self._interval = interval
+        self._lease = lease
         self._forgetting: set[asyncio.Task[None]] = set()
 
     @override
@@ -113,7 +126,32 @@ class CzarService(CzarServicer):
         context: "Context[czar_pb2.StatusRequest, czar_pb2.StatusReply]",
     ) -> czar_pb2.StatusReply:
         """Describe the cluster."""
-        return status(self._store.snapshot(), self._members, self._session.running)
+        snapshot, running = self._store.snapshot(), self._session.running
+        reply = status(snapshot, self._members, running, self._repair)
+        reply.loads.extend(under_way(self._loads))
+        return reply
+
+    @override
+    async def ShowPlacement(
+        self,
+        request: czar_pb2.ShowPlacementRequest,
+        context: "Context[czar_pb2.ShowPlacementRequest, czar_pb2.ShowPlacementReply]",
+    ) -> czar_pb2.ShowPlacementReply:
+        """Describe which workers hold what."""
+        families = self._placements.names(request.family)
+        return await placement.shown(self._repair, self._members, families)
+
+    @override
+    async def ChangePlacement(
+        self,
+        request: czar_pb2.ChangePlacementRequest,
+        context: (
+            "Context[czar_pb2.ChangePlacementRequest, czar_pb2.ChangePlacementReply]"
+        ),
+    ) -> czar_pb2.ChangePlacementReply:
+        """Drain, readmit or give up a worker; change the copies of a family."""
+        text = await placement.changed(self._placements, request)
+        return czar_pb2.ChangePlacementReply(text=text)
 
     @override
     async def CreateView(
@@ -149,6 +187,17 @@ class CzarService(CzarServicer):
         return czar_pb2.ListViewsReply(views=map(convert.described, found))
 
     @override
+    async def ListTables(
+        self,
+        request: czar_pb2.ListTablesRequest,
+        context: "Context[czar_pb2.ListTablesRequest, czar_pb2.ListTablesReply]",
+    ) -> czar_pb2.ListTablesReply:
+        """Describe the tables of a release."""
+        number = request.snapshot if request.HasField("snapshot") else None
+        snapshot = await asyncio.to_thread(self._store.snapshot, number)
+        return listed(snapshot, request.release)
+
+    @override
     async def Join(
         self,
         request: czar_pb2.JoinRequest,
@@ -162,6 +211,7 @@ class CzarService(CzarServicer):
             (request.disk_free, request.disk_total),
         )
         if fresh:
+            self._loads.joined()
             task = asyncio.create_task(self._installation.forget([worker]))
             self._forgetting.add(task)
             task.add_done_callback(self._forgetting.discard)
@@ -172,64 +222,6 @@ class CzarService(CzarServicer):
             interval=self._interval,
             open_transactions=self._loads.open,
         )
-
-    @override
-    async def Begin(
-        self,
-        request: czar_pb2.BeginRequest,
-        context: "Context[czar_pb2.BeginRequest, czar_pb2.BeginReply]",
-    ) -> czar_pb2.BeginReply:
-        """Begin a load."""
-        number, goal = await self._loads.begin(convert.beginning(request))
-        return convert.begun(number, goal, self._members.alive)
-
-    @override
-    async def Place(
-        self,
-        request: czar_pb2.PlaceRequest,
-        context: "Context[czar_pb2.PlaceRequest, czar_pb2.PlaceReply]",
-    ) -> czar_pb2.PlaceReply:
-        """Choose the workers of a load."""
-        placed = self._loads.place(
-            request.transaction, request.tree, request.index_shards
-        )
-        return convert.placed(placed, self._members.all)
-
-    @override
-    async def Contribute(
-        self,
-        request: czar_pb2.ContributeRequest,
-        context: "Context[czar_pb2.ContributeRequest, czar_pb2.ContributeReply]",
-    ) -> czar_pb2.ContributeReply:
-        """Take in what a loader staged."""
-        await self._loads.contribute(
-            request.transaction,
-            [convert.contribution(message) for message in request.contributions],
-            [convert.staged(message) for message in request.files],
-        )
-        return czar_pb2.ContributeReply()
-
-    @override
-    async def Commit(
-        self,
-        request: czar_pb2.CommitRequest,
-        context: "Context[czar_pb2.CommitRequest, czar_pb2.CommitReply]",
-    ) -> czar_pb2.CommitReply:
-        """Make a load visible."""
-        rows = dict(request.rows)
-        bounds = {of.table: bounds_from_proto(of) for of in request.bounds}
-        snapshot = await self._loads.commit(request.transaction, rows, bounds)
-        return czar_pb2.CommitReply(snapshot=snapshot)
-
-    @override
-    async def Abort(
-        self,
-        request: czar_pb2.AbortRequest,
-        context: "Context[czar_pb2.AbortRequest, czar_pb2.AbortReply]",
-    ) -> czar_pb2.AbortReply:
-        """Give a load up."""
-        await self._loads.abort(request.transaction, request.reason)
-        return czar_pb2.AbortReply()
 
     async def close(self) -> None:
         """Stop what runs beside the calls."""

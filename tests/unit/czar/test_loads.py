@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 from support import metadata
+from support.czarloads import ROWS, asked, begin, commit, staged
 
-from qserv.catalog.publication import Contribution
-from qserv.catalog.snapshot import EVERYWHERE, Role
+from qserv.catalog.provenance import Contribution
+from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.tables import TableKind
-from qserv.czar.beginning import Beginning
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.errors import (
@@ -19,11 +19,8 @@ from qserv.errors import (
     UnknownName,
     WorkerUnavailable,
 )
-from qserv.ingest.transaction import StagedFile
+from qserv.ingest.events import StagedFile
 from qserv.sky.chunking import ChunkTree
-
-TABLES = (metadata.OBJECT, metadata.SOURCE, metadata.FILTER)
-ROWS = {"Object": 20, "Source": 50, "Filter": 6}
 
 
 @pytest.fixture
@@ -38,33 +35,11 @@ async def loads(store, members, workers, installation, clock):
         members=members,
         installation=installation,
         replicas=1,
-        patience=60,
+        lease=60,
         clock=clock,
     )
     yield made
     await made.close()
-
-
-def asked(**changes):
-    return replace(Beginning("hip", TABLES, leaf_rows=1000), **changes)
-
-
-async def staged(loads, **changes):
-    """Take a load to where it may commit; return its id and what was placed."""
-    number, target = await loads.begin(asked(**changes))
-    tree = () if target.layout.existing else metadata.TREE.chunks.tolist()
-    placed = loads.place(number, tree, 1)
-    at = placed.family.replicas | {-1: placed.shards[placed.first_shard]}
-    files = []
-    for file in metadata.files(number, placed.family, placed.first_shard + 1):
-        index = file.entry.role is Role.INDEX
-        entry = replace(file.entry, validity=(1, None))
-        holders = frozenset(at[-1 if index else entry.chunk])
-        files.append(StagedFile(file.table.upper(), entry, holders))
-    read = Contribution("object", "objects.parquet", f"content of {number}", 20, 1, 2)
-    await loads.contribute(number, [read], files)
-    await loads.contribute(number, [read], files)
-    return number, placed
 
 
 async def test_a_commit_installs_everywhere_and_shows_everything(loads, store, workers):
@@ -72,7 +47,7 @@ async def test_a_commit_installs_everywhere_and_shows_everything(loads, store, w
     assert store.snapshot().releases == {}
     assert loads.open == (number,)
 
-    assert await loads.commit(number, ROWS) == 1
+    assert await commit(loads, number) == 1
 
     snapshot = store.snapshot()
     assert {t: snapshot.table("hip", t).rows for t in ROWS} == ROWS
@@ -94,18 +69,18 @@ async def test_a_commit_installs_everywhere_and_shows_everything(loads, store, w
     ]
     assert sorted(kept) == ["i0", "o4", "o5", "v4"]
     # The loader may not have heard of it.
-    assert await loads.commit(number, ROWS) == 1
+    assert await commit(loads, number) == 1
 
 
 async def test_a_second_load_joins_the_first(loads, store, workers):
     first, placed = await staged(loads)
-    await loads.commit(first, ROWS)
+    await commit(loads, first)
     # Names are matched in any case, what the family has need not be said again.
     second, again = await staged(loads, release="HIP", leaf_rows=None)
     assert again.first_shard == 1
     assert again.family == placed.family
 
-    assert await loads.commit(second, ROWS) == 2
+    assert await commit(loads, second) == 2
 
     assert store.snapshot().table("hip", "Object").rows == 40
     assert store.snapshot(1).table("hip", "Object").rows == 20
@@ -126,19 +101,17 @@ async def test_a_worker_that_cannot_install_leaves_everything_as_it_was(
     number, _ = await staged(loads)
     workers["w2"].trouble = TaskFailed("disk full")
 
-    with pytest.raises(TaskFailed, match="disk full"):
-        await loads.commit(number, ROWS)
+    with pytest.raises(WorkerUnavailable, match="kept by 0 workers.*disk full"):
+        await commit(loads, number)
 
     assert store.snapshot().releases == {}
-    assert {name: w.discarded for name, w in workers.items()} == {
-        name: [number] for name in workers
-    }
-    with pytest.raises(Conflict, match=r"aborted.*disk full"):
-        await loads.commit(number, ROWS)
+    assert loads.open == (number,)
+    with pytest.raises(WorkerUnavailable, match="disk full"):
+        await commit(loads, number)
     workers["w2"].trouble = None
-    other, _ = await staged(loads)
-    # The number of the failed commit is not used again.
-    assert await loads.commit(other, ROWS) == 2
+    # The numbers of failed commits are not used again.
+    assert await commit(loads, number) == 3
+    assert store.snapshot().table("hip", "Object").rows == 20
 
 
 async def test_a_commit_that_cannot_be_written_is_discarded(
@@ -150,7 +123,7 @@ async def test_a_commit_that_cannot_be_written_is_discarded(
     monkeypatch.setattr(store, "publish", full)
     number, _ = await staged(loads)
     with pytest.raises(OSError, match="no space"):
-        await loads.commit(number, ROWS)
+        await commit(loads, number)
     assert all(worker.discarded == [number] for worker in workers.values())
     assert store.snapshot().releases == {}
 
@@ -158,14 +131,14 @@ async def test_a_commit_that_cannot_be_written_is_discarded(
 async def test_missing_rows_are_refused_and_may_still_come(loads):
     number, _ = await staged(loads)
     with pytest.raises(InvalidRequest, match="Object has 20 contributed rows, not 21"):
-        await loads.commit(number, ROWS | {"Object": 21})
-    assert await loads.commit(number, ROWS) == 1
+        await commit(loads, number, ROWS | {"Object": 21})
+    assert await commit(loads, number) == 1
 
 
 async def test_a_commit_goes_on_when_its_loader_goes_away(loads, store):
     number, _ = await staged(loads)
     commit = asyncio.create_task(loads.commit(number, ROWS))
-    while not loads._commits:
+    while not loads.registry.open[number].commit:
         await asyncio.sleep(0)
     commit.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -198,32 +171,32 @@ async def test_one_load_a_family_until_its_loader_falls_silent(loads, clock):
     with pytest.raises(Conflict, match=number):
         await loads.begin(asked(release="other", family="HIP"))
     clock.now += 61
-    other, _ = await loads.begin(asked())
+    other, _ = await begin(loads)
     assert loads.open == (other,)
     with pytest.raises(Conflict, match="was silent for 61 s"):
         await loads.contribute(number, [], [])
 
 
 async def test_replicated_tables_alone_leave_the_tree_to_a_later_load(loads, store):
-    number, target = await loads.begin(asked(tables=(metadata.FILTER,)))
-    placed = loads.place(number, metadata.TREE.chunks.tolist(), 0)
+    number, target = await begin(loads, tables=(metadata.FILTER,))
+    placed = await loads.place(number, metadata.TREE.chunks.tolist(), 0)
     entry = metadata.entry(f"{number}/f", EVERYWHERE, 6)
     copies = [
         StagedFile("Filter", entry, frozenset(placed.family.replicas[EVERYWHERE]))
     ]
     await loads.contribute(number, [], copies)
-    await loads.commit(number, {"Filter": 6})
+    await commit(loads, number, {"Filter": 6})
 
     finer = ChunkTree.uniform(1).chunks.tolist()
-    number, target = await loads.begin(asked(leaf_rows=7, replicas=2))
+    number, target = await begin(loads, leaf_rows=7, replicas=2)
     assert (target.layout.cut, target.layout.leaf_rows) == (False, 7)
-    placed = loads.place(number, finer, 1)
+    placed = await loads.place(number, finer, 1)
     assert placed.family.replicas[EVERYWHERE] == ("w1", "w2", "w3")
     chunk = finer[5]
     holders = frozenset(placed.family.replicas[chunk])
     rows = StagedFile("Object", metadata.entry(f"{number}/o", chunk, 10), holders)
     await loads.contribute(number, [], [rows])
-    await loads.commit(number, {"Object": 10})
+    await commit(loads, number, {"Object": 10})
 
     family = store.snapshot().family("hip")
     assert family == placed.family
@@ -250,29 +223,30 @@ async def test_a_load_sees_what_was_committed_while_it_made_way(
     async def meanwhile(holders):
         monkeypatch.setattr(installation, "forget", forget)
         other, _ = await staged(loads)
-        await loads.commit(other, ROWS)
+        await commit(loads, other)
         await forget(holders)
 
     monkeypatch.setattr(installation, "forget", meanwhile)
-    _, target = await loads.begin(asked())
+    _, target = await begin(loads)
     assert target.layout.existing == store.snapshot().family("hip")
     assert {t.table.name for t in target.existing} == set(ROWS)
 
 
 async def test_a_new_family_needs_as_many_workers_as_replicas(loads, members, store):
-    number, _ = await loads.begin(asked(replicas=4))
+    number, _ = await begin(loads, replicas=4)
     with pytest.raises(WorkerUnavailable, match="4 replicas"):
-        loads.place(number, metadata.TREE.chunks.tolist(), 1)
+        await loads.place(number, metadata.TREE.chunks.tolist(), 1)
     await loads.abort(number, "too few")
 
     number, placed = await staged(loads, replicas=2)
-    await loads.commit(number, ROWS)
+    await commit(loads, number)
     assert {len(w) for c, w in placed.family.replicas.items() if c} == {2}
     assert placed.family.replicas[EVERYWHERE] == ("w1", "w2", "w3")
-    number, _ = await loads.begin(asked())
+    number, target = await begin(loads, replicas=0)
     members.lost("w2", WorkerUnavailable("away"))
-    with pytest.raises(WorkerUnavailable, match="workers w2 hold chunks"):
-        loads.place(number, (), 1)
+    members.lost("w3", WorkerUnavailable("away"))
+    with pytest.raises(WorkerUnavailable, match="worker w. and worker w., not alive"):
+        await loads.place(number, (), 1)
 
 
 PAIRS = replace(
@@ -322,25 +296,25 @@ async def test_what_makes_no_sense_is_refused_at_the_beginning(loads, changes, t
 )
 async def test_a_later_load_fits_what_there_is(loads, changes, text):
     number, _ = await staged(loads)
-    await loads.commit(number, ROWS)
+    await commit(loads, number)
     with pytest.raises(InvalidRequest, match=text):
         await loads.begin(asked(**changes))
 
 
 async def test_a_tree_that_is_none_or_another_is_refused(loads):
-    number, _ = await loads.begin(asked())
+    number, _ = await begin(loads)
     with pytest.raises(InvalidRequest, match="not a tree"):
-        loads.place(number, [4, 5], 1)
+        await loads.place(number, [4, 5], 1)
     deep = [4 * 4**11 + pixel for pixel in range(4)]
     with pytest.raises(InvalidRequest):
-        loads.place(number, deep, 1)
+        await loads.place(number, deep, 1)
     await loads.abort(number, "no tree")
 
     number, _ = await staged(loads)
-    await loads.commit(number, ROWS)
-    number, _ = await loads.begin(asked())
+    await commit(loads, number)
+    number, _ = await begin(loads)
     with pytest.raises(InvalidRequest, match="the loader sent another"):
-        loads.place(number, [4, 5], 1)
+        await loads.place(number, [4, 5], 1)
 
 
 def read(source, content="ab", rows=6):
@@ -352,7 +326,7 @@ async def test_a_content_comes_once(loads, store):
     await loads.contribute(first, [read("f.csv"), read("empty.csv", "00", 0)], [])
     with pytest.raises(Conflict, match=r"g.csv: this load brings .* as f.csv already"):
         await loads.contribute(first, [read("g.csv")], [])
-    await loads.commit(first, ROWS)
+    await commit(loads, first)
 
     number, _ = await staged(loads, release="HIP")
     with pytest.raises(Conflict) as refusal:
@@ -363,7 +337,7 @@ async def test_a_content_comes_once(loads, store):
     other = replace(read("f.csv"), table="Object")
     fine = [read("f.csv", "ef"), other, read("e.csv", "00", 0), read("d.csv", "00", 0)]
     await loads.contribute(number, fine, [])
-    assert await loads.commit(number, ROWS) == 2
+    assert await commit(loads, number) == 2
 
 
 async def test_what_was_given_up_may_come_again(loads):

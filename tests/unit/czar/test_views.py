@@ -161,7 +161,7 @@ async def test_only_views_are_dropped(views):
 
 async def test_a_table_and_a_view_never_share_a_name(create, loads):
     named = replace(metadata.FILTER, name="Band")
-    number, _ = await loads.begin(Beginning("hip", (named,)))
+    number = (await loads.begin(Beginning("hip", (named,)))).transaction
     with pytest.raises(Conflict, match=f"load {number} is making the table hip.band"):
         await create("hip.band", "SELECT x FROM Object")
     await loads.abort(number, "enough")

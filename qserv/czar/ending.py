@@ -1,0 +1,194 @@
+"""How a load ends: committed in its turn, or given up and forgotten by its workers."""
+
+import asyncio
+from contextlib import suppress
+
+from qserv.catalog import loadstore
+from qserv.catalog.store import Store
+from qserv.czar.committing import Committing, newer
+from qserv.czar.installation import Installation, family_workers
+from qserv.czar.members import Members
+from qserv.czar.openload import Committed, OpenLoad, Wanted, wanted_to_json
+from qserv.czar.registry import Registry
+from qserv.errors import ClusterError, Conflict
+from qserv.failpoint import reached
+from qserv.ingest import transaction as life
+from qserv.ingest.events import Abort, Commit, Failed, Reopen, State
+from qserv.ingest.transaction import Transaction
+from qserv.telemetry import logger
+
+_log = logger(__name__)
+
+
+class Ending:
+    """Ends loads.
+
+    Parameters
+    ----------
+    store
+        The metadata.
+    registry
+        The loads under way.
+    members
+        The workers.
+    installation
+        Calls them.
+
+    Attributes
+    ----------
+    one_commit
+        Held by whoever makes a snapshot: their numbers come in order.
+    joined
+        Set when a worker joins.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: Registry,
+        members: Members,
+        installation: Installation,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._members = members
+        self._installation = installation
+        self._committing = Committing(store=store, installation=installation)
+        self.one_commit = asyncio.Lock()
+        self.joined = asyncio.Event()
+
+    async def commit(self, number: str, asked: Wanted, attempt: int) -> Committed:
+        """Commit a load; see `Loads.commit`."""
+        if (load := self._registry.open.get(number)) is None:
+            past = await self._registry.past(number)
+            if past is not None and past.snapshot is not None:
+                return Committed(past.snapshot)
+        elif load.commit is not None:
+            life.fence(load.transaction, attempt)
+            return await asyncio.shield(load.commit)
+        async with self._registry.call(number, attempt) as load:
+            wanted = Wanted(
+                {load.spelling(table): rows for table, rows in asked.rows.items()},
+                {load.spelling(table): ends for table, ends in asked.bounds.items()},
+                {load.spelling(table): at for table, at in asked.checked.items()},
+            )
+            # Refused at once, before the queue of commits.
+            transaction, _ = life.step(load.transaction, Commit(wanted.rows))
+            if compare := newer(load, wanted, self._store.snapshot()):
+                return Committed(newer=compare)
+            reached("czar.commit.asked")
+            await self._registry.write(
+                loadstore.change,
+                number,
+                state=transaction.state,
+                commit_request=wanted_to_json(wanted),
+                reason="",
+            )
+            reached("czar.commit.written")
+            load.transaction, load.wanted = transaction, wanted
+            self.start(load)
+            commit = load.commit
+        assert commit is not None, "it has begun"
+        return await asyncio.shield(commit)
+
+    def start(self, load: OpenLoad, grace: float = 0.0) -> None:
+        """Begin the commit of a load, which goes on whoever waits for it.
+
+        Parameters
+        ----------
+        load
+            Its state says that it commits.
+        grace
+            Seconds that its workers have to come back, after the czar's start.
+        """
+        load.commit = asyncio.create_task(self._commit(load, grace))
+        load.commit.add_done_callback(_seen)
+
+    async def _commit(self, load: OpenLoad, grace: float) -> Committed:
+        async with self.one_commit:
+            try:
+                await self._await_workers(load, grace)
+                done = await self._committing.run(load)
+            except ClusterError as error:
+                await self._reopen(load, error.text)
+                raise
+            except Exception as error:  # any other failure must undo what was done
+                load.commit = None
+                failed, _ = life.step(load.transaction, Failed(str(error)))
+                await self._undo(load, failed)
+                raise
+            if done.newer:
+                await self._reopen(load, "other loads came first")
+                return done
+            del self._registry.open[load.id]
+        # A version that no worker remembers was never acknowledged.
+        await self._installation.remember()
+        reached("czar.commit.remembered")
+        _log.info("load committed", load=load.id, snapshot=done.snapshot)
+        return done
+
+    async def _await_workers(self, load: OpenLoad, grace: float) -> None:
+        """Let workers that hold files of a load come back after the czar's start."""
+        assert load.placed is not None, "a load that commits was placed"
+        needed = load.transaction.installers.union(family_workers(load.placed.family))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace or None):
+                while grace and needed - self._members.alive.keys():
+                    self.joined.clear()
+                    await self.joined.wait()
+
+    async def _reopen(self, load: OpenLoad, reason: str) -> None:
+        """Let a loader bring what is missing, and commit again."""
+        load.transaction, _ = life.step(load.transaction, Reopen(reason))
+        load.version = load.wanted = load.commit = None
+        load.heard = self._registry.now
+        _log.warning("load not committed yet", load=load.id, reason=reason)
+        await self._registry.write(
+            loadstore.change,
+            load.id,
+            state=load.transaction.state,
+            commit_request=None,
+            version=None,
+            reason=reason,
+        )
+
+    async def abort(self, number: str, reason: str, attempt: int) -> None:
+        """Give a load up; see `Loads.abort`."""
+        if (load := self._registry.open.get(number)) is None:
+            past = await self._registry.past(number)
+            if past is not None and past.state == State.ABORTED:
+                return
+        async with self._registry.call(number, attempt or _newest(load)) as load:
+            if load.transaction.state is State.COMMITTING:
+                raise Conflict(
+                    f"load {number} is being published: it cannot be aborted now"
+                )
+            transaction, _ = life.step(load.transaction, Abort(reason))
+            await self._undo(load, transaction)
+
+    async def _undo(self, load: OpenLoad, aborted: Transaction) -> None:
+        reached("czar.abort.asked")
+        holders = aborted.holders
+        await asyncio.to_thread(self._store.abort, load.id, aborted.reason, holders)
+        reached("czar.abort.written")
+        del self._registry.open[load.id]
+        load.transaction = aborted
+        _log.warning("load aborted", load=load.id, reason=aborted.reason)
+        await self._installation.forget(holders)
+        reached("czar.abort.forgotten")
+
+    async def close(self) -> None:
+        """Wait for commits that are under way."""
+        commits = [load.commit for load in self._registry.open.values() if load.commit]
+        await asyncio.gather(*commits, return_exceptions=True)
+
+
+def _newest(load: OpenLoad | None) -> int:
+    return load.transaction.attempt if load else 0
+
+
+def _seen(commit: "asyncio.Task[Committed]") -> None:
+    # Its failure is in the log and the metadata, whether or not a loader waits.
+    if not commit.cancelled():
+        commit.exception()
