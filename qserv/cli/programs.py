@@ -73,7 +73,11 @@ def _process_options(command: F) -> F:
     metavar="PLACE",
     help="sqlite, or postgresql://USER@HOST/DATABASE.  [where it was; sqlite]",
 )
-@click.option("--replicas", type=int, help="Copies of each chunk of a load.  [1]")
+@click.option(
+    "--replicas",
+    type=int,
+    help="Copies of each chunk of a new family.  [2 with two workers or more, else 1]",
+)
 @click.option("--query-timeout", type=float, help="Seconds a query may take.  [3600]")
 @click.option("--max-rows", type=int, help="Rows after which an answer is cut.")
 def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:

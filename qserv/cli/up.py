@@ -37,9 +37,7 @@ COUNT = click.IntRange(min=1)
 @click.option(
     "--replicas",
     type=COUNT,
-    default=1,
-    show_default=True,
-    help="Copies of each chunk, on as many workers.",
+    help="Copies of each chunk, on as many workers.  [2 with two workers or more]",
 )
 @click.option(
     "--metadata",
@@ -58,7 +56,7 @@ def up(
     directory: Path,
     workers: int | None,
     port: int,
-    replicas: int,
+    replicas: int | None,
     metadata: str | None,
     threads: int,
 ) -> None:
@@ -86,7 +84,7 @@ def up(
         threads=threads,
         metadata=metadata or "",
     )
-    if replicas > (number := len(cluster.workers)):
+    if replicas and replicas > (number := len(cluster.workers)):
         raise InvalidRequest(f"{replicas} copies need as many workers, not {number}")
     with cluster as db:
         click.echo(_greeting(db, directory))

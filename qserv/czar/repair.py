@@ -92,10 +92,8 @@ class Repair:
         By worker.
     troubles
         By worker: why something did not work a moment ago.
-    state
+    seen
         What there was when it last looked.
-    leaving
-        Copies that are to be dropped.
     """
 
     def __init__(
@@ -123,8 +121,7 @@ class Repair:
         self._most: dict[str, int] = {}
         self.under_way: dict[str, UnderWay] = {}
         self.troubles: dict[str, str] = {}
-        self.state = State({}, {}, {})
-        self.leaving = 0
+        self.seen = Known(State({}, {}, {}), (), {})
 
     def seconds(self, way: UnderWay) -> float:
         """Return for how long files have been on their way."""
@@ -186,8 +183,7 @@ class Repair:
         for worker in sorted(self._members.alive.keys() - self.under_way.keys()):
             await self._try(worker, self._settle(worker))
         known = await self.known()
-        self.state = known.state
-        self.leaving = sum(map(len, known.leaving.values()))
+        self.seen = known
         self._start(known.state)
 
     async def _try(self, worker: str, doing: Coroutine[Any, Any, None]) -> bool:
@@ -266,6 +262,8 @@ class Repair:
             await self._write(write)
             failpoint.reached("czar.placement.narrowed")
             self._leavers.add(known.state, placed, by_worker)
+            # What nobody asks for any longer may be dropped at once.
+            self.wake()
 
     async def _settle(self, worker: str, gained: Collection[int] = ()) -> None:
         """Have a worker list what it has, drop what it shall, and make both count."""

@@ -1,7 +1,7 @@
 """How far copies are from what is wanted, in numbers."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from qserv.catalog.snapshot import EVERYWHERE
@@ -46,6 +46,8 @@ class Standing:
         That any snapshot reads.
     missing, missing_size
         Copies that are to be made, and their bytes.
+    surplus
+        Copies that are to be dropped.
     chunks, sizes
         Worker -> chunks that it is asked for; bytes that it has.
     """
@@ -54,6 +56,7 @@ class Standing:
     files: int
     missing: int
     missing_size: int
+    surplus: int
     chunks: Counter[str]
     sizes: Counter[str]
 
@@ -63,13 +66,19 @@ class Standing:
         return sum(family.under for family in self.families)
 
 
-def standing(state: State, families: Collection[str] | None = None) -> Standing:
+def standing(
+    state: State,
+    leaving: Mapping[int, Collection[str]],
+    families: Collection[str] | None = None,
+) -> Standing:
     """Count.
 
     Parameters
     ----------
     state
         What there is.
+    leaving
+        Number of a file -> workers that have yet to drop it.
     families
         Names; None: all.
     """
@@ -90,6 +99,11 @@ def standing(state: State, families: Collection[str] | None = None) -> Standing:
         files=len(files),
         missing=len(lacking),
         missing_size=sum(file.size for file in lacking),
+        surplus=sum(
+            len(state.held.get(file.number, set()) - {*state.wanted[file.unit]})
+            + len(leaving.get(file.number, ()))
+            for file in files
+        ),
         chunks=chunks,
         sizes=sizes,
     )

@@ -68,7 +68,8 @@ class LocalCluster:
     port
         Port of the czar; 0 takes any free one. Workers always take a free one.
     replicas
-        Copies of each chunk of a new load.
+        Copies of each chunk of a new family; None: two where there are two workers or
+        more.
     threads
         DuckDB threads of each worker.
     metadata
@@ -91,7 +92,7 @@ class LocalCluster:
         directory: str | Path | None = None,
         *,
         port: int = 0,
-        replicas: int = 1,
+        replicas: int | None = None,
         threads: int = 1,
         metadata: str = "",
         restart: bool = True,
@@ -166,7 +167,9 @@ class LocalCluster:
         arguments = self._common(_CZAR, port)
         if self._metadata:
             arguments += ["--metadata", self._metadata]
-        return ["czar", *arguments, "--replicas", str(self._replicas)]
+        if self._replicas:
+            arguments += ["--replicas", str(self._replicas)]
+        return ["czar", *arguments]
 
     def _worker(self, name: str) -> Callable[[int], list[str]]:
         return lambda _: [
@@ -176,6 +179,49 @@ class LocalCluster:
             *("--threads", str(self._threads)),
             *self._worker_arguments.get(name, ()),
         ]
+
+    def add(self, timeout: float = START_DEADLINE) -> str:
+        """Start one more worker, and wait until it has joined; return its name.
+
+        Parameters
+        ----------
+        timeout
+            In seconds.
+
+        Raises
+        ------
+        ClusterError
+            If it takes longer.
+        """
+        name = f"worker-{len(self.workers) + 1}"
+        self.workers = (*self.workers, name)
+        self._launch(name).wait_ready(time.monotonic() + timeout)
+        self.wait_whole(timeout)
+        return name
+
+    def revive(self, name: str, timeout: float = START_DEADLINE) -> None:
+        """Start a part again that was killed and is not started again by itself.
+
+        Parameters
+        ----------
+        name
+            Which part.
+        timeout
+            In seconds.
+
+        Raises
+        ------
+        ClusterError
+            If it takes longer.
+        """
+        self._launch(name).wait_ready(time.monotonic() + timeout)
+
+    def worker_id(self, name: str) -> str:
+        """Return the id that a worker has in the cluster."""
+        assert self._connection is not None
+        endpoint = self._parts[name].endpoint
+        workers = self._connection.status().workers
+        return next(worker.id for worker in workers if worker.endpoint == endpoint)
 
     def wait_whole(self, timeout: float = START_DEADLINE) -> None:
         """Wait until every part runs and the czar sees every worker.

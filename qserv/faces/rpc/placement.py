@@ -53,7 +53,7 @@ def replication(repair: Repair, counted: Standing) -> czar_pb2.Replication:
         files=counted.files,
         missing=counted.missing,
         missing_size=counted.missing_size,
-        surplus=repair.leaving,
+        surplus=counted.surplus,
         under_replicated=counted.under,
         rate=rate,
         seconds_left=max(0, left) / rate if rate else -1,
@@ -77,7 +77,7 @@ async def shown(
 ) -> czar_pb2.ShowPlacementReply:
     """Describe the placement of all families, or of some."""
     known = await repair.known()
-    counted = standing(known.state, families)
+    counted = standing(known.state, known.leaving, families)
     return czar_pb2.ShowPlacementReply(
         workers=workers(members, counted),
         families=[

@@ -1,5 +1,6 @@
 """What a czar says about itself: workers, releases, tables, running queries."""
 
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from qserv.catalog.snapshot import Release, Snapshot, TableVersion
@@ -39,7 +40,8 @@ def status(
     repair
         Makes copies.
     """
-    counted = standing(repair.state)
+    state = replace(repair.seen.state, alive=frozenset(members.alive))
+    counted = standing(state, repair.seen.leaving)
     return czar_pb2.StatusReply(
         version=own_version(),
         snapshot=snapshot.id,
