@@ -3,6 +3,7 @@
 Below the worker's directory::
 
     lock, worker.json                  one process at a time; who this worker is
+    format                             the number of the format of all this
     data/                              immutable Parquet files; all that DuckDB may see
       <release>/<table>/dataset/Norder=k/Dir=d/Npix=p/<name>.parquet    own rows
       <release>/<table>.overlap/dataset/Norder=k/Dir=d/Npix=p/<name>.parquet
@@ -125,6 +126,11 @@ class WorkerDirectory:
     def manifests(self) -> Path:
         """What is held, by release, table and version."""
         return self.root / "manifests"
+
+    @property
+    def format(self) -> Path:
+        """The number of the format of what lies here."""
+        return self.root / "format"
 
     @property
     def catalog(self) -> Path:

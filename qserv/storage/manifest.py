@@ -52,6 +52,9 @@ class Manifest:
     entries: tuple[ManifestEntry, ...]
 
 
+FORMAT: Final = 1
+"""Grows when an older qserv would misread a manifest."""
+
 _HEAD: Final = tuple(f.name for f in fields(Manifest) if f.name != "entries")
 _ENTRY: Final = tuple(f.name for f in fields(ManifestEntry))
 
@@ -273,7 +276,7 @@ def _by_chunk(
 
 
 def _encode(manifest: Manifest) -> bytes:
-    head = {name: getattr(manifest, name) for name in _HEAD}
+    head = {"format": FORMAT} | {name: getattr(manifest, name) for name in _HEAD}
     lines = [json.dumps(head), *(json.dumps(_plain(e)) for e in manifest.entries)]
     body = "\n".join(lines).encode()
     return body + b"\n" + sha256(body).hexdigest().encode() + b"\n"
@@ -295,6 +298,12 @@ def _decode(path: Path) -> Manifest:
             "restore it from another replica"
         )
     head, *entries = map(json.loads, body.splitlines())
+    # The first manifests had no number.
+    if (number := head.pop("format", 1)) > FORMAT:
+        raise InvalidRequest(
+            f"manifest {name} has format {number}, but this qserv knows {FORMAT} at "
+            "most; use the newer qserv"
+        )
     made = {"chunks": tuple(head["chunks"]), "entries": tuple(map(_entry, entries))}
     return Manifest(**head | made)
 

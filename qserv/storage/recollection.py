@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qserv.catalog.rebuild import Held, Listed
 from qserv.errors import InvalidRequest
+from qserv.storage.format import check
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import ManifestStore
 from qserv.storage.remembered import Remembered
@@ -27,6 +28,7 @@ def recollect(directory: WorkerDirectory) -> Held:
     """
     if not directory.identity.exists():
         raise InvalidRequest(f"{directory.root} is not the directory of a worker")
+    check(directory)
     identity = json.loads(directory.identity.read_bytes())
     remembered = Remembered(directory)
     return Held(

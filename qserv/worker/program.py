@@ -18,6 +18,7 @@ from qserv.ingest.receiver import Receiver
 from qserv.sky.ranges import RangeSet
 from qserv.sky.regions import dilate
 from qserv.storage.durable import make_directory
+from qserv.storage.format import settle
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import ManifestStore
@@ -85,7 +86,8 @@ async def run(config: WorkerConfig, *, ready: Callable[[str], None]) -> None:
     Conflict
         If another process uses the directory.
     InvalidRequest
-        If the address cannot be listened on, or a czar is of another cluster.
+        If the address cannot be listened on, a czar is of another cluster, or a newer
+        qserv wrote the directory.
     TaskFailed
         If its executors cannot be kept running.
     """
@@ -253,6 +255,7 @@ def _settings(
 
 
 def _prepare(directory: WorkerDirectory) -> None:
+    settle(directory)
     # What a killed executor had spilled is of no use to anybody.
     shutil.rmtree(directory.spill, ignore_errors=True)
     for path in (
