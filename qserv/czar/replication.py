@@ -163,10 +163,18 @@ def narrowed(state: State) -> dict[str, Placed]:
     for name, group in state.groups.items():
         if name in state.busy:
             continue
+        asked = {
+            worker
+            for chunk, held in group.placement.items()
+            if chunk != EVERYWHERE
+            for worker in held
+        }
         for chunk, aim in group.goal.items():
             held = set(group.placement.get(chunk, ()))
-            if held > set(aim) and _stands(state, Unit(name, 0, chunk), aim):
-                found[name][chunk] = ordered(chunk, aim)
+            # Chunks are joined with replicated tables: who has any needs these.
+            stay = {*aim, *(held & asked)} if chunk == EVERYWHERE else {*aim}
+            if held > stay and _stands(state, Unit(name, 0, chunk), aim):
+                found[name][chunk] = ordered(chunk, stay)
     return found
 
 
