@@ -1,19 +1,27 @@
 """Reads a schema: Felis YAML says what the columns are, a sidecar how rows are spread.
 
-Felis is the schema language of the Rubin Observatory. It has no words for partitioning
-and forbids keys of others, so these stand in a second file (`qserv.catalog.sidecar`).
-Of Felis we read tables and columns; what else it says (constraints, indexes, column
-groups …) is passed over.
+Felis is the schema language of the Rubin Observatory, read by its own library. It has
+no words for partitioning and forbids keys of others, so these stand in a second file
+(`qserv.catalog.sidecar`). We take tables and columns, also those that refer to another
+file (``columnRefs``); what else it says (constraints, indexes, column groups …) is
+checked by the library and passed over.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from qserv.catalog.sidecar import SIDECAR_SUFFIX, Entry, no_entry, read_sidecar
+from qserv.catalog.names import renamed
+from qserv.catalog.sidecar import SIDECAR_SUFFIX, Entry, Sidecar, read_sidecar
 from qserv.catalog.tables import Column, DataType, Table
 from qserv.catalog.yamlfile import Place, load
 from qserv.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from felis.datamodel import Schema
+    from pydantic import ValidationError
 
 FELIS_TYPES: Final[Mapping[str, DataType]] = {
     "boolean": DataType.BOOLEAN,
@@ -30,6 +38,8 @@ FELIS_TYPES: Final[Mapping[str, DataType]] = {
     "timestamp": DataType.TIMESTAMP,
 }
 """Felis datatype -> ours."""
+_NOT_HELD: Final = frozenset({"binary"})
+_ALL_TYPES: Final = (*FELIS_TYPES, *sorted(_NOT_HELD))
 
 
 def read_schema(
@@ -61,21 +71,31 @@ def read_schema(
         If a file cannot be read or says something wrong, naming file and place inside,
         or if a wanted table has no sidecar entry.
     """
-    path = Path(path)
-    beside = path.with_suffix(SIDECAR_SUFFIX)
-    stands = sidecar is not None or beside.exists()
-    sidecar = Path(sidecar) if sidecar else beside
-    entries = read_sidecar(sidecar) if stands else {}
-    wanted = None if only is None else _with_directors(only, entries)
-    tables = []
-    for where, item in _felis_tables(path):
-        name = where.text(item, "name")
-        if wanted is not None and name.lower() not in wanted:
-            continue
-        if (entry := entries.get(name.lower())) is None:
-            raise no_entry(name, sidecar)
-        tables.append(_table(where, item, name, entry))
-    return tuple(tables)
+    return tables_of(Path(path), sidecar_of(path, sidecar), only=only)
+
+
+def sidecar_of(path: Path | str, sidecar: Path | str | None = None) -> Sidecar:
+    """Read the sidecar of a Felis file: the one named, or the one beside it."""
+    beside = Path(path).with_suffix(SIDECAR_SUFFIX)
+    if sidecar is None and not beside.exists():
+        return Sidecar(beside)
+    return read_sidecar(sidecar or beside)
+
+
+def tables_of(
+    path: Path, sidecar: Sidecar, *, only: Collection[str] | None = None
+) -> tuple[Table, ...]:
+    """Read the tables of a Felis file; see `read_schema`."""
+    content, top = load(path), Place(path)
+    wanted = None if only is None else _with_directors(only, sidecar.entries)
+    _check_shape(top, content)
+    _check_resources(top, content)
+    schema = _validated(top, content)
+    return tuple(
+        _table(top.at("tables", i), table, sidecar.entry(table.name))
+        for i, table in enumerate(schema.tables)
+        if wanted is None or table.name.lower() in wanted
+    )
 
 
 def _with_directors(only: Collection[str], entries: Mapping[str, Entry]) -> set[str]:
@@ -85,52 +105,122 @@ def _with_directors(only: Collection[str], entries: Mapping[str, Entry]) -> set[
     return wanted | {name.lower() for name in directors if name}
 
 
-def _felis_tables(path: Path) -> Iterator[tuple[Place, Any]]:
-    content, top = load(path), Place(path, "")
+def _check_shape(top: Place, content: Any) -> None:
+    """Check what the library takes for granted, with words of our own."""
     if isinstance(content, dict) and isinstance(content.get("tables"), dict):
         raise top.at("tables").wrong(
             "is a mapping, as in a sidecar; Felis has a list of tables there"
         )
-    for i, item in enumerate(top.sequence(content, "tables")):
-        yield top.at("tables").at(i), item
+    for where, table in _items(top, content, "tables"):
+        where.text(table, "name")
+        if "columnRefs" in table and table.get("columns") is None:
+            table["columns"] = []
+        for inside, column in _items(where, table, "columns"):
+            inside.text(column, "name")
+            datatype = inside.text(column, "datatype")
+            if datatype not in _ALL_TYPES:
+                raise inside.at("datatype").wrong(
+                    f"is {datatype}; Felis has {', '.join(_ALL_TYPES)}"
+                )
+    # A schema that is only read here needs no name of its own.
+    content.setdefault("name", top.path.stem)
 
 
-def _table(where: Place, item: Any, name: str, entry: Entry) -> Table:
-    columns = where.sequence(item, "columns")
+def _items(where: Place, item: Any, key: str) -> Iterator[tuple[Place, Any]]:
+    for i, each in enumerate(where.sequence(item, key)):
+        yield where.at(key, i), each
+
+
+def _check_resources(top: Place, content: Any, above: tuple[Path, ...] = ()) -> None:
+    """Refuse resources that would be downloaded, or that lead back to themselves."""
+    if not isinstance(content, dict) or content.get("resources") is None:
+        return
+    for name, resource in top.mapping(content, "resources").items():
+        where = top.at("resources", str(name))
+        uri = where.text(resource, "uri")
+        if uri.startswith("resource://"):
+            continue
+        if "://" in uri:
+            raise where.at("uri").wrong(
+                f"is {uri}; put the file beside this one and name it: qserv reads "
+                "schemas from disk, never over the network"
+            )
+        path = (top.path.parent / uri).resolve()
+        if path in (*above, top.path.resolve()):
+            raise where.at("uri").wrong(f"leads back to {path}")
+        _check_resources(Place(path), load(path), (*above, top.path.resolve()))
+
+
+def _validated(top: Place, content: Any) -> "Schema[Any]":
+    # The library costs seconds: only who reads Felis waits for it.
+    from felis.datamodel import Schema
+    from lsst.resources import ResourcePath
+    from pydantic import ValidationError
+
+    # It warns of what it deprecates; the file is its author's.
+    logging.getLogger("felis").setLevel(logging.ERROR)
+    here = ResourcePath(str(top.path.resolve()), forceDirectory=False)
+    context = {"id_generation": True, "resource_path": here}
+    try:
+        return Schema.model_validate(content, context=context)
+    except ValidationError as error:
+        raise _explained(top, error) from error
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+    ) as error:
+        # The library stumbles over values of a wrong kind, such as a list for a text.
+        raise top.wrong(f"is not Felis: {type(error).__name__}: {error}") from error
+
+
+def _explained(top: Place, error: "ValidationError") -> InvalidRequest:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    first = found[0]
+    message = first["msg"].removeprefix("Value error, ").splitlines()[0]
+    message = message.partition(".  If")[0]  # advice for programs
+    more = f" ({len(found) - 1} more errors)" if len(found) > 1 else ""
+    return top.at(*first["loc"]).wrong(f"is not Felis: {message}{more}")
+
+
+def _table(where: Place, table: Any, entry: Entry) -> Table:
+    kept = [
+        column for column in table.columns if not entry.reading.ignores(column.name)
+    ]
+    names = renamed([column.name for column in kept], entry.reading.rename)
+    columns = [
+        replace(_column(where, table.name, column), name=name)
+        for column, name in zip(kept, names, strict=True)
+    ]
     try:
         return Table(
-            name=name,
-            kind=entry.kind,
-            columns=tuple(
-                _column(where.at("columns").at(i), column)
-                for i, column in enumerate(columns)
-            ),
-            key=entry.key,
-            director=entry.director,
-            position=entry.position,
-            second_key=entry.second_key,
-            second_director=entry.second_director,
-            id=entry.id,
-            description=where.text(item, "description", ""),
+            name=table.name,
+            columns=tuple(columns),
+            description=table.description or "",
+            **entry.spread,
         )
     except InvalidRequest as error:
-        if error.text.startswith(str(where.path)):
-            raise
-        raise InvalidRequest(f"{where.path}: {error.text}") from error
+        raise InvalidRequest(
+            f"{where.path}, line {where.line}: {error.text}"
+        ) from error
 
 
-def _column(where: Place, item: Any) -> Column:
-    datatype = where.text(item, "datatype")
-    if datatype not in FELIS_TYPES:
-        raise where.at("datatype").wrong(
-            f"is {datatype}; qserv holds {', '.join(FELIS_TYPES)}"
+def _column(where: Place, table: str, column: Any) -> Column:
+    if column.datatype in _NOT_HELD:
+        raise where.wrong(
+            f"has column {column.name} of type {column.datatype}, which qserv cannot "
+            f"hold; leave it out with `ignore: [{column.name}]` under {table} in the "
+            "sidecar"
         )
-    unit = where.text(item, "ivoa:unit", "") or where.text(item, "fits:tunit", "")
+    datatype = FELIS_TYPES[column.datatype]
     return Column(
-        name=where.text(item, "name"),
-        datatype=FELIS_TYPES[datatype],
-        unit=unit,
-        ucd=where.text(item, "ivoa:ucd", ""),
-        description=where.text(item, "description", ""),
-        nullable=where.truth(item, "nullable", default=True),
+        name=column.name,
+        datatype=datatype,
+        unit=column.ivoa_unit or column.fits_tunit or "",
+        ucd=column.ivoa_ucd or "",
+        description=column.description or "",
+        nullable=column.nullable,
+        length=column.length if datatype is DataType.VARCHAR else None,
     )

@@ -65,8 +65,9 @@ def check_table(table: str, columns: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name in columns:
         _check(table, name, columns)
-        if (other := seen.setdefault(name.lower(), name)) is not name:
-            raise _twice(table, other, name, columns)
+        if name.lower() in seen:
+            raise _twice(table, seen[name.lower()], name, columns)
+        seen[name.lower()] = name
 
 
 def better(name: str, taken: Collection[str] = ()) -> str:
@@ -123,7 +124,7 @@ def _check(table: str, name: str, columns: Sequence[str]) -> None:
         return
     # A character that does not show is written out.
     shown = name if _REGULAR.fullmatch(name.lstrip("_")) else repr(name)
-    others = [other for other in columns if other is not name]
+    others = [other for other in columns if other != name]
     renaming = f"`rename: {{{said(name)}: {better(name, others)}}}`"
     if name.lower() in SYSTEM | PSEUDO:
         raise InvalidRequest(

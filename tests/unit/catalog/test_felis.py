@@ -1,11 +1,11 @@
 """Schemas are read, and what is wrong in them is named by file and place."""
 
-import pyarrow as pa
+import random
+
 import pytest
 import yaml
 
 from qserv.catalog.felis import FELIS_TYPES, read_schema
-from qserv.catalog.inference import infer
 from qserv.catalog.sidecar import Entry, is_sidecar, read_sidecar
 from qserv.catalog.tables import Column, DataType, Table, TableKind
 from qserv.errors import InvalidRequest
@@ -59,7 +59,7 @@ def test_tables_with_units_ucds_and_keys(schema):
                 Column("id", DataType.BIGINT, ucd="meta.id", nullable=False),
                 Column("ra", DataType.DOUBLE, unit="deg", description="RA"),
                 Column("dec", DataType.DOUBLE, unit="deg"),
-                Column("name", DataType.VARCHAR),
+                Column("name", DataType.VARCHAR, length=8),
             ),
             key="id",
             position=("ra", "dec"),
@@ -83,10 +83,37 @@ def test_only_what_is_wanted_and_its_director(schema):
 
 
 def test_every_felis_type_is_known(schema):
-    columns = [{"name": f"c{i}", "datatype": t} for i, t in enumerate(FELIS_TYPES)]
+    from felis.datamodel import DataType as FelisType
+
+    assert {str(each) for each in FelisType} == {*FELIS_TYPES, "binary"}
+    sized = {"char", "string", "unicode"}
+    columns = [
+        {"name": f"c{i}", "datatype": t} | ({"length": i} if t in sized else {})
+        for i, t in enumerate(FELIS_TYPES)
+    ]
     felis = yaml.safe_dump({"tables": [{"name": "T", "columns": columns}]})
     (table,) = read_schema(schema(felis, "tables: {T: {kind: replicated}}"))
     assert [c.datatype for c in table.columns] == list(FELIS_TYPES.values())
+    lengths = {f: c.length for f, c in zip(FELIS_TYPES, table.columns, strict=True)}
+    assert {f: n for f, n in lengths.items() if n} == {
+        "char": 7,
+        "string": 8,
+        "unicode": 9,
+    }
+
+
+def test_what_no_column_holds_is_refused_by_name_unless_it_is_ignored(schema):
+    blob = '  - {name: stamp, "@id": "#b", datatype: binary, length: 9}\n'
+    with pytest.raises(InvalidRequest) as error:
+        read_schema(schema(FELIS + blob))
+    assert error.value.text.endswith(
+        "dr1.yaml, line 16: tables[1] has column stamp of type binary, which qserv "
+        "cannot hold; leave it out with `ignore: [stamp]` under Source in the sidecar"
+    )
+    ignored = SIDECAR.replace("key: id}", "key: id, ignore: [STAMP]}")
+    assert [c.name for c in read_schema(schema(FELIS + blob, ignored))[1].columns] == [
+        "id"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,20 +121,29 @@ def test_every_felis_type_is_known(schema):
     [
         (
             "double",
-            "binary",
-            r"tables\[0\].columns\[1\].datatype is binary; qserv holds b",
+            "real",
+            r"line 13: tables\[0\].columns\[1\].datatype is real; Felis has boolean, b",
         ),
-        ("name: ra,", "", r"tables\[0\].columns\[1\] lacks the key name"),
-        ("description: RA", "description: 7", r"columns\[1\].description must be text"),
+        ("name: ra,", "", r"line 13: tables\[0\].columns\[1\] lacks the key name"),
+        ("name: ra,", "name: 7,", r"columns\[1\].name must be text, not 7"),
         (
-            "nullable: false",
-            "nullable: 0",
-            r"columns\[0\].nullable must be true or fal",
+            "description: RA",
+            "description: 7",
+            r"line 13: tables\[0\].columns\[1\].description is not Felis: .*string",
         ),
+        ("length: 8", "lenght: 8", r"line 15: .*is not Felis: Length must be provided"),
+        (
+            '"fits:tunit": deg',
+            '"fits:tunit": furlong',
+            r"line 13: tables\[0\].columns\[1\] is not Felis: Invalid unit",
+        ),
+        ("meta.id", "meta.ident", r"line 12: .* is not Felis: Invalid IVOA UCD"),
+        ("tap:table_index: 1", "director: 1", r"line 10: tables\[0\].director is no"),
         ("columns:", "columms:", r"tables\[0\] lacks the key columns"),
-        ("tables:\n-", "tables: 7\nx:\n-", r"tables must be a list"),
-        ("tables:", "}", r"is not YAML"),
-        ("name: dec", "name: RA", r"two columns differ only in case"),
+        ("tables:\n-", "tables: 7\nx:\n-", r"line 5: tables must be a list"),
+        ("tables:", "}", r"line 5: is not YAML"),
+        ("version:", "name:", r"line 4: is not YAML: the key name stands there twice"),
+        ("name: dec", "name: RA", r"RA"),
         ("name: dec", "name: _chunk", r"column _chunk is a system column"),
         ("name: dec", "name: _Cell_x0", r"column _Cell_x0 begins with an underscore"),
         ("name: dec", r'name: "d\0c"', r"column 'd.x00c' has a character"),
@@ -115,24 +151,59 @@ def test_every_felis_type_is_known(schema):
 )
 def test_wrong_felis(schema, old, new, message):
     assert old in FELIS
-    with pytest.raises(InvalidRequest, match=rf"dr1.yaml: .*{message}"):
+    with pytest.raises(InvalidRequest, match=rf"dr1.yaml[:,] .*{message}"):
         read_schema(schema(FELIS.replace(old, new, 1)))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("kind: director, ", "", r"sidecar.yaml: tables.Object lacks the key kind"),
+        (
+            "kind: director, ",
+            "",
+            r"sidecar.yaml, line 3: tables.Object lacks the key kind",
+        ),
         (
             "kind: director",
             "kind: star",
             r"tables.Object.kind is 'star'; write director",
         ),
-        ("key: id, pos", "kee: id, pos", r"tables.Object.kee is unknown; an entry has"),
+        (
+            "key: id, pos",
+            "kee: id, pos",
+            r"line 3: tables.Object.kee is unknown; an entry has",
+        ),
         ("[ra, dec]", "[ra]", r"tables.Object.position must be two column names"),
         ("[ra, dec]", "ra", r"tables.Object.position must be a list"),
         ("[ra, dec]", "[ra, DE]", r"table Object: there is no column DE"),
         ("source: {", "source: 7 #", r"tables.source must be a mapping"),
+        ("source: {", "OBJECT: {", r"line 4: tables.OBJECT stands there twice"),
+        ("tables:", "tabels:", r"the file lacks the key tables"),
+        ("tables:", "radius: 3\ntables:", r"line 2: radius is unknown; a sidecar has"),
+        ("tables:", "overlap: wide\ntables:", r"overlap must be 0 to 324,000 arcsec"),
+        ("tables:", "overlap: -1\ntables:", r"overlap must be 0 to 324,000 arcsec"),
+        ("tables:", "overlap: yes\ntables:", r"overlap must be arcseconds, not True"),
+        (
+            "key: id}",
+            "key: id, orphans: maybe}",
+            r"orphans is 'maybe'; write refuse or",
+        ),
+        ("key: id}", "key: id, orphans: keep}", r"table Source: orphans are kept by "),
+        ("key: id}", "key: id, ignore: x}", r"tables.source.ignore must be a list"),
+        ("key: id}", "key: id, ignore: [no]}", r"ignore\[0\] must be text, not False"),
+        ("key: id}", "key: id, rename: {a: 1}}", r"rename.a must name columns, old an"),
+        ("key: id}", "key: id, rename: {a: x, b: X}}", r"rename makes two columns one"),
+        ("key: id}", "key: id, read: {sep: x}}", r"read.sep is unknown; there are for"),
+        (
+            "key: id}",
+            "key: id, read: {header: 1}}",
+            r"header must be true or false, no",
+        ),
+        (
+            "key: id}",
+            "key: id, read: {nulls: [1]}}",
+            r"read.nulls\[0\] must be text, n",
+        ),
         ("source:", "Sauce:", r"table Source are spread; .*`Source: {kind: child"),
     ],
 )
@@ -159,7 +230,8 @@ def test_a_sidecar_is_not_felis(schema, tmp_path):
     assert not is_sidecar(felis)
     with pytest.raises(InvalidRequest, match=r"tables is a mapping, as in a sidecar"):
         read_schema(sidecar)
-    assert read_sidecar(sidecar)["source"] == Entry(TableKind.CHILD, "id", "Object")
+    entries = read_sidecar(sidecar).entries
+    assert entries["source"] == Entry(TableKind.CHILD, "id", "Object")
 
 
 def test_a_ref_match_table_names_two_keys_and_two_directors(schema):
@@ -197,24 +269,91 @@ def test_wanting_a_ref_match_table_wants_both_its_directors(schema):
     assert [table.name for table in found] == ["Object", "Source"]
 
 
-def test_columns_are_inferred_from_arrow():
-    meaning = {"unit": "mag", "description": "How bright"}
-    schema = pa.schema(
-        [
-            pa.field("t", pa.int8()),
-            pa.field("u", pa.uint32()),
-            pa.field("m", pa.float32(), metadata=meaning),
-            pa.field("s", pa.dictionary(pa.int8(), pa.large_string())),
-            pa.field("w", pa.timestamp("ns")),
-            pa.field("b", pa.bool_()),
-        ]
-    )
-    table = infer("T", schema, Entry(TableKind.REPLICATED))
-    assert [str(c.datatype) for c in table.columns] == [
-        "SMALLINT", "BIGINT", "REAL", "VARCHAR", "TIMESTAMP", "BOOLEAN",
-    ]  # fmt: skip
-    assert table.column("m").unit == "mag"
-    assert table.column("m").description == "How bright"
-    listed = pa.schema([pa.field("l", pa.list_(pa.int8()))])
-    with pytest.raises(InvalidRequest, match=r"table T: column l has type list"):
-        infer("T", listed, Entry(TableKind.REPLICATED))
+SAYS = """
+overlap: 90
+tables:
+  Object: {kind: director, key: id, position: [ra, dec], rename: {NAME: label}}
+  source:
+    kind: child
+    director: Object
+    key: id
+    orphans: refuse
+    ignore: [_healpix_29]
+    read: {format: csv, delimiter: "|", header: false, names: [id], nulls: ["-99"]}
+"""
+
+
+def test_a_sidecar_says_the_overlap_and_how_files_are_read(schema, tmp_path):
+    path = schema(sidecar=SAYS)
+    said = read_sidecar(tmp_path / "dr1.sidecar.yaml")
+    assert said.overlap == 90 / 3600
+    reading = said.entry("SOURCE").reading
+    assert reading.ignores("_HEALPIX_29")
+    assert reading.options == {
+        "format": "csv",
+        "delimiter": "|",
+        "header": False,
+        "names": ["id"],
+        "nulls": ["-99"],
+    }
+    assert said.entry("Object").reading.rename == {"NAME": "label"}
+    assert read_schema(path)[0].columns[-1].name == "label"
+
+
+def test_a_file_beside_says_columns_that_are_referred_to(schema, tmp_path):
+    (tmp_path / "base.yaml").write_text(FELIS)
+    refs = """
+name: dr2
+resources: {base: {uri: base.yaml}}
+tables:
+- name: Object
+  columnRefs:
+    base:
+      Object:
+        id:
+        ra: {overrides: {description: Better}}
+        DEC: {ref_name: dec}
+"""
+    sidecar = "tables: {Object: {kind: director, key: id, position: [ra, DEC]}}"
+    (table,) = read_schema(schema(refs, sidecar))
+    assert [(c.name, c.unit) for c in table.columns] == [
+        ("id", ""),
+        ("ra", "deg"),
+        ("DEC", "deg"),
+    ]
+    assert table.column("ra").description == "Better"
+    for uri, says in (
+        ("https://example.org/base.yaml", r"line 3: resources.base.uri is https"),
+        ("dr1.yaml", r"line 3: resources.base.uri leads back to"),
+        ("gone.yaml", r"gone.yaml: cannot be read"),
+    ):
+        with pytest.raises(InvalidRequest, match=says):
+            read_schema(schema(refs.replace("base.yaml", uri), sidecar))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutations_end_in_typed_errors(schema, seed):
+    """Whatever is wrong with the files, it is said; nothing else is ever raised."""
+    draw = random.Random(seed)
+    texts = (FELIS, SAYS)
+    refused = 0
+    for _ in range(50):
+        felis, sidecar = (mutated(text, draw) for text in texts)
+        try:
+            read_schema(schema(felis, sidecar))
+        except InvalidRequest:
+            refused += 1
+    assert refused > 30
+
+
+def mutated(text, draw):
+    """Return a text with something cut, doubled, moved or replaced."""
+    for _ in range(draw.randrange(3)):
+        start = draw.randrange(len(text))
+        stop = min(len(text), start + draw.choice((1, 1, 3, 10, 40)))
+        piece = draw.choice(
+            ("", text[start:stop] * 2, "[", "}", ": ", "- ", "null", "7", "&a", "*a",
+             "\t", "\x00", "\n", "'", '"', "{}", "[]", "~", "é", "!!binary x", "1e999")
+        )  # fmt: skip
+        text = text[:start] + piece + text[stop:]
+    return text

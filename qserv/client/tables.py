@@ -1,0 +1,56 @@
+"""Tables of a release as a client sees them."""
+
+from dataclasses import dataclass, field
+
+from qserv.catalog.tables import Table
+from qserv.errors import UnknownName
+from qserv.wire.messages import table_from_proto
+from qserv.wire.v1 import czar_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTables:
+    """The tables of a release at one snapshot.
+
+    Parameters
+    ----------
+    release
+        In the catalog's spelling.
+    snapshot
+        Whose tables they are.
+    overlap
+        Overlap radius of its family, degrees.
+    tables
+        With columns, kinds and keys.
+    """
+
+    release: str
+    snapshot: int
+    overlap: float
+    tables: tuple[Table, ...] = field(repr=False)
+
+    def table(self, name: str) -> Table:
+        """Return a table by its name, in any case.
+
+        Raises
+        ------
+        UnknownName
+            If there is none.
+        """
+        for table in self.tables:
+            if table.name.lower() == name.lower():
+                return table
+        known = ", ".join(table.name for table in self.tables)
+        raise UnknownName(
+            f"there is no table {self.release}.{name}; there is {known or 'none'}"
+        )
+
+
+def tables_of(reply: pb.ListTablesReply) -> ReleaseTables:
+    """Turn the czar's message into a value."""
+    return ReleaseTables(
+        release=reply.release,
+        snapshot=reply.snapshot,
+        overlap=reply.overlap,
+        tables=tuple(map(table_from_proto, reply.tables)),
+    )
