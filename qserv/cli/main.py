@@ -13,6 +13,7 @@ from qserv.cli.metadata import metadata
 from qserv.cli.placement import placement
 from qserv.cli.programs import czar, worker
 from qserv.cli.scrub import scrub
+from qserv.cli.schema import schema
 from qserv.cli.skymap import skymap
 from qserv.cli.sql import sql
 from qserv.cli.status import status
@@ -63,6 +64,7 @@ def main() -> None:
 for command in (
     demo,
     up,
+    schema,
     load,
     sql,
     view,

@@ -13,6 +13,7 @@ from qserv.client.checking import Checks
 from qserv.client.placing import Placements
 from qserv.client.result import Progress, Result
 from qserv.client.status import Status, status_of
+from qserv.client.tables import ReleaseTables, tables_of
 from qserv.client.views import ViewStatus, parted, view_of
 from qserv.errors import InvalidRequest, UnsupportedQuery
 from qserv.wire.channel import sync_channel
@@ -227,6 +228,19 @@ class Connection:
     def checks(self) -> Checks:
         """Whether everything is as it should be: `examine` and `scrub`."""
         return Checks(self._call, self._czar, self.endpoint)
+
+    def tables(self, release: str, *, snapshot: int | None = None) -> ReleaseTables:
+        """Return what the tables of a release are: columns, kinds, keys.
+
+        Parameters
+        ----------
+        release
+            Its name; a release that does not exist has no tables.
+        snapshot
+            Id of the snapshot whose tables they are; None: the newest.
+        """
+        request = pb.ListTablesRequest(release=release, snapshot=snapshot)
+        return tables_of(self._call(self._czar.ListTables, request))
 
     def views(
         self, release: str = "", *, snapshot: int | None = None
