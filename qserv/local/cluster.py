@@ -214,6 +214,7 @@ class LocalCluster:
         ClusterError
             If it takes longer.
         """
+        self._parts[name].make_stop(time.monotonic())
         self._launch(name).wait_ready(time.monotonic() + timeout)
 
     def worker_id(self, name: str) -> str:
