@@ -107,8 +107,8 @@ def scrub(
 def report(found: Iterable[tuple[str, Outcome]]) -> Iterator[str]:
     """Yield what was found, for people."""
     for worker, of in sorted(found):
-        for path, reason in of.damaged:
-            yield f"damaged  {worker}  {path}: {reason}"
+        for _, reason in of.damaged:
+            yield f"damaged  {worker}  {reason}"
         for text in of.trouble:
             yield f"trouble  {worker}  {text}"
         for path in of.unknown:

@@ -244,10 +244,16 @@ class Dispatch:
         return [*actions, *self._again(again)]
 
     def _drop(self, attempt: _Attempt, error: ClusterError) -> list[int]:
-        """Take what an attempt has not finished off its worker, for good."""
+        """Take what an attempt has not finished off its worker.
+
+        For good where the worker says that it cannot answer for a chunk, or says not
+        for which; the other chunks may come back to it.
+        """
         self._reasons[attempt.worker] = error
         self._take_off(attempt)
-        for chunk in attempt.outstanding:
+        for chunk in attempt.outstanding.intersection(error.chunks) or (
+            attempt.outstanding
+        ):
             self._refused[chunk].add(attempt.worker)
         return [chunk for chunk in self._work if chunk in attempt.outstanding]
 

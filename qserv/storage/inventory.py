@@ -116,8 +116,16 @@ class Inventory:
         TaskFailed
             If a file could not be read for another reason.
         """
+        bad, texts = set(), []
         for entry in entries:
-            self._verify(entry, pace, from_disk=from_disk)
+            try:
+                self._verify(entry, pace, from_disk=from_disk)
+            except CorruptData as error:
+                bad.add(entry.chunk)
+                texts.append(error.text)
+        if texts:
+            others = f"; and {len(texts) - 1} more files" if len(texts) > 1 else ""
+            raise CorruptData(f"{texts[0]}{others}", sorted(bad))
 
     def ready(self, entries: Sequence[ManifestEntry]) -> Pinned:
         """Verify what must be, and pin all; blocks, and raises, as `verify`.
@@ -131,7 +139,8 @@ class Inventory:
             self.verify(self.unverified(entries))
             pinned = self.pin(entries)
         if pinned is None:
-            raise CorruptData(_changed(self.unverified(entries)[0]))
+            changed = self.unverified(entries)[:1] or entries[:1]
+            raise CorruptData(_changed(changed[0]), [changed[0].chunk])
         return pinned
 
     def pin(self, entries: Iterable[ManifestEntry]) -> Pinned | None:
@@ -155,12 +164,7 @@ class Inventory:
         for entry, state in pinned:
             found = self._known(entry)
             if found is None or found.state != state:
-                raise CorruptData(_changed(entry))
-
-    def forget(self, entries: Iterable[ManifestEntry]) -> None:
-        """Have files read again before they are next used."""
-        for entry in entries:
-            self._forget(entry.path)
+                raise CorruptData(_changed(entry), [entry.chunk])
 
     def _known(self, entry: ManifestEntry) -> Verification | None:
         known = self._good.get(entry.path)

@@ -26,6 +26,8 @@ TRAILER: Final = "qserv-error-bin"
 """Key of the trailing metadata that carries the `Error` message."""
 
 _TEXT_LIMIT: Final = 4000
+# Trailing metadata may have some kilobytes.
+_CHUNKS: Final = 200
 _DETAILS_LIMIT: Final = 400
 
 _STATUS: Final[dict[type[errors.QservError], grpc.StatusCode]] = {
@@ -54,12 +56,15 @@ def error_to_proto(error: errors.QservError, query_id: str = "") -> common_pb2.E
         text=error.text[:_TEXT_LIMIT],
         query_id=query_id or query_of(error),
         worker_id=error.worker_id if isinstance(error, errors.SpoolLost) else "",
+        chunks=error.chunks[:_CHUNKS] if isinstance(error, errors.ClusterError) else (),
     )
 
 
 def error_from_proto(message: common_pb2.Error) -> errors.QservError:
     """Make the error again that a message tells of."""
     made = errors.from_wire(message.code, message.text)
+    if isinstance(made, errors.ClusterError):
+        made.chunks = tuple(message.chunks)
     if isinstance(made, errors.SpoolLost):
         made.worker_id = message.worker_id
     return made

@@ -222,7 +222,8 @@ class WorkerTask:
             if scan.holding and (missing := wanted - scan.holding.placed):
                 raise ChunkMissing(
                     f"this worker does not hold {_named(sorted(missing))} of "
-                    f"{scan.source.release}.{scan.source.table}"
+                    f"{scan.source.release}.{scan.source.table}",
+                    chunks=sorted(missing),
                 )
 
     def _items(self) -> list[WorkItem]:

@@ -80,6 +80,7 @@ class Error(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     QUERY_ID_FIELD_NUMBER: _builtins.int
     WORKER_ID_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """"Q3001" """
     text: _builtins.str
@@ -88,6 +89,10 @@ class Error(_message.Message):
     """empty when no query is concerned"""
     worker_id: _builtins.str
     """of a lost spool: the worker that no longer has it"""
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """that a worker cannot answer for, as far as it knows"""
+
     def __init__(
         self,
         *,
@@ -95,10 +100,11 @@ class Error(_message.Message):
         text: _builtins.str = ...,
         query_id: _builtins.str = ...,
         worker_id: _builtins.str = ...,
+        chunks: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "query_id", b"query_id", "text", b"text", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "code", b"code", "query_id", b"query_id", "text", b"text", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
