@@ -21,6 +21,7 @@
     │   ├── ChunkMissing       no live worker holds these chunks at this snapshot
     │   ├── CorruptData        bytes do not match their checksum
     │   ├── TaskFailed         a worker could not finish for a reason of its own
+    │   │   └── ExecutorDied   the process that ran DuckDB died; there is a new one soon
     │   ├── MetadataUnavailable the database with the metadata does not answer
     │   ├── CzarReplaced       another czar has taken this one's place
     │   ├── SpoolLost          a worker no longer has the rows that it kept for a query
@@ -190,6 +191,12 @@ class TaskFailed(ClusterError):
     """A worker could not finish its task for a reason of its own."""
 
     code = "Q5005"
+
+
+class ExecutorDied(TaskFailed):
+    """The process that ran DuckDB died; a new one is on its way."""
+
+    code = "Q5008"
 
 
 class MetadataUnavailable(ClusterError):

@@ -9,21 +9,26 @@ worker kept for it is no fault of its own worker: its chunks are set aside, and 
 a later run (`qserv.czar.exchange`).
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from qserv.errors import (
     ClusterError,
+    ExecutorDied,
     InternalError,
     QservError,
     SpoolLost,
     TaskFailed,
     WorkerUnavailable,
 )
+
+_DEATHS: Final = 3
+"""Executors of a worker that may die over a chunk: it may be the chunk's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,7 @@ class Dispatch:
         self._load: defaultdict[str, int] = defaultdict(int)
         self._open: dict[int, _Attempt] = {}
         self._refused: defaultdict[int, set[str]] = defaultdict(set)
+        self._deaths: Counter[tuple[int, str]] = Counter()
         self._reasons: dict[str, ClusterError] = {}
         self._over = False
         self.attempts = attempts
@@ -251,11 +257,22 @@ class Dispatch:
         """
         self._reasons[attempt.worker] = error
         self._take_off(attempt)
+        unfinished = [chunk for chunk in self._work if chunk in attempt.outstanding]
+        if isinstance(error, ExecutorDied):
+            self._bury(attempt)
+            return unfinished
         for chunk in attempt.outstanding.intersection(error.chunks) or (
             attempt.outstanding
         ):
             self._refused[chunk].add(attempt.worker)
-        return [chunk for chunk in self._work if chunk in attempt.outstanding]
+        return unfinished
+
+    def _bury(self, attempt: _Attempt) -> None:
+        """Let a worker try again, a few times: it has a new executor soon."""
+        for chunk in attempt.outstanding:
+            self._deaths[chunk, attempt.worker] += 1
+            if self._deaths[chunk, attempt.worker] == _DEATHS:
+                self._refused[chunk].add(attempt.worker)
 
     def _take_off(self, attempt: _Attempt) -> None:
         left = sum(self._work[chunk] for chunk in attempt.outstanding)
@@ -288,7 +305,10 @@ class Dispatch:
             if worker in self._alive and worker not in refused
         ]
         # min() keeps the preferred one of equals.
-        return min(able, key=self._load.__getitem__) if able else None
+        return min(able, key=lambda w: self._reluctance(chunk, w), default=None)
+
+    def _reluctance(self, chunk: int, worker: str) -> tuple[int, int]:
+        return self._deaths[chunk, worker], self._load[worker]
 
     def _send(self, worker: str, chunks: list[int]) -> Send:
         self.attempts += 1

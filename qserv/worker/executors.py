@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from typing import Final
 
-from qserv.errors import InternalError, QservError, TaskFailed, from_wire
+from qserv.errors import ExecutorDied, InternalError, QservError, from_wire
 from qserv.telemetry import logger
 from qserv.worker import engine, process
 from qserv.worker.process import HEAD, NUMBER, Done, Failure, Kind, Order
@@ -47,7 +47,7 @@ class _Link:
             kind, length = self.head
             body = await self.reader.readexactly(length)
         except (asyncio.IncompleteReadError, OSError):
-            raise TaskFailed(
+            raise ExecutorDied(
                 "an executor process of the worker died; it may have run out of memory"
             ) from None
         self.head = None
@@ -123,7 +123,7 @@ class Executor:
         Raises
         ------
         QservError
-            As the engine raised it; `TaskFailed` if the process died.
+            As the engine raised it; `ExecutorDied` if the process died.
         """
         assert self._link is not None, "an executor is started before it runs"
         self._number += 1
@@ -149,7 +149,7 @@ class Executor:
         try:
             async with asyncio.timeout(self._stop_seconds):
                 await self._interrupt()
-        except (TaskFailed, TimeoutError, OSError):
+        except (ExecutorDied, TimeoutError, OSError):
             _log.warning("replaces an executor that died or hangs", pid=self.pid)
             await self.stop()
             await self.start()
