@@ -20,7 +20,10 @@ def actions_of(machine, case):
             event = d.TaskEnded(number(case, "attempt"))
         case "failed":
             kind = getattr(errors, case.flags[0])
-            event = d.AttemptFailed(number(case, "attempt"), kind(case.text or "why"))
+            error = kind(case.text or "why")
+            if "chunks" in case.arguments:
+                error.chunks = tuple(chunks(case))
+            event = d.AttemptFailed(number(case, "attempt"), error)
         case "lost":
             event = d.WorkerLost(case.flags[0], errors.WorkerUnavailable("silent"))
         case "stop":

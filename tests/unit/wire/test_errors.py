@@ -235,3 +235,10 @@ def test_a_lost_spool_names_the_worker_on_the_far_side():
     told = error_to_proto(errors.SpoolLost("stage 0 of q1 is gone from w2", "w2"))
     made = error_from_proto(told)
     assert (type(made), made.worker_id) == (errors.SpoolLost, "w2")
+
+
+def test_the_chunks_that_a_worker_refuses_cross_the_wire():
+    told = errors.CorruptData("bad", chunks=range(1000))
+    made = error_from_proto(error_to_proto(told))
+    # Not all: trailing metadata has little room, and one is enough to go on.
+    assert made.chunks == tuple(range(200))
