@@ -10,6 +10,7 @@ A specification is the name of a place, then which time it counts and what happe
 
     worker.stage.synced               the first time: kill -9 of the process
     worker.stage.synced:3             the third time
+    worker.stage.synced:3+=eio        the third time and ever after
     worker.stage.synced:3=stop        SIGSTOP: the process stands until SIGCONT
     worker.stage.synced=enospc        OSError: no space left on the device
     worker.stage.synced=eio           OSError: input/output error
@@ -111,6 +112,7 @@ class Shot:
     spec: str
     name: str
     left: int
+    always: bool
     action: str
 
 
@@ -124,7 +126,7 @@ def parse(spec: str) -> dict[str, Shot]:
     Parameters
     ----------
     spec
-        ``NAME[:TIME][=ACTION]``, several with commas; empty for none.
+        ``NAME[:TIME[+]][=ACTION]``, several with commas; empty for none.
 
     Returns
     -------
@@ -141,14 +143,15 @@ def parse(spec: str) -> dict[str, Shot]:
 
 def _shot(spec: str) -> Shot:
     place, _, action = spec.strip().partition("=")
-    name, _, time = place.partition(":")
+    name, _, time = place.removesuffix("+").partition(":")
     if name not in NAMES:
         raise ValueError(f"there is no failpoint {name!r}")
     if (action or "kill") not in _ACTIONS:
         raise ValueError(f"a failpoint does {', '.join(_ACTIONS)}, not {action!r}")
     if not (time or "1").isdecimal() or int(time or 1) < 1:
         raise ValueError(f"a failpoint counts from 1, not {time!r}")
-    return Shot(spec.strip(), name, int(time or 1), action or "kill")
+    always = place.endswith("+")
+    return Shot(spec.strip(), name, int(time or 1), always, action or "kill")
 
 
 def arm(spec: str) -> None:
@@ -207,7 +210,7 @@ def reached(name: str) -> bool:
         return False
     with _counting:
         shot.left -= 1
-        due = shot.left == 0
+        due = shot.left == 0 or (shot.always and shot.left < 0)
     if due:
         _fire(shot)
     return due

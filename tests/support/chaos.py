@@ -33,18 +33,17 @@ class Cluster:
     ----------
     base
         Where each program, the loader too, has a directory.
-    settings
-        Of the czar, as words of its command line.
     """
 
-    def __init__(self, base: Path, *, settings=()):
+    def __init__(self, base: Path):
         self.base = base
-        self.settings = settings
         self.programs: dict[str, Program] = {}
         self._armed: set[str] = set()
         self._ports = dict.fromkeys((CZAR, *WORKERS), 0)
         for name in (CZAR, *WORKERS, LOADER, "logs"):
             (base / name).mkdir()
+        # Who goes on with the load of a dead loader does not wait long for it.
+        (base / "czar.toml").write_text("load_lease = 2\n")
 
     def launcher(self, name):
         """Return the words that start a program which sees only its directory."""
@@ -57,7 +56,7 @@ class Cluster:
         if name != CZAR:
             arguments += ["--czar", self.endpoint]
         else:
-            arguments += self.settings
+            arguments += ["--config", self.base / "czar.toml"]
         self._armed.discard(name)
         if failpoint:
             self._armed.add(name)
@@ -147,6 +146,11 @@ class Cluster:
                 stderr=errors,
                 cwd=scratch,
             )
+
+    def fired(self, name):
+        """Return how often failpoints of a program have fired."""
+        log = self.base / "logs" / f"{name}.log"
+        return log.read_text(errors="replace").count(" fires\n") if log.exists() else 0
 
     def log_of(self, name, lines=30):
         """Return the end of a log, for the message of a failure."""

@@ -66,7 +66,7 @@ class TwoLoads:
             release,
             *(f"{table}={self.place}/{table}{load}*.parquet" for table in loaded),
             *("--sidecar", self.place / "sidecar.yaml"),
-            *("--replicas", 2, "--leaf-rows", 60, "--overlap", 60),
+            *("--replicas", 2, "--leaf-rows", 120, "--overlap", 60),
         ]
 
     @cached_property

@@ -66,6 +66,14 @@ def test_a_broken_disk_is_an_oserror_once(action):
     assert failpoint.waits(OTHER)
 
 
+def test_a_disk_may_stay_broken():
+    failpoint.arm(f"{NAME}:2+=eio")
+    assert not failpoint.reached(NAME)
+    for _ in range(3):
+        with pytest.raises(OSError, match=NAME):
+            failpoint.reached(NAME)
+
+
 def test_another_process_is_armed_with_what_this_one_has():
     failpoint.arm(f"{NAME}:2=eio,{OTHER}")
     assert failpoint.armed() == f"{NAME}:2=eio,{OTHER}"

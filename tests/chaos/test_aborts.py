@@ -1,0 +1,54 @@
+"""Czar or worker die while a load that was given up is forgotten: nothing stays."""
+
+import random
+import signal
+
+import pytest
+from support.chaos import CZAR, DEADLINE, WORKERS, Cluster, Watcher
+from support.processes import until
+from support.twoloads import two_loads
+
+from qserv import failpoint
+
+STEPS = ("worker.discard", "czar.abort")
+POINTS = sorted(name for name in failpoint.NAMES if name.startswith(STEPS))
+
+
+@pytest.fixture(scope="module")
+def loads(tmp_path_factory):
+    return two_loads(tmp_path_factory.mktemp("two-loads"))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with Cluster(tmp_path_factory.mktemp("chaos")) as running:
+        yield running
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", POINTS)
+def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point):
+    release = f"a{POINTS.index(point)}"
+    holder, *broken = random.Random(point).sample(WORKERS, 3)
+    victim = CZAR if point.startswith("czar") else holder
+    cluster.restart(victim, point)
+    # Two that cannot install leave no way to commit; the third has installed in vain.
+    for name in broken:
+        cluster.restart(name, "worker.install.asked:1+=eio")
+    cluster.wait_whole()
+    before = {name: cluster.fired(name) for name in (victim, *broken)}
+
+    def stuck(name):
+        return cluster.fired(name) > before[name]
+
+    with Watcher(cluster, loads.states(release)) as watcher:
+        loader = cluster.loader(loads.arguments(release, 1))
+        until(lambda: any(map(stuck, broken)) or loader.poll() == 0, DEADLINE)
+        loader.send_signal(signal.SIGINT)
+        loader.wait(DEADLINE)
+        until(lambda: stuck(victim), DEADLINE)
+        cluster.revive()
+        until(lambda: not cluster.leftovers() or print(cluster.leftovers()), 30)
+    assert watcher.wrong == []
+    assert watcher.seen == {0}
+    until(lambda: cluster.loader(loads.arguments(release, 1)).wait(DEADLINE) == 0)
