@@ -289,7 +289,7 @@ def _key(sight: Sight) -> str | None:
         lambda c: c.name.lower() in {f"{table}id", f"{table}_id"},
         lambda c: c.name.lower() in {"id", "objectid", "source_id", "sourceid"},
         lambda c: c.name.endswith(("Id", "ID")) or c.name.lower().endswith("_id"),
-        lambda c: c.name.lower() in {"designation", "name"},
+        lambda c: c.name.lower() in {"designation", "name", "recno"},
     ]
     may_be = [
         c

@@ -114,8 +114,17 @@ def said(name: str) -> str:
 
 
 def renamed(columns: Sequence[str], new: Mapping[str, str]) -> list[str]:
-    """Return the names of columns after a renaming, which is matched in any case."""
-    folded = {old.lower(): name for old, name in new.items()}
+    """Return the names of columns after a renaming.
+
+    Parameters
+    ----------
+    columns
+        The names as they are.
+    new
+        Old name -> new name; an old one that no column has as it is written is
+        matched in any case.
+    """
+    folded = {old.lower(): name for old, name in new.items() if old not in columns}
     return [new.get(name) or folded.get(name.lower()) or name for name in columns]
 
 

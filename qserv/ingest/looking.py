@@ -5,7 +5,7 @@ are read, up to a limit of rows. Uniqueness is seen in a sample of the first fil
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -118,61 +118,68 @@ def look(
     )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Seen:
-    """The columns of the files so far, as the files name them."""
+    """The columns of all files, as the first names them."""
 
-    columns: tuple[Column, ...] = ()
-    rows: int = 0
-    whole: bool = True
-    empty: set[str] = field(default_factory=set)
+    columns: tuple[Column, ...]
+    rows: int
+    whole: bool
+    empty: frozenset[str]
 
 
 def _seen(table: str, files: Sequence[Path], reading: Reading, limit: int) -> _Seen:
-    seen = _Seen()
-    texts = _Texts()
+    texts = _Texts(limit)
+    # Lower-case name -> what is known of the column; what has no value is not known.
+    known: dict[str, Column] = {}
     for path in files:
         schema = readers.schema_of(path)
         kept = pa.schema([f for f in schema if not reading.ignores(f.name)])
+        if path == files[0]:
+            first = kept.names
+        _check_columns(kept.names, first, path, files[0])
         if path.suffix.lower() in CSV:
-            columns = texts.read(path, kept, limit - seen.rows)
-            seen.rows, seen.whole, nulls = texts.rows, texts.whole, texts.empty
+            texts.read(path, kept.names)
         else:
-            columns = columns_of(table, kept)
-            nulls = {field.name for field in kept if pa.types.is_null(field.type)}
-        seen.columns = _together(seen.columns, columns, path, files[0])
-        seen.empty = nulls if path == files[0] else seen.empty & nulls
-    return seen
-
-
-def _together(
-    known: tuple[Column, ...], more: Sequence[Column], path: Path, first: Path
-) -> tuple[Column, ...]:
-    """Widen the columns that are known by those of one more file."""
-    if not known:
-        return tuple(more)
-    by_name = {column.name.lower(): column for column in more}
-    if by_name.keys() != (names_of := {column.name.lower() for column in known}):
-        odd = min(by_name.keys() ^ names_of)
-        has, lacks = (path, first) if odd in by_name else (first, path)
-        raise BadContribution(
-            f"{has} has a column {odd}, and {lacks} has not; load them as tables of "
-            "their own, or leave it out with `ignore` in the sidecar"
-        )
-    return tuple(
-        _widened(column, by_name[column.name.lower()], path, first) for column in known
+            some = [field for field in kept if not pa.types.is_null(field.type)]
+            _widen(known, columns_of(table, pa.schema(some)), str(path))
+    _widen(known, texts.columns, "texts")
+    return _Seen(
+        columns=tuple(
+            replace(known[name.lower()], name=name)
+            if name.lower() in known
+            else Column(name, DataType.VARCHAR)
+            for name in first
+        ),
+        rows=texts.rows,
+        whole=texts.whole,
+        empty=frozenset(name for name in first if name.lower() not in known),
     )
 
 
-def _widened(known: Column, more: Column, path: Path, first: Path) -> Column:
-    datatype = wider(known.datatype, more.datatype)
-    texts = {path.suffix.lower(), first.suffix.lower()} <= CSV
-    if datatype is None and not texts:
+def _check_columns(
+    columns: Sequence[str], first: Sequence[str], path: Path, before: Path
+) -> None:
+    folded, expected = ({n.lower(): n for n in each} for each in (columns, first))
+    if odd := sorted(folded.keys() ^ expected.keys()):
+        has, lacks = (path, before) if odd[0] in folded else (before, path)
         raise BadContribution(
-            f"column {known.name} is {known.datatype} in {first}, but {more.datatype} "
-            f"in {path}; convert one of them"
+            f"{has} has a column {(folded | expected)[odd[0]]}, and {lacks} has not; "
+            "load them as tables of their own, or leave it out with `ignore` in the "
+            "sidecar"
         )
-    return replace(known, datatype=datatype or DataType.VARCHAR)
+
+
+def _widen(known: dict[str, Column], more: Sequence[Column], where: str) -> None:
+    """Widen what is known of columns by those of one more file."""
+    for column in more:
+        before = known.setdefault(column.name.lower(), column)
+        if (datatype := wider(before.datatype, column.datatype)) is None:
+            raise BadContribution(
+                f"column {column.name} is {column.datatype} in {where}, but "
+                f"{before.datatype} before; convert one of them"
+            )
+        known[column.name.lower()] = replace(before, datatype=datatype)
 
 
 def _mended(reading: Reading, columns: Sequence[str]) -> Reading:
@@ -213,49 +220,61 @@ def _unique(path: Path, columns: Sequence[Column]) -> tuple[int, frozenset[str]]
 
 
 class _Texts:
-    """Finds out which types hold the texts of columns."""
+    """Finds out which types hold the texts of columns, in all files together.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    limit
+        Rows that are read at most.
+    """
+
+    def __init__(self, limit: int) -> None:
         self.rows = 0
         self.whole = True
-        self.empty: set[str] = set()
+        self._limit = limit
+        self._may_be: dict[str, tuple[str, Sequence[tuple[DataType, pa.DataType]]]] = {}
 
-    def read(self, path: Path, schema: pa.Schema, limit: int) -> tuple[Column, ...]:
-        """Return the columns of a file, of which `limit` rows are read at most."""
-        may_be = {name: list(_MAY_BE) for name in schema.names}
-        self.empty = set(schema.names)
-        left = limit
-        for batch in _raw(path, schema.names):
-            if left <= 0:
-                self.whole = False
-                break
-            left -= batch.num_rows
-            self.rows += batch.num_rows
-            for name in schema.names:
-                texts = batch.column(name)
-                if texts.null_count < len(texts):
-                    self.empty.discard(name)
-                    may_be[name] = [
-                        each for each in may_be[name] if _fit(texts, each[1])
-                    ]
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that have a value, each of the first type that fits all."""
         return tuple(
-            Column(
-                name,
-                DataType.VARCHAR if name in self.empty else may_be[name][0][0],
-            )
-            for name in schema.names
+            Column(name, may_be[0][0]) for name, may_be in self._may_be.values()
         )
+
+    def read(self, path: Path, names: Sequence[str]) -> None:
+        """Read columns of one more file, as far as the limit allows."""
+        for batch in _raw(path, names):
+            if self.rows >= self._limit:
+                self.whole = False
+                return
+            self.rows += batch.num_rows
+            for name in names:
+                self._take(name, batch.column(name))
+
+    def _take(self, name: str, texts: pa.Array) -> None:
+        if texts.null_count == len(texts):
+            return
+        before = self._may_be.get(name.lower(), (name, _MAY_BE))
+        fitting = [each for each in before[1] if _fit(texts, each[1])]
+        self._may_be[name.lower()] = (before[0], fitting)
 
 
 def _fit(texts: pa.Array, arrow: pa.DataType) -> bool:
     if pa.types.is_boolean(arrow):
         truths = pc.is_in(pc.utf8_lower(texts.drop_null()), pa.array(_TRUTHS))
         return bool(pc.all(truths).as_py())
+    if pa.types.is_floating(arrow) and pc.any(_long(texts)).as_py():
+        return False
     try:
         texts.cast(arrow)
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def _long(texts: pa.Array) -> pa.Array:
+    """Tell which texts are whole numbers that a DOUBLE would round."""
+    return pc.match_substring_regex(texts, r"^[+-]?[0-9]{19,}$")
 
 
 def _raw(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -38,8 +38,9 @@ def test_what_a_query_may_write_is_a_name(name):
         (
             ["RAJ2000", "_RAJ2000"],
             (
-                "table T: column _RAJ2000 begins with an underscore, as only qserv's own "
-                f'columns do; {RULE}: write `rename: {{"_RAJ2000": RAJ2000_2}}` {AS_IT_IS}'
+                "table T: column _RAJ2000 begins with an underscore, as only qserv's "
+                f"own columns do; {RULE}: write "
+                f'`rename: {{"_RAJ2000": RAJ2000_2}}` {AS_IT_IS}'
             ),
         ),
         (
@@ -88,9 +89,9 @@ def test_what_a_query_may_write_is_a_name(name):
         (
             ["chunkId"],
             (
-                "table T: column chunkId is what qserv calls the cells of every table in "
-                "chunks: leave it out with `ignore: [chunkId]` in the sidecar, or keep it "
-                "with `rename: {chunkId: my_chunkId}`"
+                "table T: column chunkId is what qserv calls the cells of every table "
+                "in chunks: leave it out with `ignore: [chunkId]` in the sidecar, or "
+                "keep it with `rename: {chunkId: my_chunkId}`"
             ),
         ),
         (

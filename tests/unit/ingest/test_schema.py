@@ -1,11 +1,13 @@
 """Where the tables of a load come from."""
 
+from dataclasses import replace
+
 import pytest
 from support.loads import FILTER, parquet
 
-from qserv.catalog.tables import DataType, TableKind
+from qserv.catalog.tables import Column, DataType, TableKind
 from qserv.errors import InvalidRequest
-from qserv.ingest.schema import tables_of
+from qserv.ingest.schema import described, tables_of
 
 SIDECAR = "tables: {Filter: {kind: replicated}, Visit: {kind: replicated}}"
 FELIS = "tables: [{name: Filter, columns: [{name: f, datatype: short}]}]"
@@ -40,3 +42,26 @@ def test_what_is_missing_is_said(inputs, tmp_path):
     inputs["Star"] = inputs["Filter"]
     with pytest.raises(InvalidRequest, match=r"`Star: {kind: director, key: ID"):
         tables_of(inputs, sidecar=tmp_path / "dr.sidecar.yaml")
+
+
+def test_a_table_that_is_live_is_what_it_is(inputs, tmp_path):
+    live = replace(FILTER, columns=(*FILTER.columns, Column("more", DataType.REAL)))
+    sidecar = tmp_path / "dr.sidecar.yaml"
+    assert tables_of(inputs, known=[live]) == (live,)
+    assert tables_of(inputs, sidecar=sidecar, known=[live]) == (live,)
+    # Without it, the file would have the say.
+    assert len(tables_of(inputs, sidecar=sidecar)[0].columns) == 2
+    sidecar.write_text("tables: {Filter: {kind: replicated, position: [x, y]}}")
+    with pytest.raises(InvalidRequest, match=r"Filter exists with position None, not"):
+        tables_of(inputs, sidecar=sidecar, known=[live])
+
+
+def test_what_a_sidecar_wishes_besides(inputs, tmp_path):
+    (tmp_path / "dr.sidecar.yaml").write_text(
+        "overlap: 36\ntables: {Filter: {kind: replicated, ignore: [name], "
+        "rename: {filterId: id}, read: {format: parquet}}}"
+    )
+    found = described(inputs, sidecar=tmp_path / "dr.sidecar.yaml")
+    assert [c.name for c in found.tables[0].columns] == ["id"]
+    assert found.overlap == 0.01
+    assert found.reading["filter"].options == {"format": "parquet"}

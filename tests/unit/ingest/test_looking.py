@@ -1,0 +1,120 @@
+"""What is seen of files holds all of their rows."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from qserv.catalog.sidecar import Reading
+from qserv.catalog.tables import DataType
+from qserv.errors import BadContribution, InvalidRequest
+from qserv.ingest import looking
+from qserv.ingest.looking import look
+
+PLAIN = Reading()
+
+
+def types(seen):
+    return {c.name: str(c.datatype) for c in seen.sight.columns}
+
+
+def csv(path, *lines):
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_parquet_says_types_in_every_footer(tmp_path):
+    meaning = {"unit": "deg", "ucd": "pos.eq.ra;meta.main", "description": "RA"}
+    first = pa.schema(
+        [
+            pa.field("ra", pa.float32(), metadata=meaning),
+            pa.field("n", pa.int16()),
+            pa.field("none", pa.null()),
+            pa.field("late", pa.null()),
+        ]
+    )
+    rows = [pa.array([1.0], pa.float32()), pa.array([1], pa.int16())]
+    rows += [pa.nulls(1), pa.nulls(1)]
+    pq.write_table(pa.table(rows, schema=first), tmp_path / "a.parquet")
+    later = {"late": [1], "none": pa.nulls(1), "N": [2**40], "ra": [0.5]}
+    second = pa.table(later)
+    pq.write_table(second, tmp_path / "b.parquet")
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    seen = look("T", files, PLAIN)
+    assert types(seen) == {
+        "ra": "DOUBLE",
+        "n": "BIGINT",
+        "none": "VARCHAR",
+        "late": "BIGINT",
+    }
+    assert seen.sight.columns[0].ucd == "pos.eq.ra;meta.main"
+    assert (seen.files, seen.rows, seen.whole) == (2, 0, True)
+    assert seen.empty == {"none"}
+    assert look("T", files[:1], PLAIN).sight.columns[1].datatype is DataType.SMALLINT
+
+
+def test_the_last_row_of_a_csv_counts(tmp_path):
+    path = csv(tmp_path / "a.csv", "x,y", *["1,1"] * 200_000, "1.5,z")
+    seen = look("T", [path], PLAIN)
+    assert types(seen) == {"x": "DOUBLE", "y": "VARCHAR"}
+    assert (seen.rows, seen.whole) == (200_001, True)
+
+
+def test_beyond_the_limit_nothing_is_promised(tmp_path, monkeypatch):
+    files = [csv(tmp_path / f"{n}.csv", "x", n) for n in ("1", "2.5", "z")]
+    assert types(look("T", files, PLAIN)) == {"x": "VARCHAR"}
+    seen = look("T", files, PLAIN, limit=2)
+    assert (types(seen), seen.rows, seen.whole) == ({"x": "DOUBLE"}, 2, False)
+
+
+def test_uniqueness_is_seen_in_a_sample(tmp_path, monkeypatch):
+    path = csv(tmp_path / "a.csv", "id,n,s,half", "1,1,a,1", "2,1,b,", "2,3,c,2")
+    seen = look("T", [path], PLAIN)
+    assert (seen.sight.unique, seen.sight.rows) == ({"s"}, 3)
+    monkeypatch.setattr(looking, "SAMPLE", 2)
+    seen = look("T", [path], PLAIN)
+    assert (seen.sight.unique, seen.sight.rows) == ({"id", "s"}, 2)
+
+
+def test_columns_are_renamed_and_left_out(tmp_path):
+    path = csv(tmp_path / "a.csv", "_x,B-V,b_v,2", "1,2,3,4")
+    reading = Reading(ignore=("B_V",), rename={"2": "two"})
+    seen = look("T", [path], reading, mend=True)
+    assert types(seen) == {"B_V": "BIGINT", "two": "BIGINT"}
+    assert seen.reading.ignore == ("B_V", "_x")
+    assert seen.reading.rename == {"2": "two", "B-V": "B_V"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "says"),
+    [
+        (
+            {"x": [1]},
+            {"x": [1], "y": [2]},
+            r"b.parquet has a column y, and .*a.parquet",
+        ),
+        (
+            {"x": [1], "y": [2]},
+            {"x": [1]},
+            r"a.parquet has a column y, and .*b.parquet",
+        ),
+        (
+            {"x": [1]},
+            {"x": ["a"]},
+            r"column x is VARCHAR in .*b.parquet, but BIGINT before",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_together(tmp_path, one, other, says):
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, rows in zip(files, (one, other), strict=True):
+        pq.write_table(pa.table(rows), path)
+    with pytest.raises(BadContribution, match=says):
+        look("T", files, PLAIN)
+
+
+def test_what_no_column_holds_can_be_ignored(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": [1], "blob": [b"1"]}), path)
+    with pytest.raises(InvalidRequest, match=r"column blob has type binary"):
+        look("T", [path], PLAIN)
+    assert types(look("T", [path], Reading(ignore=("blob",)))) == {"x": "BIGINT"}
