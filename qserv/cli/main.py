@@ -9,11 +9,12 @@ from typing_extensions import override
 from qserv.cli.demo import demo
 from qserv.cli.doctor import doctor
 from qserv.cli.load import load
+from qserv.cli.loads import loads
 from qserv.cli.metadata import metadata
 from qserv.cli.placement import placement
 from qserv.cli.programs import czar, worker
-from qserv.cli.scrub import scrub
 from qserv.cli.schema import schema
+from qserv.cli.scrub import scrub
 from qserv.cli.skymap import skymap
 from qserv.cli.sql import sql
 from qserv.cli.status import status
@@ -66,6 +67,7 @@ for command in (
     up,
     schema,
     load,
+    loads,
     sql,
     view,
     status,

@@ -32,10 +32,13 @@ def status(*, as_json: bool, czar: str | None, directory: Path) -> None:
         return
     from rich.console import Console
 
+    from qserv.cli.loads import listed
+
     console = Console()
     console.width = max(console.width, 110)
     console.print(f"qserv {found.version}, snapshot {found.snapshot}")
-    for table in (_workers(found), _releases(found), _queries(found)):
+    tables = (_workers(found), _releases(found), _queries(found), listed(found.loads))
+    for table in tables:
         if table.row_count:
             console.print()
             console.print(table)

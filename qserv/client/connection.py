@@ -9,7 +9,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typing_extensions import override
 
 from qserv.catalog.tables import Table
+from qserv.client.address import endpoint_of
 from qserv.client.checking import Checks
+from qserv.client.loads import Loads
 from qserv.client.placing import Placements
 from qserv.client.result import Progress, Result
 from qserv.client.status import Status, status_of
@@ -25,7 +27,6 @@ from qserv.wire.v1.czar_pb2_grpc import CzarStub
 if TYPE_CHECKING:
     from qserv.client.loading import Files, LoadProgress, LoadReport
 
-DEFAULT_PORT: Final = 7480
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds in which a czar has to say that it is there."""
 
@@ -39,7 +40,7 @@ def connect(address: str, token: str | None = None) -> "Connection":
     Parameters
     ----------
     address
-        ``"host:port"`` or ``"qserv://host:port"``; without a port `DEFAULT_PORT`.
+        ``"host:port"`` or ``"qserv://host:port"``; without a port 7480.
     token
         Reserved for clusters that ask who you are; this version has none.
 
@@ -61,19 +62,6 @@ def connect(address: str, token: str | None = None) -> "Connection":
             "unprotected; leave it out"
         )
     return Connection(endpoint_of(address))
-
-
-def endpoint_of(address: str) -> str:
-    """Turn ``"qserv://host:port"``, ``"host:port"`` or ``"host"`` into host:port."""
-    bare = address.removeprefix("qserv://").removesuffix("/")
-    host, colon, port = bare.rpartition(":")
-    if not colon or host.endswith(":"):
-        host, port = bare, str(DEFAULT_PORT)
-    if not host or "/" in host or not port.isdecimal() or int(port) > 65535:
-        raise InvalidRequest(
-            f"{address!r} is no address of a czar; write host:port or qserv://host:port"
-        )
-    return f"{host}:{port}"
 
 
 class Connection:
@@ -228,6 +216,11 @@ class Connection:
     def checks(self) -> Checks:
         """Whether everything is as it should be: `examine` and `scrub`."""
         return Checks(self._call, self._czar, self.endpoint)
+
+    @property
+    def loads(self) -> Loads:
+        """Loads under way and their history: call it, or `show` or `abort` one."""
+        return Loads(self._call, self._czar, self.endpoint)
 
     def tables(self, release: str, *, snapshot: int | None = None) -> ReleaseTables:
         """Return what the tables of a release are: columns, kinds, keys.

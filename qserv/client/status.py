@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qserv.catalog.tables import Column, DataType
+from qserv.client.loads import LoadStatus, load_of
 from qserv.client.placement import (
     Replication,
     WorkerStatus,
@@ -81,6 +82,7 @@ class Status:
     workers: tuple[WorkerStatus, ...]
     releases: tuple[ReleaseStatus, ...]
     queries: tuple[QueryStatus, ...]
+    loads: tuple[LoadStatus, ...] = ()
     replication: Replication = field(default_factory=Replication)
 
     def find(self, release: str, table: str) -> TableStatus | None:
@@ -103,6 +105,7 @@ def status_of(reply: pb.StatusReply) -> Status:
         workers=tuple(map(worker_of, reply.workers)),
         releases=tuple(_release(release) for release in reply.releases),
         queries=tuple(_query(query) for query in reply.queries),
+        loads=tuple(map(load_of, reply.loads)),
         replication=replication_of(reply.replication),
     )
 

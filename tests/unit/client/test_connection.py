@@ -8,7 +8,7 @@ from support.fake_czar import answer
 
 import qserv
 from qserv.catalog.tables import Column, DataType
-from qserv.client.connection import endpoint_of
+from qserv.client.address import endpoint_of
 from qserv.errors import CzarUnavailable, InvalidRequest, UnsupportedQuery
 from qserv.wire.v1 import czar_pb2 as pb
 
