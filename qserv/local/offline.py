@@ -9,12 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import sqlalchemy as sa
+
 from qserv import sqltext
 from qserv.catalog import backends, database, history
 from qserv.catalog.health import Facts, WorkerFacts
 from qserv.catalog.snapshot import ManifestEntry
 from qserv.czar.examination import metadata_facts
-from qserv.errors import ClusterError, InvalidRequest
+from qserv.errors import ClusterError, InvalidRequest, MetadataUnavailable
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import ManifestStore, content
@@ -47,7 +49,7 @@ def examine(
     InvalidRequest
         If there is no metadata, or a newer qserv wrote it.
     MetadataUnavailable
-        If its database does not answer.
+        If its database does not answer, or is damaged.
     """
     facts = _metadata(directory / _CZAR if (directory / _CZAR).is_dir() else directory)
     here = [
@@ -70,14 +72,22 @@ def _metadata(directory: Path) -> Facts:
             f"there is no metadata in {directory}; if it is lost: qserv metadata "
             "rebuild, or qserv metadata restore BACKUP"
         )
-    with closing(place), database.told(place):
-        place.own()
-        with place.engine.connect() as connection:
-            _check_format(database.formats(connection), directory)
-            tables = database.reflected(connection)
-            snapshot = history.read_snapshot(connection, tables, None)
-            facts = metadata_facts(connection, tables, snapshot, float("inf"))
+    try:
+        with closing(place), database.told(place):
+            place.own()
+            facts = _read(place, directory)
+    except sa.exc.DatabaseError as error:
+        text = f"the metadata in {directory} is damaged: {error.orig}"
+        raise MetadataUnavailable(text) from error
     return replace(facts, running=False, version=version("qserv"), place=str(place))
+
+
+def _read(place: backends.Backend, directory: Path) -> Facts:
+    with place.engine.connect() as connection:
+        _check_format(database.formats(connection), directory)
+        tables = database.reflected(connection)
+        snapshot = history.read_snapshot(connection, tables, None)
+        return metadata_facts(connection, tables, snapshot, float("inf"))
 
 
 def _check_format(have: frozenset[int], directory: Path) -> None:
