@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from qserv.catalog import loadstore
+from qserv.catalog.snapshot import TableVersion
 from qserv.catalog.store import Store
 from qserv.czar.committing import Committing, newer
 from qserv.czar.installation import Installation, family_workers
@@ -60,37 +61,41 @@ class Ending:
 
     async def commit(self, number: str, asked: Wanted, attempt: int) -> Committed:
         """Commit a load; see `Loads.commit`."""
-        if (load := self._registry.open.get(number)) is None:
+        try:
+            async with self._registry.call(number, attempt) as load:
+                if load.commit is None and (compare := await self._asked(load, asked)):
+                    return Committed(newer=compare)
+                commit = load.commit
+        except Conflict:
             past = await self._registry.past(number)
             if past is not None and past.snapshot is not None:
                 return Committed(past.snapshot)
-        elif load.commit is not None:
-            life.fence(load.transaction, attempt)
-            return await asyncio.shield(load.commit)
-        async with self._registry.call(number, attempt) as load:
-            wanted = Wanted(
-                {load.spelling(table): rows for table, rows in asked.rows.items()},
-                {load.spelling(table): ends for table, ends in asked.bounds.items()},
-                {load.spelling(table): at for table, at in asked.checked.items()},
-            )
-            # Refused at once, before the queue of commits.
-            transaction, _ = life.step(load.transaction, Commit(wanted.rows))
-            if compare := newer(load, wanted, self._store.snapshot()):
-                return Committed(newer=compare)
-            reached("czar.commit.asked")
-            await self._registry.write(
-                loadstore.change,
-                number,
-                state=transaction.state,
-                commit_request=wanted_to_json(wanted),
-                reason="",
-            )
-            reached("czar.commit.written")
-            load.transaction, load.wanted = transaction, wanted
-            self.start(load)
-            commit = load.commit
+            raise
         assert commit is not None, "it has begun"
         return await asyncio.shield(commit)
+
+    async def _asked(self, load: OpenLoad, asked: Wanted) -> tuple[TableVersion, ...]:
+        wanted = Wanted(
+            {load.spelling(table): rows for table, rows in asked.rows.items()},
+            {load.spelling(table): ends for table, ends in asked.bounds.items()},
+            {load.spelling(table): at for table, at in asked.checked.items()},
+        )
+        # Refused at once, before the queue of commits.
+        transaction, _ = life.step(load.transaction, Commit(wanted.rows))
+        if compare := newer(load, wanted, self._store.snapshot()):
+            return compare
+        reached("czar.commit.asked")
+        await self._registry.write(
+            loadstore.change,
+            load.id,
+            state=transaction.state,
+            commit_request=wanted_to_json(wanted),
+            reason="",
+        )
+        reached("czar.commit.written")
+        load.transaction, load.wanted = transaction, wanted
+        self.start(load)
+        return ()
 
     def start(self, load: OpenLoad, grace: float = 0.0) -> None:
         """Begin the commit of a load, which goes on whoever waits for it.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,7 @@ def kept(load: OpenLoad, inputs: Iterable[Input]) -> Kept:
         state=load.transaction.state,
         attempt=load.transaction.attempt,
         fingerprint=load.asked.fingerprint,
-        request=asdict(load.asked),
+        request=_plain(load.asked),
         told=load.told,
         inputs=tuple(inputs),
     )
@@ -319,6 +319,16 @@ def _beginning(plain: Any) -> Beginning:
     tables = tuple(_table(dict(table)) for table in plain["tables"])
     lists = {"tables": tables, "inputs": (), "input_ids": tuple(plain["input_ids"])}
     return Beginning(**plain | lists)
+
+
+def _plain(asked: Beginning) -> Any:
+    plain = {f.name: getattr(asked, f.name) for f in fields(Beginning)}
+    tables = [
+        {f.name: getattr(table, f.name) for f in fields(Table) if f.init}
+        | {"columns": [asdict(column) for column in table.columns]}
+        for table in asked.tables
+    ]
+    return plain | {"tables": tables}
 
 
 def _table(plain: dict[str, Any]) -> Table:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from support import metadata
 
-from qserv.catalog.provenance import Contribution
+from qserv.catalog.provenance import Contribution, Load
 from qserv.catalog.snapshot import Role
-from qserv.czar.beginning import Beginning
+from qserv.czar.beginning import Beginning, Source
 from qserv.ingest.events import StagedFile
 
 TABLES = (metadata.OBJECT, metadata.SOURCE, metadata.FILTER)
@@ -15,6 +15,16 @@ ROWS = {"Object": 20, "Source": 50, "Filter": 6}
 
 def asked(**changes):
     return replace(Beginning("hip", TABLES, leaf_rows=1000), **changes)
+
+
+def source(name, content, table="object"):
+    """Return a file that a loader is about to read."""
+    return Source(table, name, content * 32)
+
+
+def record(number):
+    """Return a load as it stands in the history."""
+    return Load(number, "hip", "hip", "me", "")
 
 
 async def begin(loads, **changes):
