@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from qserv.catalog.tables import Column, DataType
+from qserv.catalog.tables import Column
 from qserv.client.loads import LoadStatus, load_of
 from qserv.client.placement import (
     Replication,
@@ -13,6 +13,7 @@ from qserv.client.placement import (
     replication_of,
     worker_of,
 )
+from qserv.wire.messages import columns_from_proto
 from qserv.wire.v1 import czar_pb2 as pb
 
 
@@ -130,17 +131,7 @@ def _table(table: pb.TableStatus) -> TableStatus:
         rows=table.rows,
         size=table.size,
         chunks=table.chunks,
-        columns=tuple(
-            Column(
-                name=column.name,
-                datatype=DataType(column.datatype),
-                unit=column.unit,
-                ucd=column.ucd,
-                description=column.description,
-                nullable=column.nullable,
-            )
-            for column in table.columns
-        ),
+        columns=columns_from_proto(table.columns),
         chunk_ids=np.array(table.chunk_ids, dtype=np.int64),
         chunk_rows=np.array(table.chunk_rows, dtype=np.int64),
     )

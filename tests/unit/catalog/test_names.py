@@ -8,6 +8,7 @@ from qserv.catalog.sidecar import read_sidecar
 from qserv.catalog.tables import SYSTEM_COLUMNS, Column, DataType, Table, TableKind
 from qserv.dialects import lexis
 from qserv.errors import InvalidRequest
+from qserv.wire.messages import table_from_proto, table_to_proto
 
 RULE = "a name is a letter, then letters, digits and _"
 AS_IT_IS = "in the sidecar, and the file is read as it is"
@@ -158,3 +159,10 @@ def test_a_name_is_written_as_yaml_reads_it(name):
     from qserv.catalog.felistext import scalar
 
     assert yaml.safe_load(f"{{{scalar(name)}: 1}}") == {name: 1}
+
+
+def test_the_czar_checks_what_a_loader_says():
+    message = table_to_proto(table("size"))
+    message.columns[0].name = "2MASS"
+    with pytest.raises(InvalidRequest, match="column '2MASS' begins with a digit"):
+        table_from_proto(message)
