@@ -32,7 +32,11 @@ Tables = Mapping[str, sa.Table]
 
 
 def read_snapshot(
-    connection: sa.Connection, tables: Tables, number: int | None
+    connection: sa.Connection,
+    tables: Tables,
+    number: int | None,
+    *,
+    before: Snapshot | None = None,
 ) -> Snapshot:
     """Build the immutable view of one snapshot.
 
@@ -44,6 +48,8 @@ def read_snapshot(
         The reflected metadata tables.
     number
         The snapshot's id; None for the newest.
+    before
+        An earlier one, from which is taken what has the same version.
 
     Raises
     ------
@@ -54,7 +60,7 @@ def read_snapshot(
     newest = connection.execute(sa.select(sa.func.max(snapshots))).scalar_one()
     number = newest if number is None else number
     if connection.execute(sa.select(snapshots).where(snapshots == number)).first():
-        return _Reader(connection, tables, number).snapshot()
+        return _Reader(connection, tables, number, before).snapshot()
     raise UnknownName(f"there is no snapshot {number}; the newest is {newest}")
 
 
@@ -146,6 +152,7 @@ class _Reader:
     connection: sa.Connection
     tables: Tables
     number: int
+    before: Snapshot | None
 
     def snapshot(self) -> Snapshot:
         families = {family.name: family for family in self._families()}
@@ -176,7 +183,12 @@ class _Reader:
             .where(trees.c.snapshot_id <= self.number)
             .group_by(families.c.name)
         )
+        known = self.before.families if self.before else {}
         for row in rows.all():
+            same = known.get(row.name)
+            if same is not None and same.tree_version == row.version:
+                yield same
+                continue
             yield Family(
                 name=row.name,
                 overlap=row.overlap,
@@ -223,6 +235,13 @@ class _Reader:
         tables = read_tables(self.connection, self.tables, release.name)
         for name, (table_id, table) in tables.items():
             if row := self._version(table_id):
+                known = self._known(release.folded, name, family)
+                if known and (known.manifest_version, known.table) == (
+                    row.version,
+                    table,
+                ):
+                    versions[name] = known
+                    continue
                 statistics, offset = self._statistics(row, family.tree)
                 versions[name] = TableVersion(
                     release=release.name,
@@ -256,6 +275,15 @@ class _Reader:
             .order_by(versions.c.version.desc())
             .limit(1)
         ).first()
+
+    def _known(self, release: str, table: str, family: Family) -> TableVersion | None:
+        """Return the table as it was before, if it was cut by the same tree."""
+        if self.before is None or release not in self.before.releases:
+            return None
+        same = self.before.families.get(family.name)
+        if same is None or same.tree_version != family.tree_version:
+            return None
+        return self.before.releases[release].tables.get(table)
 
     def _statistics(
         self, version: Any, tree: ChunkTree

@@ -221,7 +221,7 @@ class Store:
             try:
                 with self.writing() as connection:
                     change(connection)
-                    fresh = self._read(connection)
+                    fresh = self._read(connection, before=self._newest)
             except MetadataUnavailable:
                 if time.monotonic() > deadline:
                     raise
@@ -230,8 +230,10 @@ class Store:
                 self._newest = fresh
                 return fresh
 
-    def _read(self, connection: sa.Connection) -> Snapshot:
-        return history.read_snapshot(connection, self.tables, None)
+    def _read(
+        self, connection: sa.Connection, before: Snapshot | None = None
+    ) -> Snapshot:
+        return history.read_snapshot(connection, self.tables, None, before=before)
 
     def _allocated(self, connection: sa.Connection) -> int:
         cluster = self.tables["cluster"]

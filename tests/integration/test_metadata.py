@@ -48,7 +48,7 @@ QUERIES = [
     ),
 ]
 FEW = 10
-REBUILT = {"id", "entry_id", "verified", "epoch", "revision", "applied"}
+REBUILT = {"manifest_entry": {"id"}, "replica": {"entry_id", "verified"}}
 """Columns in which what is rebuilt may differ."""
 
 
@@ -154,7 +154,8 @@ def rows(path):
             columns, *lines = read(name.sha256).splitlines()
             for line in lines:
                 row = dict(zip(json.loads(columns), json.loads(line), strict=True))
-                kept = {k: v for k, v in row.items() if k not in REBUILT}
+                own = REBUILT.get(name.table, ())
+                kept = {k: v for k, v in row.items() if k not in own}
                 found.setdefault(name.table, []).append(kept)
     found.pop("cluster")
     found.pop("worker")  # says when it joined, and where it listens now

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from support import metadata
 
 from qserv import sqltext
-from qserv.catalog import backends
+from qserv.catalog import backends, loadhistory, loadstore
 from qserv.catalog.database import Database
-from qserv.catalog.provenance import Contribution, Load, Origin
+from qserv.catalog.provenance import Load, Origin
 from qserv.catalog.snapshot import IndexShard
 from qserv.catalog.store import Store
 from qserv.catalog.tables import TableKind
@@ -125,15 +125,15 @@ def test_bounds_are_those_of_all_loads_or_unknown(store):
 
 
 def test_a_content_is_known_by_the_table_it_went_to(store):
-    def asked(table, content):
-        return Contribution(table, "again.parquet", content * 32, 1, 0, 0)
+    def origins(release, *wanted):
+        with store.reading() as connection:
+            return loadhistory.origins(connection, store.tables, release, wanted)
 
     metadata.publish(store)
-    wanted = [asked("Object", "cd"), asked("Object", "ef"), asked("Source", "cd")]
-    assert store.origins("HIP", wanted) == {
-        ("Object", "cd" * 32): Origin("objects.parquet", "load-1", 1)
-    }
-    assert store.origins("other", wanted) == {}
+    known = ("Object", "cd" * 32)
+    wanted = [known, ("Object", "ef" * 32), ("Source", "cd" * 32)]
+    assert origins("HIP", *wanted) == {known: Origin("objects.parquet", "load-1", 1, 1)}
+    assert origins("other", *wanted) == {}
 
 
 def test_a_publication_that_fails_half_way_leaves_nothing(store, tmp_path):
@@ -176,17 +176,18 @@ def test_without_the_transaction_half_a_publication_would_show(store):
     assert rows(store, "SELECT name FROM family") == [("hip",), ("other",)]
 
 
-def test_a_load_left_unfinished_is_aborted_at_the_next_start(store, tmp_path):
+def test_a_load_left_unfinished_is_there_at_the_next_start(store, tmp_path):
     store.join("w1", "127.0.0.1:1")
     store.begin(Load("load-1", "hip", "hip", "me", ""))
     store.close()
 
     with closing(Store.open(tmp_path)) as again:
+        with again.reading() as connection:
+            assert loadstore.abandoned(connection, again.tables) == ("load-1",)
+        again.abort("load-1", "nobody can go on", ["w1"])
         assert again.discards("w1") == ("load-1",)
         again.discarded("load-1", "w1")
         assert again.discards("w1") == ()
-    with closing(Store.open(tmp_path)) as once_more:
-        assert once_more.discards("w1") == ()
 
 
 def test_two_czars_never_share_metadata(store, tmp_path, monkeypatch):
@@ -217,3 +218,24 @@ def test_a_migration_that_fails_leaves_the_format_as_it_was(
     with pytest.raises((MetadataUnavailable, sa.exc.ProgrammingError)):
         opened(tmp_path, metadata_place, scripts)
     Store.open(tmp_path).close()
+
+
+def test_what_did_not_change_is_not_read_again(store):
+    first = metadata.publish(store)
+    only = tuple(
+        f for f in metadata.files("load-2", metadata.family(), 2) if f.table == "Source"
+    )
+    second = metadata.publish(store, "load-2", tables=(metadata.SOURCE,), files=only)
+
+    def table(snapshot, name):
+        return snapshot.table("hip", name)
+
+    assert table(second, "Object") is table(first, "Object")
+    assert table(second, "Source").rows == 2 * table(first, "Source").rows
+    assert second.families["hip"] is first.families["hip"]
+    again = store.refreshed()
+    assert again.families == second.families
+    for name in ("Object", "Source", "Filter"):
+        one, two = table(again, name), table(second, name)
+        assert metadata.chunks_of(one.statistics) == metadata.chunks_of(two.statistics)
+        assert (one.rows, one.offset, one.index) == (two.rows, two.offset, two.index)
