@@ -56,6 +56,11 @@ class Server:
             user = _somebody()
             self._user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.directory, user.pw_uid, user.pw_gid)
+            if not self._binaries.is_relative_to("/usr"):
+                # Root's own directories are closed to other users.
+                copied = self.directory / "postgresql"
+                shutil.copytree(self._binaries.parent, copied, symlinks=True)
+                self._binaries = copied / self._binaries.name
         self._numbers = count(1)
         self._process = None
         self._made = False
