@@ -56,11 +56,7 @@ class Server:
             user = _somebody()
             self._user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.directory, user.pw_uid, user.pw_gid)
-            if not self._binaries.is_relative_to("/usr"):
-                # Root's own directories are closed to other users.
-                copied = self.directory / "postgresql"
-                shutil.copytree(self._binaries.parent, copied, symlinks=True)
-                self._binaries = copied / self._binaries.name
+            self._binaries = _readable(self._binaries, self.directory)
         self._numbers = count(1)
         self._process = None
         self._made = False
@@ -126,6 +122,19 @@ class Server:
         except psycopg.OperationalError:
             return False
         return True
+
+
+def _readable(binaries: Path, directory: Path) -> Path:
+    """Copy what is from PyPI: root's own directories are closed to other users."""
+    package = binaries.parents[1]
+    libraries = package.with_name(f"{package.name}.libs")
+    if not libraries.is_dir():
+        return binaries
+    # The programs find their libraries by the way from one to the other.
+    for each in (binaries.parent, libraries):
+        target = directory / each.relative_to(package.parent)
+        shutil.copytree(each, target, symlinks=True)
+    return directory / binaries.relative_to(package.parent)
 
 
 def _somebody():
