@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from support import metadata
 
 from qserv import sqltext
-from qserv.catalog import backends, loadhistory, loadstore
+from qserv.catalog import backends, loadstore
 from qserv.catalog.database import Database
-from qserv.catalog.provenance import Load, Origin
+from qserv.catalog.provenance import Load
 from qserv.catalog.snapshot import IndexShard
 from qserv.catalog.store import Store
 from qserv.catalog.tables import TableKind
@@ -122,18 +122,6 @@ def test_bounds_are_those_of_all_loads_or_unknown(store):
     third = metadata.publish(store, "load-3", files=(), bounds={})
     assert ends(third, "Object") == {"ra": (0.5, 2.0)}, "no rows were added"
     assert ends(store.snapshot(first.id), "Object") == bounds["Object"]
-
-
-def test_a_content_is_known_by_the_table_it_went_to(store):
-    def origins(release, *wanted):
-        with store.reading() as connection:
-            return loadhistory.origins(connection, store.tables, release, wanted)
-
-    metadata.publish(store)
-    known = ("Object", "cd" * 32)
-    wanted = [known, ("Object", "ef" * 32), ("Source", "cd" * 32)]
-    assert origins("HIP", *wanted) == {known: Origin("objects.parquet", "load-1", 1, 1)}
-    assert origins("other", *wanted) == {}
 
 
 def test_a_publication_that_fails_half_way_leaves_nothing(store, tmp_path):
