@@ -1,0 +1,111 @@
+"""Reads files of every format as batches in the types of a table.
+
+A row that cannot be taken is left out and told (`Reject`). What makes a whole file
+unreadable raises `qserv.errors.BadContribution`, which names the file, and row and
+column where they apply.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import pyarrow as pa
+
+from qserv.catalog.tables import Table, TableKind
+from qserv.ingest import stores
+from qserv.ingest.formats import delimited, guess, parquet
+from qserv.ingest.formats.rows import Batch, Piece, Reject
+from qserv.ingest.inputs import DEFAULTS, Format, InputFile, ReadOptions
+
+_NOTHING: Final = Table("T", TableKind.REPLICATED, ())
+
+__all__ = ["Batch", "Piece", "Reject", "count", "pieces", "read", "schema_of"]
+
+
+def pieces(
+    table: Table, file: InputFile, options: ReadOptions = DEFAULTS
+) -> list[Piece]:
+    """Return what of a file can be read by itself.
+
+    Parameters
+    ----------
+    table
+        The columns that the file must have, in any order; of others it has only those
+        that are ignored.
+    file
+        The file.
+    options
+        What it does not say about itself.
+
+    Raises
+    ------
+    BadContribution
+        If it is no such file, or has other columns.
+    """
+    whole = _whole(table, file, options)
+    if file.format is Format.PARQUET:
+        return parquet.split(whole)
+    return [whole]
+
+
+def read(piece: Piece) -> Iterator[Batch]:
+    """Read a piece as a stream of batches, in bounded memory.
+
+    Raises
+    ------
+    BadContribution
+        If the file cannot be read.
+    """
+    match piece.file.format:
+        case Format.PARQUET:
+            yield from parquet.read(piece)
+        case _:
+            yield from delimited.read(piece)
+
+
+def schema_of(file: InputFile, options: ReadOptions = DEFAULTS) -> pa.Schema:
+    """Return the columns of a file; those of a text are guessed from its rows.
+
+    Fields carry unit, ucd and description where the file has them. A column without
+    any value is one of texts.
+
+    Raises
+    ------
+    BadContribution
+        If the file cannot be read.
+    """
+    whole = _whole(_NOTHING, file, options)
+    match file.format:
+        case Format.PARQUET:
+            schema = parquet.schema_of(whole)
+        case _:
+            with stores.named(file.name), delimited.stream_of(whole) as stream:
+                schema = guess.guess(whole, delimited.begin(whole, stream))
+    return pa.schema(
+        [
+            field.with_type(pa.string()) if pa.types.is_null(field.type) else field
+            for field in schema
+            if not options.ignores(field.name)
+        ]
+    )
+
+
+def count(what: Piece | InputFile) -> int | None:
+    """Return the rows of a piece or a file without reading them; None if it is dear.
+
+    Raises
+    ------
+    BadContribution
+        If the file is none of its format.
+    """
+    if isinstance(what, Piece):
+        return what.rows
+    whole = _whole(_NOTHING, what, DEFAULTS)
+    match what.format:
+        case Format.PARQUET:
+            return parquet.count(whole)
+        case _:
+            return None
+
+
+def _whole(table: Table, file: InputFile, options: ReadOptions) -> Piece:
+    return Piece(table, file, options, 1, None, file.size)

@@ -1,0 +1,221 @@
+"""Reads CSV and TSV, as blocks of whole rows."""
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from qserv.ingest import stores
+from qserv.ingest.formats import quotes
+from qserv.ingest.formats.parsing import Layout, Parser
+from qserv.ingest.formats.quotes import Dialect, Misplaced, Stream, TooLong
+from qserv.ingest.formats.rows import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    Batch,
+    Numbers,
+    Piece,
+    Reject,
+    conform,
+    numbered,
+    wanted,
+)
+from qserv.ingest.formats.texts import NULLS
+from qserv.ingest.inputs import Format
+from qserv.wire.codec import arrow_schema
+
+_WIDE: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OTHERS: Final = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','", " ": "a space"}
+
+
+@dataclass(slots=True)
+class Place:
+    """How far reading came.
+
+    Parameters
+    ----------
+    row
+        Number of the next row; 0 for the header.
+    """
+
+    row: int
+
+
+@dataclass(slots=True)
+class Opened:
+    """A text behind its header.
+
+    Parameters
+    ----------
+    layout
+        What its rows are like.
+    rows
+        Blocks of whole rows.
+    place
+        How far reading came; who reads the blocks moves it on.
+    """
+
+    layout: Layout
+    rows: Iterator[bytes]
+    place: Place
+
+
+def read(piece: Piece) -> Iterator[Batch]:
+    """Read a CSV or TSV; see `qserv.ingest.formats.read`."""
+    with stores.named(piece.file.name), stream_of(piece) as stream:
+        yield from read_rows(piece, begin(piece, stream))
+
+
+def stream_of(piece: Piece) -> pa.NativeFile:
+    """Open a text for reading from its start, unpacked."""
+    return stores.streamed(piece.file.uri, piece.file.compression)
+
+
+def begin(piece: Piece, stream: Stream) -> Opened:
+    """Read the header of a CSV or TSV.
+
+    Raises
+    ------
+    BadContribution
+        If there is none, or it is none of the table's.
+    """
+    options, dialect = piece.options, _dialect(piece)
+    place = Place(0 if options.header else 1)
+    nulls = NULLS if options.nulls is None else options.nulls
+    rows = whole_rows(piece, stream, dialect, place)
+    names = options.names or tuple(column.name for column in piece.table.columns)
+    if options.header:
+        found, rows = header(piece, rows, dialect)
+        if options.names and len(options.names) != len(found):
+            raise piece.wrong(
+                f"its header names {len(found)} columns, but {len(names)} names are "
+                f"given; it names {', '.join(found)}"
+            )
+        names = options.names or found
+        _hint(piece, names, dialect)
+        place.row = 1
+    if not names:
+        raise piece.wrong("has no header: say the names of its columns (--names)")
+    return Opened(Layout(dialect, names, nulls), rows, place)
+
+
+def header(
+    piece: Piece, rows: Iterator[bytes], dialect: Dialect
+) -> tuple[tuple[str, ...], Iterator[bytes]]:
+    """Return the names in the first row, and the rows behind it.
+
+    Raises
+    ------
+    BadContribution
+        If there is no row.
+    """
+    block = next(rows, b"").lstrip(b"\r\n")
+    end = quotes.first_row(block, dialect)
+    names = next(dialect.rows(block[:end]), [])
+    if not names:
+        raise piece.wrong("is empty; its first line must name columns")
+    rest = [block[end:]] if end < len(block) else []
+    return tuple(name.strip() for name in names), chain(rest, rows)
+
+
+def whole_rows(
+    piece: Piece, stream: Stream, dialect: Dialect, place: Place
+) -> Iterator[bytes]:
+    """Read a text as blocks of whole rows.
+
+    Raises
+    ------
+    BadContribution
+        If a quote is misplaced, a row has no end, or the text is no UTF-8.
+    """
+    found = quotes.blocks(stream, dialect)
+    try:
+        for number, block in enumerate(found):
+            if not number and block.startswith(_WIDE):
+                raise piece.wrong("is UTF-16; convert it to UTF-8")
+            yield block
+    except Misplaced as error:
+        # A line between rows is none.
+        rows = sum(1 for row in dialect.rows(error.before) if row)
+        row = place.row + rows - 1
+        raise piece.wrong(
+            "a quote opens and never closes, or stands inside a value; a quote in a "
+            "value is written twice, and the value stands in quotes (if quotes mean "
+            "nothing in this file, say --quote '')",
+            row=row,
+        ) from error
+    except TooLong as error:
+        raise piece.wrong(
+            f"is longer than {quotes.ROW_LIMIT >> 20} MiB; is it rows of text?",
+            row=place.row,
+        ) from error
+
+
+def read_rows(piece: Piece, opened: Opened) -> Iterator[Batch]:
+    """Read rows behind a header."""
+    layout, place = opened.layout, opened.place
+    schema = arrow_schema(piece.table.columns)
+    types = {
+        i: schema.field(piece.table.column(layout.names[i]).name).type
+        for i in wanted(piece, layout.names)
+    }
+    parser = Parser(piece, layout, types)
+    for block in opened.rows:
+        table, rejects = parser.parse(block)
+        first = place.row
+        rejects = [replace(r, row=r.row + first - 1) for r in rejects]
+        count = table.num_rows + len(rejects)
+        numbers = np.delete(numbered(first, count), [r.row - first for r in rejects])
+        place.row += count
+        names = [layout.names[int(n)] for n in table.column_names]
+        yield from _batches(piece, table.rename_columns(names), numbers, rejects)
+
+
+def _batches(
+    piece: Piece, table: pa.Table, numbers: Numbers, rejects: Sequence[Reject]
+) -> Iterator[Batch]:
+    whole = table.combine_chunks()
+    width = max(table.nbytes // max(table.num_rows, 1), 1)
+    step = max(min(BATCH_ROWS, BATCH_BYTES // width), 1)
+    told = list(rejects)
+    for start in range(0, max(table.num_rows, 1), step):
+        more = start + step < table.num_rows
+        now = [r for r in told if not more or r.row < numbers[start + step]]
+        told = told[len(now) :]
+        part = whole.slice(start, step)
+        raw = pa.RecordBatch.from_arrays(
+            [_one(column) for column in part.columns], names=part.column_names
+        )
+        some = numbers[start : start + step]
+        yield conform(piece, raw, some, texts=True, rejects=now)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _dialect(piece: Piece) -> Dialect:
+    options = piece.options
+    by_format = "\t" if piece.file.format is Format.TSV else ","
+    dialect = Dialect(options.delimiter or by_format, options.quote, options.escape)
+    for what in ("delimiter", "quote", "escape"):
+        text = getattr(dialect, what)
+        if len(text.encode()) > 1 or text in {"\r", "\n"}:
+            raise piece.wrong(f"{what} {text!r} is not one ASCII character")
+    return dialect
+
+
+def _hint(piece: Piece, names: Sequence[str], dialect: Dialect) -> None:
+    """Say which other delimiter the file seems to have."""
+    if len(names) > 1 or piece.table.find(names[0]):
+        return
+    for other, called in _OTHERS.items():
+        if other in names[0] and other != dialect.delimiter:
+            raise piece.wrong(
+                f"the header has one column, {names[0]!r}: is the delimiter {called}? "
+                "Say --delimiter"
+            )

@@ -1,0 +1,143 @@
+"""Parses blocks of delimited text, and tells which rows are none of the table's.
+
+A block is parsed by Arrow in the table's types at once. Columns in which something
+else stands are read as texts from then on (`qserv.ingest.formats.texts`), and blocks
+with rows of too few or too many values once more, row by row.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from qserv.ingest import stores
+from qserv.ingest.formats.quotes import Dialect
+from qserv.ingest.formats.rows import Piece, Reject, shown
+
+_COLUMN: Final = re.compile(r"In CSV column #(\d+): ?")
+_PARSED: Final = 2**20
+"""Bytes of a block that one thread parses at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the rows of a text are like.
+
+    Parameters
+    ----------
+    dialect
+        How values are told apart.
+    names
+        The columns.
+    nulls
+        Texts that are NULL where they stand without quotes.
+    quoted_nulls
+        Whether they are also in quotes.
+    """
+
+    dialect: Dialect
+    names: tuple[str, ...]
+    nulls: tuple[str, ...]
+    quoted_nulls: bool = False
+
+
+@dataclass(slots=True)
+class Parser:
+    """Parses blocks of rows; remembers which columns hold what Arrow cannot read.
+
+    Parameters
+    ----------
+    piece
+        What is read.
+    layout
+        What its rows are like.
+    types
+        Types of the columns that are wanted, by their place in the file.
+    loose
+        The columns that are read as bytes, to be looked at one by one.
+    """
+
+    piece: Piece
+    layout: Layout
+    types: dict[int, pa.DataType]
+    loose: set[int] = field(default_factory=set)
+
+    def parse(self, block: bytes) -> tuple[pa.Table, list[Reject]]:
+        """Return the rows of a block and those with too few or too many values.
+
+        The rows are counted from 1.
+        """
+        rejects: list[Reject] = []
+        strict = True
+        while True:
+            try:
+                table = self._read(block, None if strict else rejects)
+            except pa.ArrowInvalid as error:
+                rejects.clear()
+                found = _COLUMN.search(str(error))
+                column = int(found[1]) if found else -1
+                if column in self.types and column not in self.loose:
+                    self.loose.add(column)
+                elif strict:
+                    strict = False
+                else:
+                    raise self.piece.wrong(
+                        f"cannot be read as rows of values: {stores.plain(error)}"
+                    ) from error
+            else:
+                if not (infinite := self._infinite(table)):
+                    return table, rejects
+                # Either it says so, or the number was too large: the text tells.
+                self.loose |= infinite
+                rejects.clear()
+
+    def _read(self, block: bytes, rejects: list[Reject] | None) -> pa.Table:
+        layout, dialect = self.layout, self.layout.dialect
+        strict = rejects is None
+        count = len(layout.names)
+
+        def told(row: pyarrow.csv.InvalidRow) -> str:
+            assert rejects is not None
+            reason = f"has {row.actual_columns} values for {row.expected_columns}"
+            rejects.append(Reject(row.number, "", shown(row.text), reason + " columns"))
+            return "skip"
+
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(block),
+            read_options=pyarrow.csv.ReadOptions(
+                # Rows have numbers only if one thread reads them in order.
+                use_threads=strict,
+                block_size=_PARSED if strict else len(block) + 1,
+                column_names=[str(i) for i in range(count)],
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote or False,
+                escape_char=dialect.escape or False,
+                newlines_in_values=bool(dialect.quote)
+                and dialect.quote.encode() in block,
+                # Of one column, an empty line is a row with NULL.
+                ignore_empty_lines=count > 1,
+                invalid_row_handler=None if strict else told,
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={str(i): self._type(i) for i in self.types},
+                include_columns=[str(i) for i in self.types],
+                null_values=list(layout.nulls),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=layout.quoted_nulls,
+            ),
+        )
+
+    def _type(self, column: int) -> pa.DataType:
+        return pa.binary() if column in self.loose else self.types[column]
+
+    def _infinite(self, table: pa.Table) -> set[int]:
+        return {
+            int(name)
+            for name, values in zip(table.column_names, table.columns, strict=True)
+            if pa.types.is_floating(values.type) and pc.any(pc.is_inf(values)).as_py()
+        }

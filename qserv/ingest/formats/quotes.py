@@ -1,0 +1,169 @@
+"""Cuts delimited text into blocks of whole rows, and finds quotes that are misplaced.
+
+Arrow takes what follows a closing quote for more of the value, and so a quote that was
+forgotten in one row and one more in another swallow all rows between them. Here each
+quote must open or close a value, or be one of two.
+"""
+
+import codecs
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+BLOCK: Final = 8 * 2**20
+"""Bytes that are read at a time."""
+ROW_LIMIT: Final = 64 * 2**20
+"""Bytes that no row is longer than."""
+
+_NEWLINES: Final = b"\r\n"
+
+
+class Stream(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most so many; none at the end."""
+
+
+class Misplaced(Exception):
+    """A quote is where none may be.
+
+    Parameters
+    ----------
+    before
+        The bytes from the start of the block up to and with that quote.
+    """
+
+    def __init__(self, before: bytes) -> None:
+        super().__init__("a quote is misplaced")
+        self.before = before
+
+
+class TooLong(Exception):
+    """A row is longer than `ROW_LIMIT`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How rows and values are told apart.
+
+    Parameters
+    ----------
+    delimiter
+        One character.
+    quote, escape
+        One character, or empty for none.
+    """
+
+    delimiter: str
+    quote: str
+    escape: str
+
+    def rows(self, block: bytes) -> Iterator[list[str]]:
+        """Return the rows of a block one by one: slow, and never wrong."""
+        text = block.decode("utf-8", errors="replace")
+        return csv.reader(
+            StringIO(text, newline=""),
+            delimiter=self.delimiter,
+            quotechar=self.quote or None,
+            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+            escapechar=self.escape or None,
+        )
+
+
+def blocks(stream: Stream, dialect: Dialect) -> Iterator[bytes]:
+    """Read a text as blocks of whole rows.
+
+    Yields
+    ------
+    bytes
+        One or more rows; the last may lack its newline.
+
+    Raises
+    ------
+    Misplaced
+        If a quote is misplaced: in a value, behind one, or never closed.
+    TooLong
+        If a row has no end.
+    """
+    held, newline, seen = b"", b"", False
+    while more := stream.read(BLOCK):
+        held = held + more if seen else more.removeprefix(codecs.BOM_UTF8)
+        seen = True
+        newline = newline or _newline(held)
+        quotes = _quotes(held, dialect)
+        _check(held, quotes, dialect, whole=False)
+        if end := _end(held, newline, quotes):
+            yield held[:end]
+            held = held[end:]
+        elif len(held) > ROW_LIMIT:
+            raise TooLong
+    if held:
+        _check(held, _quotes(held, dialect), dialect, whole=True)
+        yield held
+
+
+def first_row(block: bytes, dialect: Dialect) -> int:
+    """Return where the first row of a block ends, behind its newline."""
+    quotes = _quotes(block, dialect)
+    for found in re.finditer(rb"\r\n|\n|\r", block):
+        if np.searchsorted(quotes, found.start()) % 2 == 0:
+            return found.end()
+    return len(block)
+
+
+def _newline(held: bytes) -> bytes:
+    # Of a block that ends between \r and \n the next one tells.
+    if b"\n" in held:
+        return b"\n"
+    return b"\r" if b"\r" in held[:-1] else b""
+
+
+def _quotes(held: bytes, dialect: Dialect) -> npt.NDArray[np.int64]:
+    """Return where quotes stand that are not escaped."""
+    quote = dialect.quote.encode()
+    if not quote or quote not in held:
+        return np.empty(0, dtype=np.int64)
+    if dialect.escape:
+        escaped = re.escape(dialect.escape.encode())
+        held = re.sub(escaped + rb"[\s\S]", b"__", held)
+    return np.flatnonzero(np.frombuffer(held, np.uint8) == quote[0])
+
+
+def _end(held: bytes, newline: bytes, quotes: npt.NDArray[np.int64]) -> int:
+    """Return the end of the last whole row; 0 where there is none."""
+    if not newline:
+        return 0
+    # A \r at the very end may belong to a \n that is not read yet.
+    last = len(held) - (newline == b"\r")
+    if not quotes.size:
+        return held.rfind(newline, 0, last) + 1
+    ends = np.flatnonzero(np.frombuffer(held, np.uint8)[:last] == newline[0])
+    outside = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    return int(outside[-1]) + 1 if outside.size else 0
+
+
+def _check(
+    held: bytes, quotes: npt.NDArray[np.int64], dialect: Dialect, *, whole: bool
+) -> None:
+    if not quotes.size:
+        return
+    around = np.frombuffer(
+        _NEWLINES + f"{dialect.delimiter}{dialect.quote}".encode(), np.uint8
+    )
+    seen = np.frombuffer(held, np.uint8)
+    opening, closing = quotes[::2], quotes[1::2]
+    inner = opening[opening > 0]
+    bad = inner[~np.isin(seen[inner - 1], around)]
+    inner = closing[closing + 1 < seen.size]
+    bad = np.append(bad, inner[~np.isin(seen[inner + 1], around)])
+    if not bad.size and whole and quotes.size % 2:
+        bad = quotes[-1:]
+    if bad.size:
+        raise Misplaced(held[: int(bad.min()) + 1])

@@ -1,0 +1,235 @@
+"""Turns the columns of a file into the types of the table, and says which do not fit.
+
+A type may widen. Where it narrows (DOUBLE for REAL, BIGINT for SMALLINT …) each value
+must survive unchanged, else its row is told. NaN becomes NULL and is counted.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qserv.catalog.tables import Column, DataType
+from qserv.ingest.formats.texts import Mask, each, parse, text_of
+from qserv.wire.codec import arrow_schema
+
+_TEXT: Final = (pa.string(), pa.large_string(), pa.string_view())
+_BYTES: Final = (pa.binary(), pa.large_binary(), pa.binary_view())
+_HIGHEST: Final = 2.0**63
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A column in its new type.
+
+    Parameters
+    ----------
+    array
+        The values; what does not fit is anything.
+    nulled
+        How many NaN became NULL.
+    bad
+        Which rows do not fit; None where all do.
+    reason
+        Why they do not, where they are no NULL.
+    nulls
+        Which of them are NULL where the table has none; None where none is.
+    """
+
+    array: pa.Array
+    nulled: int = 0
+    bad: Mask | None = None
+    reason: str = ""
+    nulls: Mask | None = None
+
+    def why(self, row: int) -> str:
+        """Return why a row does not fit."""
+        if self.nulls is not None and self.nulls[row]:
+            return "is NULL or NaN, but the column has none"
+        return self.reason
+
+
+def convert(array: pa.Array, column: Column, *, texts: bool = False) -> Converted:
+    """Turn an array into a column's type.
+
+    Parameters
+    ----------
+    array
+        As it was read.
+    column
+        What it should be.
+    texts
+        Whether texts are to be read as what the column holds, as in a CSV. Texts are
+        read as times in any case.
+
+    Returns
+    -------
+    Converted
+        In the type that `arrow_schema` gives for the column.
+
+    Raises
+    ------
+    TypeError
+        If its type cannot be the column's; the text says what to do.
+    """
+    target = arrow_schema([column]).field(0).type
+    array, bad = _plain(array), None
+    if texts and array.type in _BYTES:
+        array, bad = text_of(array)
+    if array.type in _TEXT and (texts or pa.types.is_timestamp(target)):
+        array, worse = parse(array.cast(pa.string()), target)
+        bad = worse if bad is None else bad if worse is None else bad | worse
+    if not _may_become(array.type, target):
+        raise TypeError(_refusal(array.type, column))
+    array, nulled = _without_nan(array)
+    if array.type != target:
+        array, worse = _cast(array, target)
+        bad = worse if bad is None else bad
+    nulls = None
+    if not column.nullable and array.null_count:
+        nulls = np.asarray(array.is_null())
+        nulls = nulls if bad is None else nulls & ~bad
+        bad = nulls if bad is None else bad | nulls
+    return Converted(array, nulled, bad, _reason(column), nulls)
+
+
+def _reason(column: Column) -> str:
+    match column.datatype:
+        case DataType.VARCHAR:
+            return "is no UTF-8 text"
+        case DataType.BOOLEAN:
+            return "is no BOOLEAN: true, false, t, f, yes, no, 1 or 0"
+        case DataType.TIMESTAMP:
+            return (
+                "is no time in ISO 8601 to the microsecond, such as "
+                "2026-01-31T23:59:59.5Z"
+            )
+        case _:
+            return f"does not fit {column.datatype} without loss"
+
+
+def _refusal(arrow: pa.DataType, column: Column) -> str:
+    if pa.types.is_nested(arrow):
+        return (
+            f"has several values a row ({arrow}), but a column holds one; leave it "
+            "out with --ignore, or write its values into columns of their own"
+        )
+    return (
+        f"has type {arrow}, but the table wants {column.datatype}; convert the file, "
+        "correct the schema, or leave the column out of both"
+    )
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    """Undo what only says how values are stored."""
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    if pa.types.is_float16(array.type):
+        array = array.cast(pa.float32())  # Arrow computes little with half floats
+    return array
+
+
+def _may_become(arrow: pa.DataType, target: pa.DataType) -> bool:
+    if arrow == target or pa.types.is_null(arrow):
+        return True
+    if pa.types.is_timestamp(target):
+        return bool(pa.types.is_timestamp(arrow) or pa.types.is_date(arrow))
+    if target == pa.string():
+        return arrow in _TEXT
+    if pa.types.is_boolean(target):
+        return bool(pa.types.is_integer(arrow))
+    is_number = pa.types.is_integer(arrow) or pa.types.is_floating(arrow)
+    return bool(is_number or pa.types.is_decimal(arrow)) and not pa.types.is_boolean(
+        target
+    )
+
+
+def _without_nan(array: pa.Array) -> tuple[pa.Array, int]:
+    if not pa.types.is_floating(array.type):
+        return array, 0
+    nan = pc.is_nan(array)
+    if not (nulled := pc.sum(nan).as_py() or 0):
+        return array, 0
+    return pc.if_else(nan, pa.scalar(None, array.type), array), nulled
+
+
+def _cast(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
+    """Cast what survives it unchanged; the rest is told."""
+    source = array.type
+    if pa.types.is_null(source):
+        return array.cast(target), None
+    if pa.types.is_decimal(source) or pa.types.is_timestamp(target):
+        return _cast_each(array, target)
+    if pa.types.is_integer(source) and pa.types.is_floating(target):
+        return _marked(array, target, _exact(array, target))
+    try:
+        there = array.cast(target)
+    except pa.ArrowInvalid:
+        return _marked(array, target, _inside(array, target))
+    if pa.types.is_floating(target) and target.bit_width < source.bit_width:
+        # Arrow calls the cast of a DOUBLE to a REAL safe whatever it loses.
+        return _marked(array, target, pc.equal(there.cast(source), array))
+    if pa.types.is_boolean(target):
+        return _marked(array, target, _inside(array, target))
+    return there, None
+
+
+def _marked(
+    array: pa.Array, target: pa.DataType, survives: pa.Array
+) -> tuple[pa.Array, Mask | None]:
+    bad = np.asarray(pc.invert(survives.fill_null(True)))
+    return array.cast(target, safe=False), bad if bad.any() else None
+
+
+def _inside(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """Return which numbers are whole and in the range of an integer type."""
+    if pa.types.is_boolean(target):
+        low, high = 0, 1
+    else:
+        high = 2 ** (target.bit_width - 1) - 1
+        low = -high - 1
+    if pa.types.is_floating(array.type):
+        array = array.cast(pa.float64())
+        whole = pc.equal(pc.floor(array), array)
+        above = pc.greater_equal(array, float(low))
+        # The float of the highest BIGINT is one above it.
+        return pc.and_(whole, pc.and_(above, pc.less(array, float(high + 1))))
+    kind = array.type
+    limits = np.iinfo(kind.to_pandas_dtype())
+    above = pc.greater_equal(array, pa.scalar(max(low, int(limits.min)), kind))
+    below = pc.less_equal(array, pa.scalar(min(high, int(limits.max)), kind))
+    return pc.and_(above, below)
+
+
+def _exact(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """Return which integers a floating type holds exactly."""
+    there = array.cast(target, safe=False).cast(pa.float64())
+    whole = array.cast(pa.uint64() if array.type == pa.uint64() else pa.int64())
+    limit = 2 * _HIGHEST if array.type == pa.uint64() else _HIGHEST
+    inside = pc.less(there, limit)
+    back = pc.if_else(inside, there, 0.0).cast(whole.type, safe=False)
+    return pc.and_(inside, pc.equal(back, whole))
+
+
+def _cast_each(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
+    def cast(some: pa.Array) -> pa.Array:
+        there = some.cast(target)
+        if pa.types.is_floating(target):
+            # As many digits as the type keeps must come back.
+            digits = 6 if target == pa.float32() else 15
+            if some.type.precision > digits and not _same(there, some):
+                raise pa.ArrowInvalid("digits are lost")
+        return there
+
+    return each(array, target, cast)
+
+
+def _same(there: pa.Array, decimals: pa.Array) -> bool:
+    back = there.cast(pa.float64()).cast(decimals.type, safe=False)
+    return pc.all(pc.equal(back, decimals)).as_py() is not False

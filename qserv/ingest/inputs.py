@@ -1,0 +1,255 @@
+"""Finds the files to load: on local disks and in stores such as S3.
+
+A file is named by a path or by a URI (``s3://bucket/key``, ``file:///path`` …; options
+of the store stand in the URI's query, as `pyarrow.fs.FileSystem.from_uri` takes them).
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from qserv.errors import BadContribution
+from qserv.ingest import stores
+
+_BLOCK: Final = 4 * 2**20
+_WILDCARDS: Final = frozenset("*?[")
+_STORE_WILDCARDS: Final = frozenset("*[")
+
+
+class Format(StrEnum):
+    """The formats that are read."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+    TSV = "tsv"
+    FITS = "fits"
+    VOTABLE = "votable"
+    ECSV = "ecsv"
+    ARROW = "arrow"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is rows of text between delimiters."""
+        return self in {Format.CSV, Format.TSV, Format.ECSV}
+
+
+class Compression(StrEnum):
+    """How a whole file is compressed."""
+
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+_SUFFIXES: Final = {
+    ".parquet": Format.PARQUET,
+    ".parq": Format.PARQUET,
+    ".pq": Format.PARQUET,
+    ".csv": Format.CSV,
+    ".txt": Format.CSV,
+    ".tsv": Format.TSV,
+    ".fits": Format.FITS,
+    ".fit": Format.FITS,
+    ".fts": Format.FITS,
+    ".vot": Format.VOTABLE,
+    ".vot.xml": Format.VOTABLE,
+    ".votable": Format.VOTABLE,
+    ".xml": Format.VOTABLE,
+    ".ecsv": Format.ECSV,
+    ".arrow": Format.ARROW,
+    ".arrows": Format.ARROW,
+    ".feather": Format.ARROW,
+    ".ipc": Format.ARROW,
+}
+_COMPRESSED: Final = {".gz": Compression.GZIP, ".zst": Compression.ZSTD}
+_WHOLE: Final = frozenset({Format.PARQUET, Format.ARROW})
+"""Formats that compress inside, and are never compressed as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file to load.
+
+    Parameters
+    ----------
+    uri
+        An absolute path, or a URI with all that opening it needs, credentials too:
+        not for people.
+    format
+        Its format.
+    compression
+        How it is compressed as a whole; None where it is not.
+    size
+        Its bytes, as they are stored.
+    """
+
+    uri: str
+    format: Format
+    compression: Compression | None
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The path, or the URI without credentials and query: for people."""
+        return stores.shown(self.uri)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    r"""What a file does not say about itself.
+
+    Parameters
+    ----------
+    format
+        Its format; None to go by its name.
+    header
+        Whether the first line of a CSV or TSV names its columns.
+    names
+        Names of a CSV's columns, instead of those in its header. Without a header and
+        without names, the columns are those of the table, in its order.
+    delimiter
+        What stands between values; empty for ``,`` (CSV) or a tab (TSV).
+    quote
+        What stands around values that hold a delimiter, a quote or a newline; it is
+        doubled inside. Empty where no character quotes.
+    escape
+        What takes its meaning from the next character; empty where none does.
+    nulls
+        Texts that are NULL where they stand without quotes, in every column. None for
+        the empty text and ``\N``, and in columns that hold no text also for ``null``,
+        ``nan``, ``none``, ``NA``, ``n/a``, ``--`` and ``-`` in any case.
+    table
+        Which table of a FITS or VOTable file: its name, or its number (of a FITS file
+        that of the HDU, where the primary is 0; of a VOTable from 0). None for the
+        first.
+    ignore
+        Columns of the file to leave out, in any case.
+    """
+
+    format: Format | None = None
+    header: bool = True
+    names: tuple[str, ...] = ()
+    delimiter: str = ""
+    quote: str = '"'
+    escape: str = ""
+    nulls: tuple[str, ...] | None = None
+    table: int | str | None = None
+    ignore: frozenset[str] = frozenset()
+
+    def ignores(self, name: str) -> bool:
+        """Return whether a column is left out."""
+        return name.lower() in {ignored.lower() for ignored in self.ignore}
+
+
+DEFAULTS: Final = ReadOptions()
+"""What is meant where nothing is said."""
+
+
+def find(
+    table: str, patterns: Sequence[str | Path], options: ReadOptions = DEFAULTS
+) -> tuple[InputFile, ...]:
+    """Return the files that paths, directories and wildcards name, without repetition.
+
+    Parameters
+    ----------
+    table
+        The table they are for; only for messages.
+    patterns
+        Files; directories, of which all files below are taken but hidden ones and
+        notes (``.*``, ``_*``); wildcards as in a shell (``*``, ``?``, ``[…]``,
+        ``**``); or URIs of any of these (there ``?`` begins the store's options).
+    options
+        Its format counts before a file's name.
+
+    Raises
+    ------
+    BadContribution
+        If one names nothing, or a file of no known format, or a store does not answer.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for pattern in patterns:
+        matches = sorted(_matches(str(pattern)))
+        if not matches:
+            raise BadContribution(
+                f"table {table}: there is no file {stores.shown(str(pattern))}; give "
+                "a file, a directory, a wildcard, or a URI such as s3://bucket/key"
+            )
+        for uri, size in matches:
+            # Two names of one file would load its rows twice.
+            found.setdefault(_identity(uri), (uri, size))
+    return tuple(_file(table, uri, size, options) for uri, size in found.values())
+
+
+def fingerprint(file: InputFile) -> bytes:
+    """Read a file once and return the sha256 of its bytes as they are stored.
+
+    Raises
+    ------
+    BadContribution
+        If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with stores.named(file.name), stores.opened(file.uri) as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.digest()
+
+
+def kind_of(name: str) -> tuple[Format | None, Compression | None]:
+    """Return what a file is by its name; None for a format that it does not say."""
+    name = name.lower()
+    packed = next((c for s, c in _COMPRESSED.items() if name.endswith(s)), None)
+    if packed:
+        name = name.rpartition(".")[0]
+    by_name = next((f for s, f in _SUFFIXES.items() if name.endswith(s)), None)
+    return by_name, packed
+
+
+def _file(table: str, uri: str, size: int, options: ReadOptions) -> InputFile:
+    name = stores.shown(uri)
+    by_name, compression = kind_of(name)
+    if (wanted := options.format or by_name) is None:
+        raise BadContribution(
+            f"table {table}: the name of {name} says no format; say --format, rename "
+            f"it to end in {', '.join(_SUFFIXES)} (texts, FITS and VOTable may be "
+            "compressed: .gz, .zst), or give the files to load by name or wildcard"
+        )
+    if compression and wanted in _WHOLE:
+        raise BadContribution(
+            f"table {table}: {name} is {wanted} and compressed as a whole; that format "
+            "compresses inside: unpack the file, or write it with compression"
+        )
+    return InputFile(uri, wanted, compression, size)
+
+
+def _identity(uri: str) -> str:
+    return stores.shown(uri) if stores.is_uri(uri) else str(Path(uri).resolve())
+
+
+def _matches(pattern: str) -> Iterable[tuple[str, int]]:
+    if stores.is_uri(pattern):
+        parts = urlsplit(pattern)
+        if parts.scheme != "file":
+            return stores.matches(pattern, wildcards=_STORE_WILDCARDS)
+        pattern = unquote(parts.path)
+    # Absolute, for another process may stand in another directory.
+    return ((str(p), p.stat().st_size) for p in _local(Path(pattern).absolute()))
+
+
+def _local(pattern: Path) -> Iterable[Path]:
+    if pattern.is_dir():
+        return (path for path in pattern.rglob("*") if _visible(path, below=pattern))
+    if pattern.exists():
+        return (pattern,)
+    if _WILDCARDS.isdisjoint(str(pattern)):
+        return ()
+    root = Path(pattern.anchor)
+    return (p for p in root.glob(str(pattern.relative_to(root))) if p.is_file())
+
+
+def _visible(path: Path, *, below: Path) -> bool:
+    # Catalogs keep notes such as _metadata and .crc files beside their rows.
+    return stores.visible(path.relative_to(below).parts) and path.is_file()

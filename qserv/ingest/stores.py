@@ -1,0 +1,168 @@
+"""Opens files on local disks and in stores such as S3, through `pyarrow.fs`."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import pyarrow as pa
+import pyarrow.fs
+
+from qserv.errors import BadContribution
+
+_BUFFER: Final = 2**20
+
+
+def is_uri(text: str) -> bool:
+    """Return whether a text is a URI and no path."""
+    return "://" in text
+
+
+def shown(uri: str) -> str:
+    """Return a path or URI as people may see it: no credentials, no query."""
+    if not is_uri(uri):
+        return uri
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{unquote(parts.path)}"
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Tell of a failure to read as one of a file.
+
+    Raises
+    ------
+    BadContribution
+        If it could not be opened or read.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise BadContribution(f"{name}: cannot be read: {plain(error)}") from error
+
+
+def plain(error: Exception) -> str:
+    """Return what went wrong in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def opened(uri: str) -> pa.NativeFile:
+    """Open a file for reading anywhere in it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+    filesystem, path = _place(uri)
+    return filesystem.open_input_file(path)
+
+
+def streamed(uri: str, compression: str | None) -> pa.NativeFile:
+    """Open a file for reading from its start, unpacked.
+
+    Parameters
+    ----------
+    uri
+        The file.
+    compression
+        ``gzip``, ``zstd`` or None.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+    filesystem, path = _place(uri)
+    return filesystem.open_input_stream(
+        path, compression=compression, buffer_size=_BUFFER
+    )
+
+
+def matches(uri: str, *, wildcards: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """Return URI and size of the files of a store that a URI names.
+
+    Parameters
+    ----------
+    uri
+        A file, a directory or a wildcard.
+    wildcards
+        The characters that make it a wildcard.
+
+    Raises
+    ------
+    BadContribution
+        If the store does not answer, or refuses.
+    """
+    with named(shown(uri)):
+        filesystem, path = _place(uri)
+        steps = path.split("/")
+        wild = [i for i, step in enumerate(steps) if not wildcards.isdisjoint(step)]
+        info = filesystem.get_file_info(path)
+        if info.is_file:
+            found, keep = [info], re.compile(re.escape(path))
+        elif wild:
+            found = _below(filesystem, "/".join(steps[: wild[0]]))
+            keep = re.compile(_regex(path), re.DOTALL)
+        else:
+            below = re.escape(path.rstrip("/")) + "/"
+            found = _below(filesystem, path.rstrip("/"))
+            # A hidden or noted part is one that begins with a dot or an underscore.
+            keep = re.compile(below + r"(?!(?:.*/)?[._]).*", re.DOTALL)
+        for info in found:
+            if info.is_file and keep.fullmatch(info.path):
+                yield _renamed(uri, path, info.path), info.size
+
+
+def visible(parts: Sequence[str]) -> bool:
+    """Return whether no part of a path is hidden or a note."""
+    return not any(part.startswith((".", "_")) for part in parts)
+
+
+def _below(filesystem: pa.fs.FileSystem, path: str) -> list[pa.fs.FileInfo]:
+    selector = pa.fs.FileSelector(path, recursive=True, allow_not_found=True)
+    return list(filesystem.get_file_info(selector))
+
+
+def _regex(pattern: str) -> str:
+    """Return the regular expression of a wildcard as shells have them."""
+    parts = re.split(r"(\*\*/|\*|\[[^]/]+\])", pattern)
+    return "".join(
+        "(?:.*/)?"
+        if part == "**/"
+        else "[^/]*"
+        if part == "*"
+        else part.replace("[!", "[^")
+        if part.startswith("[") and part.endswith("]")
+        else re.escape(part)
+        for part in parts
+    )
+
+
+def _place(uri: str) -> tuple[pa.fs.FileSystem, str]:
+    if not is_uri(uri):
+        return pa.fs.LocalFileSystem(), uri
+    parts = urlsplit(uri)
+    root = urlunsplit((parts.scheme, parts.netloc, "", parts.query, ""))
+    try:
+        filesystem, base = _filesystem(root)
+    except (ValueError, NotImplementedError) as error:
+        raise BadContribution(f"{shown(uri)}: {plain(error)}") from error
+    return filesystem, base + unquote(parts.path)
+
+
+@lru_cache(32)
+def _filesystem(root: str) -> tuple[pa.fs.FileSystem, str]:
+    filesystem, base = pa.fs.FileSystem.from_uri(root)
+    return filesystem, base.rstrip("/")
+
+
+def _renamed(uri: str, path: str, found: str) -> str:
+    """Return the URI of another file of the same store."""
+    parts = urlsplit(uri)
+    base = path.removesuffix(unquote(parts.path))
+    key = quote(found.removeprefix(base), safe="/")
+    return urlunsplit((parts.scheme, parts.netloc, key, parts.query, ""))
