@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import grpc.aio
@@ -13,6 +14,7 @@ from qserv.czar import replication
 from qserv.czar.holdings import Known, State, Version
 from qserv.czar.members import Member
 from qserv.czar.replication import Listed
+from qserv.errors import WorkerUnavailable
 from qserv.storage.manifest import content
 from qserv.telemetry import logger
 from qserv.wire.errors import from_rpc
@@ -25,6 +27,21 @@ _ANSWER: Final = 30.0
 """Seconds that a worker may take to say what it has."""
 _TAKE_OVER: Final = 600.0
 """Seconds that a worker may take to take manifests over."""
+
+
+@contextmanager
+def answering(member: Member) -> Iterator[None]:
+    """Turn what ends a call to a worker in the block into our errors."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc(error, member.endpoint) from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # It was not us: the channel was closed under the call.
+        raise WorkerUnavailable(f"the channel to {member.endpoint} closed") from None
 
 
 class Keeping:
@@ -101,11 +118,9 @@ class Keeping:
             drop=[state.files[number].path for number in dropped],
         )
         missing: set[str] = set()
-        try:
+        with answering(member):
             async for progress in member.stub.Pull(request, timeout=_TAKE_OVER):
                 missing |= set(progress.missing)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, member.endpoint) from error
         return {n for n in numbers if state.files[n].path in missing}
 
     async def entries(
@@ -124,10 +139,8 @@ class Keeping:
 async def _described(member: Member) -> dict[tuple[str, str, int], bytes]:
     """Ask a worker what its manifests list."""
     request = worker_pb2.DescribeRequest(manifests=True)
-    try:
+    with answering(member):
         reply = await member.stub.Describe(request, timeout=_ANSWER)
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc(error, member.endpoint) from error
     return {(m.release, m.table, m.version): m.content for m in reply.manifests}
 
 

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-import grpc.aio
 import sqlalchemy as sa
 
 from qserv import failpoint
@@ -23,13 +22,12 @@ from qserv.catalog import copystore
 from qserv.catalog.store import Store
 from qserv.czar import replication
 from qserv.czar.holdings import Known, State
-from qserv.czar.keeping import Keeping
+from qserv.czar.keeping import Keeping, answering
 from qserv.czar.leaving import Leavers
 from qserv.czar.members import Members
 from qserv.czar.replication import Copy
-from qserv.errors import QservError
+from qserv.errors import DiskFull, QservError, WorkerUnavailable
 from qserv.telemetry import logger
-from qserv.wire.errors import from_rpc
 from qserv.wire.v1 import worker_pb2
 
 _log = logger(__name__)
@@ -186,15 +184,19 @@ class Repair:
         self.seen = known
         self._start(known.state)
 
-    async def _try(self, worker: str, doing: Coroutine[Any, Any, None]) -> bool:
+    async def _try(
+        self, worker: str, doing: Coroutine[Any, Any, None]
+    ) -> QservError | None:
         try:
             await doing
         except QservError as error:
             self.troubles[worker] = error.text
             _log.warning("repair of a worker is put off", worker=worker, why=error.text)
-            return False
+            if isinstance(error, WorkerUnavailable):
+                self._members.lost(worker, error)
+            return error
         self.troubles.pop(worker, None)
-        return True
+        return None
 
     async def known(self) -> Known:
         """Return what the metadata says now, and who answers."""
@@ -308,25 +310,29 @@ class Repair:
             task.add_done_callback(self._tasks.discard)
 
     async def _copy(self, worker: str, copy: Copy) -> None:
+        error: Exception | None
         try:
-            done = await self._try(worker, self._pull(worker, copy))
-            if done:
-                self._most.pop(worker, None)
-            else:
-                self._fail(worker, copy)
-        except Exception:  # noqa: BLE001 nobody awaits this task
+            error = await self._try(worker, self._pull(worker, copy))
+        except Exception as bug:  # noqa: BLE001 nobody awaits this task
             _log.exception("copies failed", worker=worker)
-            self._fail(worker, copy)
+            error = bug
         finally:
             del self.under_way[worker]
             self.wake()
+        self._learn(worker, copy, error)
 
-    def _fail(self, worker: str, copy: Copy) -> None:
-        """Try fewer files next time; one that fails alone has to wait."""
-        if len(copy.files) > 1:
-            self._most[worker] = len(copy.files) // 2
-        else:
-            self._failed[copy.files[0].number, worker] = self._clock()
+    def _learn(self, worker: str, copy: Copy, error: Exception | None) -> None:
+        """Try fewer files next time; what fails alone, or finds no room, waits."""
+        match error:
+            case None:
+                self._most.pop(worker, None)
+            case WorkerUnavailable():
+                pass
+            case _ if len(copy.files) > 1 and not isinstance(error, DiskFull):
+                self._most[worker] = len(copy.files) // 2
+            case _:
+                waiting = {(file.number, worker): self._clock() for file in copy.files}
+                self._failed |= waiting
 
     async def _pull(self, worker: str, copy: Copy) -> None:
         member = self._members.get(worker)
@@ -347,11 +353,9 @@ class Repair:
             ],
             bytes_per_second=self._settings.bytes_per_second,
         )
-        try:
+        with answering(member):
             async for progress in member.stub.Pull(request):
                 self.under_way[worker].size = progress.size
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, member.endpoint) from error
         failpoint.reached("czar.placement.copied")
         await self._settle(worker, numbers)
         _log.info("copies made", worker=worker, files=len(numbers), size=copy.size)

@@ -135,8 +135,8 @@ class Copier:
         ------
         CorruptData
             If no peer has a good copy of a file.
-        WorkerUnavailable
-            If no peer of a file answers.
+        ChunkMissing
+            If no peer of a file answers, or has it.
         DiskFull
             If there is no room.
         Conflict
@@ -243,7 +243,8 @@ class Copier:
                 else:
                     return
         said = "; ".join(error.text for error in reasons) or "nobody has one"
-        kind = type(reasons[-1]) if reasons else ChunkMissing
+        bad = any(isinstance(error, CorruptData) for error in reasons)
+        kind = CorruptData if bad else ChunkMissing
         raise kind(f"no good copy of {entry.path} was found: {said}")
 
     async def _from(self, peer: worker_pb2.Peer, arriving: "_Arriving") -> None:

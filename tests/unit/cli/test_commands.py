@@ -227,8 +227,17 @@ def test_a_directory_that_was_written_goes_before_the_environment(running, czar)
 
 
 def fill(status):
-    status.workers.add(worker_id="w-a", endpoint="h:1", alive=True, chunks=2, threads=1)
-    status.workers.add(worker_id="w-b", endpoint="h:2", seconds_since_seen=9)
+    status.workers.add(
+        worker_id="w-a",
+        endpoint="h:1",
+        alive=True,
+        chunks=2,
+        threads=1,
+        disk_free=5_000_000_000,
+    )
+    status.workers.add(
+        worker_id="w-b", endpoint="h:2", seconds_since_seen=9, disk_free=-1
+    )
     chunks = [chunk_id(1, pixel) for pixel in range(48)]
     tables = [
         pb.TableStatus(
@@ -251,8 +260,9 @@ def fill(status):
 def test_status_for_people(qserv, czar):
     fill(czar.status)
     lines = [" ".join(line.split()) for line in qserv("status").stdout.splitlines()]
-    assert "w-a h:1 alive 2 1" in lines
+    assert "w-a h:1 alive 2 1 5,000" in lines
     assert "w-b h:2 silent for 9 s 0 0" in lines
+    assert "all chunks have as many copies as are wanted" in lines
     assert "hip.Object director published 480 2.5 48 of 48 1 to 2" in lines
     assert any(line.startswith("q-9 running SELECT 1") for line in lines)
 

@@ -11,8 +11,8 @@ from qserv.errors import (
     ChunkMissing,
     Conflict,
     CorruptData,
+    DiskFull,
     InvalidRequest,
-    TaskFailed,
 )
 from qserv.ingest import receiver as module
 from qserv.ingest.receiver import Receiver
@@ -151,7 +151,7 @@ async def test_a_full_disk_is_told(worker, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_sync", full)
-    with pytest.raises(TaskFailed, match=r"cannot keep .*: No space left"):
+    with pytest.raises(DiskFull, match=r"no room for .*: \d+ bytes are wanted"):
         await worker.stage(20)
     assert worker.staged() == []
 

@@ -11,7 +11,7 @@ from support import worker as w
 from support.processes import descendants
 
 from qserv.catalog.tables import Column, DataType
-from qserv.errors import TaskFailed
+from qserv.errors import ExecutorDied
 from qserv.plan.plan import MARK
 from qserv.worker import executors
 from qserv.worker.engine import Batch, Settings
@@ -110,7 +110,7 @@ async def test_an_executor_that_dies_fails_its_task_and_is_replaced(worker, tmp_
     os.kill(executor_pid(tmp_path), signal.SIGKILL)
     with pytest.raises(grpc.RpcError) as told:
         await reader
-    assert type(w.from_rpc(told.value, "w")) is TaskFailed
+    assert type(w.from_rpc(told.value, "w")) is ExecutorDied
     assert (await worker.run(ALL_IDS, [A], [ID])).end.batches == 1
 
 
