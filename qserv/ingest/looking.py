@@ -17,25 +17,31 @@ import pyarrow.parquet as pq
 from qserv.catalog import names
 from qserv.catalog.inference import Sight, columns_of, wider
 from qserv.catalog.sidecar import Reading
-from qserv.catalog.tables import Column, DataType
+from qserv.catalog.tables import Column
+from qserv.catalog.tables import DataType as D
 from qserv.errors import BadContribution
 from qserv.ingest import readers
 from qserv.ingest.files import CSV
+from qserv.wire.codec import arrow_schema
 
 SAMPLE: Final = 100_000
 """Rows of the first file in which ids are looked for."""
 LIMIT: Final = 10_000_000
 """Rows of text files that are read for their types, of one table."""
 
-_MAY_BE: Final = (
-    (DataType.BIGINT, pa.int64()),
-    (DataType.DOUBLE, pa.float64()),
-    (DataType.BOOLEAN, pa.bool_()),
-    (DataType.TIMESTAMP, pa.timestamp("us")),
-    (DataType.VARCHAR, pa.string()),
-)
-"""What a column of texts may be, the first that fits all of them."""
+_FITTING: Final = {
+    None: (D.BIGINT, D.DOUBLE, D.BOOLEAN, D.TIMESTAMP, D.VARCHAR),
+    D.BIGINT: (D.BIGINT, D.DOUBLE, D.VARCHAR),
+    D.DOUBLE: (D.DOUBLE, D.VARCHAR),
+    D.BOOLEAN: (D.BOOLEAN, D.VARCHAR),
+    D.TIMESTAMP: (D.TIMESTAMP, D.VARCHAR),
+    D.VARCHAR: (D.VARCHAR,),
+}
+"""What a column of texts was so far -> what it may be with more of them."""
+_EXACT: Final = 10**15
+"""A DOUBLE holds all whole numbers up to here."""
 _TRUTHS: Final = ("true", "false")
+_WHOLE: Final = r"^[+-]?[0-9]{16,}$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,7 @@ def _seen(table: str, files: Sequence[Path], reading: Reading, limit: int) -> _S
         columns=tuple(
             replace(known[name.lower()], name=name)
             if name.lower() in known
-            else Column(name, DataType.VARCHAR)
+            else Column(name, D.VARCHAR)
             for name in first
         ),
         rows=texts.rows,
@@ -200,7 +206,7 @@ def _unique(path: Path, columns: Sequence[Column]) -> tuple[int, frozenset[str]]
     ids = [
         column.name
         for column in columns
-        if column.datatype.is_integer or column.datatype is DataType.VARCHAR
+        if column.datatype.is_integer or column.datatype is D.VARCHAR
     ]
     batches, rows = [], 0
     for batch in _raw(path, ids):
@@ -232,14 +238,13 @@ class _Texts:
         self.rows = 0
         self.whole = True
         self._limit = limit
-        self._may_be: dict[str, tuple[str, Sequence[tuple[DataType, pa.DataType]]]] = {}
+        self._known: dict[str, Column] = {}
+        self._large: set[str] = set()
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns that have a value, each of the first type that fits all."""
-        return tuple(
-            Column(name, may_be[0][0]) for name, may_be in self._may_be.values()
-        )
+        """The columns that have a value, each of a type that fits all of them."""
+        return tuple(self._known.values())
 
     def read(self, path: Path, names: Sequence[str]) -> None:
         """Read columns of one more file, as far as the limit allows."""
@@ -254,27 +259,35 @@ class _Texts:
     def _take(self, name: str, texts: pa.Array) -> None:
         if texts.null_count == len(texts):
             return
-        before = self._may_be.get(name.lower(), (name, _MAY_BE))
-        fitting = [each for each in before[1] if _fit(texts, each[1])]
-        self._may_be[name.lower()] = (before[0], fitting)
+        key = name.lower()
+        known = self._known.get(key)
+        datatype = next(
+            each
+            for each in _FITTING[known.datatype if known else None]
+            if _fit(texts, each) and not (each is D.DOUBLE and key in self._large)
+        )
+        self._known[key] = Column(known.name if known else name, datatype)
+        if datatype is D.BIGINT and _is_large(texts.cast(pa.int64())):
+            self._large.add(key)
 
 
-def _fit(texts: pa.Array, arrow: pa.DataType) -> bool:
-    if pa.types.is_boolean(arrow):
+def _fit(texts: pa.Array, datatype: D) -> bool:
+    if datatype is D.BOOLEAN:
         truths = pc.is_in(pc.utf8_lower(texts.drop_null()), pa.array(_TRUTHS))
         return bool(pc.all(truths).as_py())
-    if pa.types.is_floating(arrow) and pc.any(_long(texts)).as_py():
-        return False
     try:
-        texts.cast(arrow)
+        values = texts.cast(arrow_schema([Column("", datatype)]).field(0).type)
     except pa.ArrowInvalid:
         return False
+    # Whole numbers beyond 64 bits are ids: a DOUBLE would round them.
+    if datatype is D.DOUBLE and _is_large(values):
+        return not pc.any(pc.match_substring_regex(texts, _WHOLE)).as_py()
     return True
 
 
-def _long(texts: pa.Array) -> pa.Array:
-    """Tell which texts are whole numbers that a DOUBLE would round."""
-    return pc.match_substring_regex(texts, r"^[+-]?[0-9]{19,}$")
+def _is_large(values: pa.Array) -> bool:
+    ends = pc.min_max(values).as_py()
+    return bool(max(-ends["min"], ends["max"]) > _EXACT)
 
 
 def _raw(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -59,6 +59,29 @@ def test_the_last_row_of_a_csv_counts(tmp_path):
     assert (seen.rows, seen.whole) == (200_001, True)
 
 
+@pytest.mark.parametrize(
+    ("values", "datatype"),
+    [
+        (["1", "2.5"], "DOUBLE"),
+        (["2.5", "1"], "DOUBLE"),
+        (["9000000000000000000", "1"], "BIGINT"),
+        # Whole numbers that a DOUBLE would round, with others that are not whole.
+        (["9000000000000000000", "1.5"], "VARCHAR"),
+        (["1.5", "9000000000000000001"], "VARCHAR"),
+        (["1.5", "1e300", "-1e300"], "DOUBLE"),
+        (["1", "true"], "VARCHAR"),
+        (["true", "FALSE"], "BOOLEAN"),
+        (["2024-01-01", "2024-01-01T00:00:01.5"], "TIMESTAMP"),
+        (["2024-01-01", "1"], "VARCHAR"),
+    ],
+)
+def test_a_type_fits_all_texts_wherever_they_stand(tmp_path, values, datatype):
+    together = csv(tmp_path / "a.csv", "x,n", *(f"{v},1" for v in values))
+    assert types(look("T", [together], PLAIN))["x"] == datatype
+    apart = [csv(tmp_path / f"{i}.csv", "x,n", f"{v},1") for i, v in enumerate(values)]
+    assert types(look("T", apart, PLAIN))["x"] == datatype
+
+
 def test_beyond_the_limit_nothing_is_promised(tmp_path, monkeypatch):
     files = [csv(tmp_path / f"{n}.csv", "x", n) for n in ("1", "2.5", "z")]
     assert types(look("T", files, PLAIN)) == {"x": "VARCHAR"}
