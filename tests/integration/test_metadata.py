@@ -230,6 +230,17 @@ def test_running_workers_are_asked(sky, tmp_path):
         assert answers(db, FEW) == sky.before[:FEW]
 
 
+def test_what_was_acknowledged_a_moment_ago_is_there(sky, tmp_path):
+    directory = sky.again(tmp_path)
+    with cluster(directory) as db:
+        load(db, sky.parts[3])
+        db.cluster.kill("czar", signal.SIGKILL)
+    lost(directory)
+    assert "aborted" not in metadata("rebuild", "--dir", directory)
+    with cluster(directory) as db:
+        assert db.query(QUERIES[0]).to_arrow()[0][0].as_py() == 2000
+
+
 def test_a_load_caught_before_its_publication_never_was(sky, tmp_path, monkeypatch):
     directory = sky.again(tmp_path)
     monkeypatch.setenv("QSERV_FAILPOINT", "metadata.publish.written")

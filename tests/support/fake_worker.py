@@ -2,12 +2,15 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from hashlib import sha256
 
 import grpc
 import pyarrow as pa
 
+from qserv.catalog.checkpoint import decode
 from qserv.catalog.tables import Column, DataType
 from qserv.errors import SpoolLost
+from qserv.storage.remembered import unpacked
 from qserv.wire.channel import start_server
 from qserv.wire.codec import Digest, arrow_schema
 from qserv.wire.v1 import worker_pb2 as pb
@@ -39,9 +42,22 @@ class FakeWorker(WorkerServicer):
         self.installed = []
         self.discarded = []
         self.lookups = []
+        self.catalog = {}
+        self.remembered = []
         self.homes = {}
         self.hangs = asyncio.Event()
         self.cancelled = asyncio.Event()
+
+    async def Remember(self, request, context):
+        if isinstance(self.trouble, Exception):
+            raise self.trouble
+        checkpoint = decode(request.checkpoint, "")
+        for part in map(unpacked, request.parts):
+            self.catalog[sha256(part).hexdigest()] = part
+        missing = {part.sha256 for part in checkpoint.parts} - self.catalog.keys()
+        if not missing:
+            self.remembered.append(checkpoint)
+        return pb.RememberReply(missing=missing)
 
     async def RunTask(self, request, context):
         self.tasks.append(request)

@@ -157,6 +157,19 @@ def test_a_load_between_install_and_publish_is_aborted(store, made):
     assert again.allocate() > 5, "its number is never given again"
 
 
+def test_unless_workers_remember_it_an_acknowledged_load_would_be_lost(store, made):
+    before = recalled.remembered(store)
+    files = metadata.files("load-3", LAYOUT, 4)
+    metadata.publish(store, "load-3", layout=LAYOUT, files=files)
+    again, report = made(recalled.helds(store, checkpoint=before))
+    assert report.aborted == ("load-3",)
+    assert again.snapshot().table("hip", "Object").rows == 40
+    again.close()
+    again, report = made(recalled.helds(store), force=True)
+    assert report.aborted == ()
+    assert again.snapshot().table("hip", "Object").rows == 60
+
+
 def test_what_may_have_been_acknowledged_is_not_given_up_silently(store, made):
     helds = recalled.helds(store, ["w1"])
     fresh = Listed("hip", "Object", 5, "load-4", ())
