@@ -25,6 +25,12 @@ def cluster(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _whole(cluster):
+    """Begin each case with a whole cluster, whatever became of the one before."""
+    cluster.revive()
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", POINTS)
 def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point):

@@ -43,7 +43,7 @@ class Cluster:
         for name in (CZAR, *WORKERS, LOADER, "logs"):
             (base / name).mkdir()
         # Who goes on with the load of a dead loader does not wait long for it.
-        (base / "czar.toml").write_text("load_lease = 2\n")
+        (base / CZAR / "czar.toml").write_text("load_lease = 2\n")
 
     def launcher(self, name):
         """Return the words that start a program which sees only its directory."""
@@ -56,7 +56,7 @@ class Cluster:
         if name != CZAR:
             arguments += ["--czar", self.endpoint]
         else:
-            arguments += ["--config", self.base / "czar.toml"]
+            arguments += ["--config", self.base / CZAR / "czar.toml"]
         self._armed.discard(name)
         if failpoint:
             self._armed.add(name)
