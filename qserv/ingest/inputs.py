@@ -5,14 +5,15 @@ of the store stand in the URI's query, as `pyarrow.fs.FileSystem.from_uri` takes
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from qserv.errors import BadContribution
+from qserv.catalog.names import renamed
+from qserv.errors import BadContribution, InvalidRequest
 from qserv.ingest import stores
 
 _BLOCK: Final = 4 * 2**20
@@ -127,6 +128,8 @@ class ReadOptions:
         first.
     ignore
         Columns of the file to leave out, in any case.
+    rename
+        Name in the file -> name in the table.
     """
 
     format: Format | None = None
@@ -138,11 +141,31 @@ class ReadOptions:
     nulls: tuple[str, ...] | None = None
     table: int | str | None = None
     ignore: frozenset[str] = frozenset()
+    rename: Mapping[str, str] = field(default_factory=dict)
 
-    def ignores(self, name: str) -> bool:
-        """Return whether a column is left out."""
-        return name.lower() in {ignored.lower() for ignored in self.ignore}
+    def kept(self, names: Sequence[str]) -> dict[int, str]:
+        """Return the columns that are read: where each stands, and its new name."""
+        left_out = {ignored.lower() for ignored in self.ignore}
+        kept = {i: n for i, n in enumerate(names) if n.lower() not in left_out}
+        return dict(zip(kept, renamed(list(kept.values()), self.rename), strict=True))
 
+
+_KINDS: Final = {
+    "format": str,
+    "header": bool,
+    "names": tuple,
+    "delimiter": str,
+    "quote": str,
+    "escape": str,
+    "nulls": tuple,
+    "table": int,
+}
+_WANTED: Final = {
+    str: "it is a text of one character, or an empty one",
+    bool: "it is true or false",
+    tuple: "it is a list of texts",
+    int: "it is a name or a number from 0",
+}
 
 DEFAULTS: Final = ReadOptions()
 """What is meant where nothing is said."""
@@ -183,6 +206,36 @@ def find(
     return tuple(_file(table, uri, size, options) for uri, size in found.values())
 
 
+def read_options(
+    said: Mapping[str, Any],
+    *,
+    ignore: Iterable[str] = (),
+    rename: Mapping[str, str] | None = None,
+) -> ReadOptions:
+    """Make options out of what a sidecar or a command line says.
+
+    Parameters
+    ----------
+    said
+        Fields of `ReadOptions` by name, as YAML has them.
+    ignore, rename
+        The fields of these names.
+
+    Raises
+    ------
+    InvalidRequest
+        If there is no such option, or it cannot have that value.
+    """
+    options: dict[str, Any] = {}
+    for name, value in said.items():
+        if name not in _KINDS:
+            raise InvalidRequest(
+                f"there is no option {name} of reading; there are {', '.join(_KINDS)}"
+            )
+        options[name] = _option(name, value)
+    return ReadOptions(**options, ignore=frozenset(ignore), rename=dict(rename or {}))
+
+
 def fingerprint(file: InputFile) -> bytes:
     """Read a file once and return the sha256 of its bytes as they are stored.
 
@@ -206,6 +259,23 @@ def kind_of(name: str) -> tuple[Format | None, Compression | None]:
         name = name.rpartition(".")[0]
     by_name = next((f for s, f in _SUFFIXES.items() if name.endswith(s)), None)
     return by_name, packed
+
+
+def _option(name: str, value: Any) -> Any:
+    kind = _KINDS[name]
+    if name == "format" and value in set(Format):
+        return Format(value)
+    if kind is tuple and isinstance(value, (list, tuple)):
+        if all(isinstance(text, str) for text in value):
+            return tuple(value)
+    elif name == "table" and isinstance(value, (str, int)) and value is not True:
+        return int(value) if str(value).isdigit() else value
+    elif name != "format" and kind in {str, bool} and isinstance(value, kind):
+        return value
+    raise InvalidRequest(
+        f"the option {name} of reading cannot be {value!r}; "
+        + (f"one of {', '.join(Format)}" if name == "format" else _WANTED[kind])
+    )
 
 
 def _file(table: str, uri: str, size: int, options: ReadOptions) -> InputFile:

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from qserv.catalog.tables import Table, TableKind
 from qserv.ingest import stores
-from qserv.ingest.formats import delimited, guess, parquet
+from qserv.ingest.formats import delimited, parquet
 from qserv.ingest.formats.rows import Batch, Piece, Reject
 from qserv.ingest.inputs import DEFAULTS, Format, InputFile, ReadOptions
 
 _NOTHING: Final = Table("T", TableKind.REPLICATED, ())
 
-__all__ = ["Batch", "Piece", "Reject", "count", "pieces", "read", "schema_of"]
+__all__ = ["Batch", "Piece", "Reject", "count", "pieces", "raw", "read", "schema_of"]
 
 
 def pieces(
@@ -63,10 +63,10 @@ def read(piece: Piece) -> Iterator[Batch]:
 
 
 def schema_of(file: InputFile, options: ReadOptions = DEFAULTS) -> pa.Schema:
-    """Return the columns of a file; those of a text are guessed from its rows.
+    """Return the columns of a file as they are read: not those left out, renamed.
 
-    Fields carry unit, ucd and description where the file has them. A column without
-    any value is one of texts.
+    Fields carry unit, ucd and description where the file has them. A CSV or TSV says no
+    types: all its columns are texts. So are columns without any value.
 
     Raises
     ------
@@ -79,14 +79,28 @@ def schema_of(file: InputFile, options: ReadOptions = DEFAULTS) -> pa.Schema:
             schema = parquet.schema_of(whole)
         case _:
             with stores.named(file.name), delimited.stream_of(whole) as stream:
-                schema = guess.guess(whole, delimited.begin(whole, stream))
-    return pa.schema(
-        [
-            field.with_type(pa.string()) if pa.types.is_null(field.type) else field
-            for field in schema
-            if not options.ignores(field.name)
-        ]
-    )
+                names = delimited.begin(whole, stream).layout.names
+            schema = pa.schema([(name, pa.string()) for name in names])
+    kept = options.kept(schema.names)
+    fields = [schema.field(i).with_name(name) for i, name in kept.items()]
+    return pa.schema([_certain(field) for field in fields])
+
+
+def raw(file: InputFile, options: ReadOptions = DEFAULTS) -> Iterator[pa.RecordBatch]:
+    """Read a file from its start as it stands; a CSV or TSV as texts and NULL.
+
+    Rows of texts with too few or too many values are left out.
+
+    Raises
+    ------
+    BadContribution
+        If the file cannot be read.
+    """
+    whole = _whole(_NOTHING, file, options)
+    for batch in _raw(whole):
+        kept = options.kept(batch.schema.names)
+        columns = [batch.column(i) for i in kept]
+        yield pa.RecordBatch.from_arrays(columns, names=list(kept.values()))
 
 
 def count(what: Piece | InputFile) -> int | None:
@@ -109,3 +123,16 @@ def count(what: Piece | InputFile) -> int | None:
 
 def _whole(table: Table, file: InputFile, options: ReadOptions) -> Piece:
     return Piece(table, file, options, 1, None, file.size)
+
+
+def _raw(whole: Piece) -> Iterator[pa.RecordBatch]:
+    match whole.file.format:
+        case Format.PARQUET:
+            yield from parquet.raw(whole)
+        case _:
+            with stores.named(whole.file.name), delimited.stream_of(whole) as stream:
+                yield from delimited.raw(whole, delimited.begin(whole, stream))
+
+
+def _certain(field: pa.Field) -> pa.Field:
+    return field.with_type(pa.string()) if pa.types.is_null(field.type) else field

@@ -24,7 +24,7 @@ from qserv.ingest.formats.rows import (
     numbered,
     wanted,
 )
-from qserv.ingest.formats.texts import NULLS
+from qserv.ingest.formats.texts import NULLS, text_of
 from qserv.ingest.inputs import Format
 from qserv.wire.codec import arrow_schema
 
@@ -159,9 +159,9 @@ def read_rows(piece: Piece, opened: Opened) -> Iterator[Batch]:
     """Read rows behind a header."""
     layout, place = opened.layout, opened.place
     schema = arrow_schema(piece.table.columns)
+    kept = wanted(piece, layout.names)
     types = {
-        i: schema.field(piece.table.column(layout.names[i]).name).type
-        for i in wanted(piece, layout.names)
+        i: schema.field(piece.table.column(name).name).type for i, name in kept.items()
     }
     parser = Parser(piece, layout, types)
     for block in opened.rows:
@@ -171,8 +171,24 @@ def read_rows(piece: Piece, opened: Opened) -> Iterator[Batch]:
         count = table.num_rows + len(rejects)
         numbers = np.delete(numbered(first, count), [r.row - first for r in rejects])
         place.row += count
-        names = [layout.names[int(n)] for n in table.column_names]
+        names = [kept[int(n)] for n in table.column_names]
         yield from _batches(piece, table.rename_columns(names), numbers, rejects)
+
+
+def raw(piece: Piece, opened: Opened) -> Iterator[pa.RecordBatch]:
+    """Read all rows as texts; those of too few or too many values are left out."""
+    names = opened.layout.names
+    parser = Parser(piece, opened.layout, dict.fromkeys(range(len(names)), pa.string()))
+    for block in opened.rows:
+        table = parser.parse(block)[0].combine_chunks()
+        columns = [_one(column) for column in table.columns]
+        texts = [
+            text_of(column)[0] if column.type == pa.binary() else column
+            for column in columns
+        ]
+        whole = pa.RecordBatch.from_arrays(texts, names=list(names))
+        for start in range(0, whole.num_rows, BATCH_ROWS):
+            yield whole.slice(start, BATCH_ROWS)
 
 
 def _batches(

@@ -52,19 +52,20 @@ def read(piece: Piece) -> Iterator[Batch]:
     """Read some row groups; see `qserv.ingest.formats.read`."""
     with stores.named(piece.file.name), opened(piece) as file:
         names = file.schema_arrow.names
-        kept = [names[i] for i in wanted(piece, names)]
+        kept = wanted(piece, names)
         groups = piece.groups if piece.rows is not None else None
         first = piece.first
         batches = file.iter_batches(
             batch_size=_batch_rows(file),
             row_groups=groups,
-            columns=kept,
+            columns=[names[i] for i in kept],
             use_threads=True,
         )
         try:
-            for raw in batches:
-                numbers = numbered(first, raw.num_rows)
-                first += raw.num_rows
+            for found in batches:
+                numbers = numbered(first, found.num_rows)
+                first += found.num_rows
+                raw = found.rename_columns(list(kept.values()))
                 yield conform(piece, raw, numbers)
         except (OSError, pa.ArrowException) as error:
             raise piece.wrong(
@@ -94,6 +95,12 @@ def _batch_rows(file: pq.ParquetFile) -> int:
     sizes = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     width = sum(s.total_byte_size for s in sizes) // max(metadata.num_rows, 1)
     return int(max(min(BATCH_ROWS, BATCH_BYTES // max(width, 1)), 1))
+
+
+def raw(piece: Piece) -> Iterator[pa.RecordBatch]:
+    """Read all rows as they stand."""
+    with stores.named(piece.file.name), opened(piece) as file:
+        yield from file.iter_batches(batch_size=_batch_rows(file))
 
 
 def schema_of(piece: Piece) -> pa.Schema:

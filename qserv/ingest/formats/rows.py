@@ -165,8 +165,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def wanted(piece: Piece, names: Sequence[str]) -> list[int]:
-    """Return where the table's columns stand among those of the file.
+def wanted(piece: Piece, names: Sequence[str]) -> dict[int, str]:
+    """Return where the table's columns stand among those of the file, and their names.
 
     Parameters
     ----------
@@ -180,21 +180,21 @@ def wanted(piece: Piece, names: Sequence[str]) -> list[int]:
     BadContribution
         If one is missing, unknown or there twice.
     """
-    kept = [i for i, name in enumerate(names) if not piece.options.ignores(name)]
-    counts = Counter(names[i].lower() for i in kept)
+    kept = piece.options.kept(names)
+    counts = Counter(name.lower() for name in kept.values())
     missing = [c.name for c in piece.table.columns if c.name.lower() not in counts]
     if missing:
         _refuse_missing(piece, missing, names)
     table = piece.table.name
-    if unknown := [names[i] for i in kept if piece.table.find(names[i]) is None]:
+    if unknown := [name for name in kept.values() if piece.table.find(name) is None]:
         raise piece.wrong(
             f"column {_some(unknown)} is not in table {table}; leave it out with "
             "--ignore, or add it to the schema"
         )
-    if twice := [names[i] for i in kept if counts[names[i].lower()] > 1]:
+    if twice := [name for name in kept.values() if counts[name.lower()] > 1]:
         raise piece.wrong(
-            f"columns {' and '.join(twice[:2])} have one name, for case does not "
-            "count; rename one of them in the file"
+            f"column {twice[0]} is there twice ({' and '.join(twice[:2])}; case does "
+            "not count); rename one of them, or leave it out"
         )
     return kept
 
@@ -202,8 +202,8 @@ def wanted(piece: Piece, names: Sequence[str]) -> list[int]:
 def _refuse_missing(
     piece: Piece, missing: Sequence[str], names: Sequence[str]
 ) -> NoReturn:
-    ignored = [name for name in missing if piece.options.ignores(name)]
-    if ignored:
+    out = {name.lower() for name in piece.options.ignore}
+    if ignored := [name for name in missing if name.lower() in out]:
         raise piece.wrong(
             f"column {_some(ignored)} is to be ignored, but table {piece.table.name} "
             "has it"
@@ -216,7 +216,7 @@ def _refuse_missing(
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more
+    return ", ".join(name or "''" for name in names[:20]) + more
 
 
 def _converted(piece: Piece, array: pa.Array, at: int, texts: bool) -> Converted:
