@@ -9,7 +9,9 @@ from support import rot
 from support.processes import until
 
 import qserv
+from qserv.catalog import checks
 from qserv.errors import ClusterError
+from qserv.local import offline
 
 QUERIES = (
     "SELECT COUNT(*), SUM(objectId), MIN(ra), MAX(dec) FROM sky.Object",
@@ -137,6 +139,49 @@ def test_the_only_copy_of_a_file_is_an_error_that_names_it_until_it_is_back(
         until(lambda: well(db))
         until(lambda: answered(db, query))
         assert rows(db.query(query)) == right(sky, query)
+
+
+VICTIM = "worker-2"
+
+
+def test_a_worker_may_die_while_it_moves_a_bad_copy_away(sky, tmp_path):
+    arguments = {VICTIM: ["--failpoint", "worker.quarantine.moved"]}
+    with qserv.LocalCluster(3, tmp_path, worker_arguments=arguments) as db:
+        sky.load(db, replicas=2)
+        arguments[VICTIM] = []
+        file = next((tmp_path / VICTIM / "data").rglob("sky/Object/**/*.parquet"))
+        good, before = file.read_bytes(), db.cluster.processes[VICTIM]
+        rot.flip(file, random.Random(SEED))
+        assert any(step.error for step in db.checks.scrub())
+        for query in QUERIES:
+            assert rows(db.query(query)) == right(sky, query)
+        until(lambda: db.cluster.processes.get(VICTIM, before) != before)
+        # The czar may not have noticed yet; all are really asked.
+        until(lambda: all(f.level == "ok" for f in findings(db, "workers")))
+        until(lambda: well(db))
+        assert file.read_bytes() == good
+
+
+def test_a_cluster_that_is_stopped_is_examined_from_its_directories(sky, tmp_path):
+    with qserv.LocalCluster(2, tmp_path) as db:
+        sky.load(db, replicas=2)
+    assert not [f for f in found(tmp_path) if f.level != "ok"]
+    path, (file, _) = next(iter(data_of(tmp_path).items()))
+    rot.flip(file, random.Random(SEED))
+    assert not [f for f in found(tmp_path) if f.level != "ok"], "it has its size"
+    (damage,) = [f for f in found(tmp_path, verify=True) if f.level != "ok"]
+    assert damage.check == "damage"
+    assert path in damage.text
+    assert file.exists(), "nothing was moved"
+    file.unlink()
+    (damage,) = [f for f in found(tmp_path) if f.level != "ok"]
+    assert damage.text.endswith("it is missing")
+
+
+def found(directory, **how):
+    """Examine a cluster that is stopped; how full this disk is, is not our matter."""
+    all_of_it = checks.findings(offline.examine(directory, **how))
+    return [f for f in all_of_it if f.check != "disks"]
 
 
 def answered(db, query):
