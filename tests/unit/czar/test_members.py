@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from qserv.catalog.workerstore import WorkerState
+from qserv.czar.members import Members
 from qserv.errors import InvalidRequest, WorkerUnavailable
 
 
@@ -74,3 +76,21 @@ async def test_a_worker_that_moves_is_told_of(members):
         assert await members.join("w1", "127.0.0.1:9", 1) == ("w1", True)
     assert lost == ["w1"]
     assert members.get("w1").endpoint == "127.0.0.1:9"
+
+
+async def test_what_a_worker_is_to_do_is_remembered(members, store, clock):
+    for name in ("w1", "w2", "w3"):
+        await members.join(name, f"127.0.0.1:{name[1]}", 1, (10, 100))
+    await members.set_state("w2", WorkerState.DRAINING)
+    await members.set_state("w3", WorkerState.LOST)
+    assert members.placeable.keys() == {"w1"}
+    assert members.alive.keys() == {"w1", "w2", "w3"}
+    again = Members(store=store, dead_after=4.0, clock=clock)
+    assert again.known == {"w1", "w2", "w3"}
+    assert again.state("w2") is WorkerState.DRAINING
+    with pytest.raises(InvalidRequest, match="w3 was given up for lost"):
+        await again.join("w3", "127.0.0.1:3", 1)
+    await again.set_state("w3", WorkerState.ACTIVE)
+    await again.join("w3", "127.0.0.1:3", 1, (5, 100))
+    assert again.get("w3").disk_free == 5
+    await again.close()
