@@ -217,6 +217,7 @@ class Watcher:
     """The state that was acknowledged, or seen: no later answer may be older."""
 
     def __enter__(self):
+        self._db = self.cluster.connect()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -225,22 +226,22 @@ class Watcher:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
+        self._db.close()
 
     def acknowledged(self, state):
         """Take note that a loader was told that its load is there."""
         self.floor = max(self.floor, state)
 
     def _watch(self):
-        with self.cluster.connect() as db:
-            # A pause leaves the machine to those who are watched.
-            while not self._stop.wait(_PAUSE):
-                for query, states in self.queries.items():
-                    self._ask(db, query, states)
+        # A pause leaves the machine to those who are watched.
+        while not self._stop.wait(_PAUSE):
+            for query, states in self.queries.items():
+                self._ask(query, states)
 
-    def _ask(self, db, query, states):
+    def _ask(self, query, states):
         floor = self.floor
         try:
-            rows = db.query(query, timeout=20).to_arrow().to_pylist()
+            rows = self._db.query(query, timeout=20).to_arrow().to_pylist()
             found = [tuple(row.values()) for row in rows]
         except UnknownName:
             found = None
