@@ -9,7 +9,6 @@ from qserv.catalog.felistext import Notes
 from qserv.catalog.inference import Guess, guess, infer
 from qserv.catalog.sidecar import Entry, Reading, Sidecar, read_sidecar
 from qserv.catalog.tables import Table
-from qserv.ingest import files
 from qserv.ingest.looking import LIMIT, Look, look
 
 
@@ -63,7 +62,7 @@ def draft(
     looks = {
         table: look(
             table,
-            files.find(table, found),
+            found,
             _reading(said, table),
             mend=True,
             limit=limit,

@@ -4,15 +4,13 @@ Types hold all rows of all files: Parquet says them in the footer of each file, 
 are read, up to a limit of rows. Uniqueness is seen in a sample of the first file.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from qserv.catalog import names
 from qserv.catalog.inference import Sight, columns_of, wider
@@ -20,8 +18,9 @@ from qserv.catalog.sidecar import Reading
 from qserv.catalog.tables import Column
 from qserv.catalog.tables import DataType as D
 from qserv.errors import BadContribution
-from qserv.ingest import readers
-from qserv.ingest.files import CSV
+from qserv.ingest.formats import raw, schema_of
+from qserv.ingest.formats.texts import WORDS, parse
+from qserv.ingest.inputs import Format, InputFile, ReadOptions, find, read_options
 from qserv.wire.codec import arrow_schema
 
 SAMPLE: Final = 100_000
@@ -29,6 +28,8 @@ SAMPLE: Final = 100_000
 LIMIT: Final = 10_000_000
 """Rows of text files that are read for their types, of one table."""
 
+_TEXTS: Final = frozenset({Format.CSV, Format.TSV})
+"""Formats that do not say the types of their columns."""
 _FITTING: Final = {
     None: (D.BIGINT, D.DOUBLE, D.BOOLEAN, D.TIMESTAMP, D.VARCHAR),
     D.BIGINT: (D.BIGINT, D.DOUBLE, D.VARCHAR),
@@ -41,7 +42,8 @@ _FITTING: Final = {
 _EXACT: Final = 10**15
 """A DOUBLE holds all whole numbers up to here."""
 _TRUTHS: Final = ("true", "false")
-_WHOLE: Final = r"^[+-]?[0-9]{16,}$"
+_INTEGER: Final = r"^\s*[+-]?[0-9]+\s*$"
+_LONG: Final = r"^\s*[+-]?[0-9]{16,}\s*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Look:
 
 def look(
     table: str,
-    files: Sequence[Path],
+    patterns: Sequence[str | Path],
     reading: Reading,
     *,
     mend: bool = False,
@@ -86,8 +88,8 @@ def look(
     ----------
     table
         Its name.
-    files
-        All of them.
+    patterns
+        All its files: paths, directories, wildcards, URIs.
     reading
         How they are read.
     mend
@@ -98,17 +100,20 @@ def look(
     Raises
     ------
     BadContribution
-        If a file cannot be read, or two do not fit together.
+        If there is none, one cannot be read, or two do not fit together.
     InvalidRequest
         If a column has a type that none of ours holds.
     """
-    found = _seen(table, files, reading, limit)
+    # Columns are renamed here: what a new name should be depends on all old ones.
+    options = read_options(reading.options, ignore=reading.ignore)
+    files = find(table, patterns, options)
+    found = _seen(table, files, options, limit)
     if mend:
         reading = _mended(reading, [column.name for column in found.columns])
     kept = [c for c in found.columns if not reading.ignores(c.name)]
     new = names.renamed([column.name for column in kept], reading.rename)
     called = {old.name: name for old, name in zip(kept, new, strict=True)}
-    rows, unique = _unique(files[0], kept)
+    rows, unique = _unique(files[0], options, kept)
     return Look(
         sight=Sight(
             table,
@@ -134,58 +139,62 @@ class _Seen:
     empty: frozenset[str]
 
 
-def _seen(table: str, files: Sequence[Path], reading: Reading, limit: int) -> _Seen:
+def _seen(
+    table: str, files: Sequence[InputFile], options: ReadOptions, limit: int
+) -> _Seen:
     texts = _Texts(limit)
-    # Lower-case name -> what is known of the column; what has no value is not known.
+    first: list[str] = []
+    # Name in the first file -> what is known; what has no value is not known.
     known: dict[str, Column] = {}
-    for path in files:
-        schema = readers.schema_of(path)
-        kept = pa.schema([f for f in schema if not reading.ignores(f.name)])
-        if path == files[0]:
-            first = kept.names
-        _check_columns(kept.names, first, path, files[0])
-        if path.suffix.lower() in CSV:
-            texts.read(path, kept.names)
+    for file in files:
+        schema = schema_of(file, options)
+        first = first or schema.names
+        called = _called(schema.names, first, file, files[0])
+        if file.format in _TEXTS:
+            texts.read(file, options, called)
         else:
-            some = [field for field in kept if not pa.types.is_null(field.type)]
-            _widen(known, columns_of(table, pa.schema(some)), str(path))
-    _widen(known, texts.columns, "texts")
+            some = [field for field in schema if not pa.types.is_null(field.type)]
+            columns = columns_of(table, pa.schema(some))
+            _widen(known, columns, [called[c.name] for c in columns], file.name)
+    _widen(known, tuple(texts.known.values()), list(texts.known), "texts")
     return _Seen(
         columns=tuple(
-            replace(known[name.lower()], name=name)
-            if name.lower() in known
-            else Column(name, D.VARCHAR)
+            replace(known.get(name, Column(name, D.VARCHAR)), name=name)
             for name in first
         ),
         rows=texts.rows,
         whole=texts.whole,
-        empty=frozenset(name for name in first if name.lower() not in known),
+        empty=frozenset(first) - known.keys(),
     )
 
 
-def _check_columns(
-    columns: Sequence[str], first: Sequence[str], path: Path, before: Path
-) -> None:
+def _called(
+    columns: Sequence[str], first: Sequence[str], file: InputFile, before: InputFile
+) -> dict[str, str]:
+    """Return what the first file calls the columns of another."""
     folded, expected = ({n.lower(): n for n in each} for each in (columns, first))
     if odd := sorted(folded.keys() ^ expected.keys()):
-        has, lacks = (path, before) if odd[0] in folded else (before, path)
+        has, lacks = (file, before) if odd[0] in folded else (before, file)
         raise BadContribution(
-            f"{has} has a column {(folded | expected)[odd[0]]}, and {lacks} has not; "
-            "load them as tables of their own, or leave it out with `ignore` in the "
-            "sidecar"
+            f"{has.name} has a column {(folded | expected)[odd[0]]}, and {lacks.name} "
+            "has not; load them as tables of their own, or leave it out with `ignore` "
+            "in the sidecar"
         )
+    return {n: n if n in first else expected[n.lower()] for n in columns}
 
 
-def _widen(known: dict[str, Column], more: Sequence[Column], where: str) -> None:
+def _widen(
+    known: dict[str, Column], more: Sequence[Column], called: Sequence[str], where: str
+) -> None:
     """Widen what is known of columns by those of one more file."""
-    for column in more:
-        before = known.setdefault(column.name.lower(), column)
+    for column, name in zip(more, called, strict=True):
+        before = known.setdefault(name, column)
         if (datatype := wider(before.datatype, column.datatype)) is None:
             raise BadContribution(
                 f"column {column.name} is {column.datatype} in {where}, but "
                 f"{before.datatype} before; convert one of them"
             )
-        known[column.name.lower()] = replace(before, datatype=datatype)
+        known[name] = replace(before, datatype=datatype)
 
 
 def _mended(reading: Reading, columns: Sequence[str]) -> Reading:
@@ -201,7 +210,9 @@ def _mended(reading: Reading, columns: Sequence[str]) -> Reading:
     )
 
 
-def _unique(path: Path, columns: Sequence[Column]) -> tuple[int, frozenset[str]]:
+def _unique(
+    file: InputFile, options: ReadOptions, columns: Sequence[Column]
+) -> tuple[int, frozenset[str]]:
     """Return the rows of a sample, and the columns that may be ids of them."""
     ids = [
         column.name
@@ -209,8 +220,8 @@ def _unique(path: Path, columns: Sequence[Column]) -> tuple[int, frozenset[str]]
         if column.datatype.is_integer or column.datatype is D.VARCHAR
     ]
     batches, rows = [], 0
-    for batch in _raw(path, ids):
-        batches.append(batch.slice(0, SAMPLE - rows))
+    for batch in raw(file, options):
+        batches.append(batch.select(ids).slice(0, SAMPLE - rows))
         rows += batches[-1].num_rows
         if rows >= SAMPLE:
             break
@@ -238,66 +249,73 @@ class _Texts:
         self.rows = 0
         self.whole = True
         self._limit = limit
-        self._known: dict[str, Column] = {}
+        self.known: dict[str, Column] = {}
+        """Those that have a value, each of a type that fits all of them."""
         self._large: set[str] = set()
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The columns that have a value, each of a type that fits all of them."""
-        return tuple(self._known.values())
-
-    def read(self, path: Path, names: Sequence[str]) -> None:
-        """Read columns of one more file, as far as the limit allows."""
-        for batch in _raw(path, names):
+    def read(
+        self, file: InputFile, options: ReadOptions, called: Mapping[str, str]
+    ) -> None:
+        """Read one more file, as far as the limit allows."""
+        for batch in raw(file, options):
             if self.rows >= self._limit:
                 self.whole = False
                 return
             self.rows += batch.num_rows
-            for name in names:
-                self._take(name, batch.column(name))
+            for name, texts in zip(batch.schema.names, batch.columns, strict=True):
+                self._take(called[name], texts)
 
     def _take(self, name: str, texts: pa.Array) -> None:
-        if texts.null_count == len(texts):
+        known = self.known.get(name)
+        if texts.null_count == len(texts) or (known is None and not len(_said(texts))):
             return
-        key = name.lower()
-        known = self._known.get(key)
         datatype = next(
             each
             for each in _FITTING[known.datatype if known else None]
-            if _fit(texts, each) and not (each is D.DOUBLE and key in self._large)
+            if _fit(texts, each) and not (each is D.DOUBLE and name in self._large)
         )
-        self._known[key] = Column(known.name if known else name, datatype)
-        if datatype is D.BIGINT and _is_large(texts.cast(pa.int64())):
-            self._large.add(key)
+        self.known[name] = Column(name, datatype)
+        if datatype is D.BIGINT and _is_large(parse(texts, pa.int64())[0]):
+            self._large.add(name)
 
 
 def _fit(texts: pa.Array, datatype: D) -> bool:
+    if datatype is D.VARCHAR:
+        return True
     if datatype is D.BOOLEAN:
-        truths = pc.is_in(pc.utf8_lower(texts.drop_null()), pa.array(_TRUTHS))
-        return bool(pc.all(truths).as_py())
+        # Whatever else may be read as a truth is more likely something else.
+        return _all(pc.is_in(pc.utf8_lower(_said(texts)), pa.array(_TRUTHS)))
+    arrow = arrow_schema([Column("", datatype)]).field(0).type
     try:
-        values = texts.cast(arrow_schema([Column("", datatype)]).field(0).type)
+        values = texts.cast(arrow)
     except pa.ArrowInvalid:
-        return False
+        texts = _said(texts)
+        values, bad = parse(texts, arrow)
+        whole = datatype is not D.BIGINT or _all(_matches(texts, _INTEGER))
+        if bad is not None or not whole:
+            return False
     # Whole numbers beyond 64 bits are ids: a DOUBLE would round them.
     if datatype is D.DOUBLE and _is_large(values):
-        return not pc.any(pc.match_substring_regex(texts, _WHOLE)).as_py()
+        return not pc.any(_matches(texts, _LONG)).as_py()
     return True
+
+
+def _said(texts: pa.Array) -> pa.Array:
+    """Leave out what is NULL wherever no text is wanted."""
+    null = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), pa.array(WORDS))
+    return texts.filter(pc.invert(null)).drop_null()
+
+
+def _matches(texts: pa.Array, pattern: str) -> pa.Array:
+    return pc.match_substring_regex(texts, pattern)
+
+
+def _all(truths: pa.Array) -> bool:
+    return pc.all(truths).as_py() is not False
 
 
 def _is_large(values: pa.Array) -> bool:
     ends = pc.min_max(values).as_py()
+    if ends["min"] is None:
+        return False
     return bool(max(-ends["min"], ends["max"]) > _EXACT)
-
-
-def _raw(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Read columns as they stand; those of text files as texts."""
-    try:
-        if path.suffix.lower() in CSV:
-            with readers.texts(path) as stream:
-                yield from stream
-        else:
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(columns=list(columns))
-    except (OSError, pa.ArrowException) as error:
-        raise BadContribution(f"{path}: cannot be read: {error}") from error

@@ -16,7 +16,6 @@ from qserv.catalog.sidecar import (
 )
 from qserv.catalog.tables import Table
 from qserv.errors import InvalidRequest
-from qserv.ingest import files
 from qserv.ingest.looking import look
 
 Inputs = Mapping[str, Sequence[str | Path]]
@@ -115,7 +114,7 @@ def _table(
         )
     if entry is None:
         raise no_entry(name, said.path)
-    seen = look(name, files.find(name, patterns), entry.reading)
+    seen = look(name, patterns, entry.reading)
     return infer(name, seen.sight.columns, entry)
 
 

@@ -73,6 +73,12 @@ def test_the_last_row_of_a_csv_counts(tmp_path):
         (["true", "FALSE"], "BOOLEAN"),
         (["2024-01-01", "2024-01-01T00:00:01.5"], "TIMESTAMP"),
         (["2024-01-01", "1"], "VARCHAR"),
+        (["2024-01-01T00:00:00Z", "null"], "TIMESTAMP"),
+        (["--", "1", "+5"], "BIGINT"),
+        (["N/A", "1.5D3"], "DOUBLE"),
+        (["1", "1.0"], "DOUBLE"),
+        (["null", "a"], "VARCHAR"),
+        (["T", "F"], "VARCHAR"),
     ],
 )
 def test_a_type_fits_all_texts_wherever_they_stand(tmp_path, values, datatype):
