@@ -66,7 +66,7 @@ def schema_of(file: InputFile, options: ReadOptions = DEFAULTS) -> pa.Schema:
     """Return the columns of a file as they are read: not those left out, renamed.
 
     Fields carry unit, ucd and description where the file has them. A CSV or TSV says no
-    types: all its columns are texts. So are columns without any value.
+    types: all its columns are texts. A column without any value may have type null.
 
     Raises
     ------
@@ -82,8 +82,7 @@ def schema_of(file: InputFile, options: ReadOptions = DEFAULTS) -> pa.Schema:
                 names = delimited.begin(whole, stream).layout.names
             schema = pa.schema([(name, pa.string()) for name in names])
     kept = options.kept(schema.names)
-    fields = [schema.field(i).with_name(name) for i, name in kept.items()]
-    return pa.schema([_certain(field) for field in fields])
+    return pa.schema([schema.field(i).with_name(name) for i, name in kept.items()])
 
 
 def raw(file: InputFile, options: ReadOptions = DEFAULTS) -> Iterator[pa.RecordBatch]:
@@ -132,7 +131,3 @@ def _raw(whole: Piece) -> Iterator[pa.RecordBatch]:
         case _:
             with stores.named(whole.file.name), delimited.stream_of(whole) as stream:
                 yield from delimited.raw(whole, delimited.begin(whole, stream))
-
-
-def _certain(field: pa.Field) -> pa.Field:
-    return field.with_type(pa.string()) if pa.types.is_null(field.type) else field
