@@ -94,13 +94,6 @@ def schema_of(path: Path) -> pa.Schema:
         return file.schema_arrow
 
 
-def texts(path: Path) -> pyarrow.csv.CSVStreamingReader:
-    """Open a CSV with all its columns as texts."""
-    names = _header(path)
-    options = _options(names, dict.fromkeys(names, pa.string()))
-    return pyarrow.csv.open_csv(path, **options)
-
-
 def count(path: Path) -> int | None:
     """Return the rows of a file without reading them; None for a CSV.
 
