@@ -1,7 +1,6 @@
 """What workers keep lists of: their manifests follow what the metadata says."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -55,14 +54,12 @@ class Keeping:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._absent: defaultdict[str, set[int]] = defaultdict(set)
 
     async def take_over(
         self,
         member: Member,
         known: Known,
         state: State,
-        gained: Collection[int],
         dropped: Collection[int],
     ) -> None:
         """Have a worker's manifests list what they should, and files dropped.
@@ -73,16 +70,16 @@ class Keeping:
             The worker.
         known, state
             What there is, and what there is when it has done so.
-        gained, dropped
-            Numbers of files that it has copied; that it shall drop.
+        dropped
+            Numbers of files that it shall drop.
 
         Raises
         ------
         ClusterError
             If it does not.
         """
-        absent = self._absent[member.id]
-        absent -= set(gained)
+        # What was missing a moment ago may be there again: nothing is remembered.
+        absent: set[int] = set()
         has = await _described(member)
         while True:
             wrong = _wrong(known, state, member.id, absent, has)

@@ -277,7 +277,7 @@ class Repair:
             state = state.with_placement(placed)
             dropped = self._leavers.may_drop(worker, known.leaving)
             await self._keeping.take_over(
-                member, known, self._leavers.before(state), gained, dropped
+                member, known, self._leavers.before(state), dropped
             )
             if not (gained or placed or dropped):
                 return
