@@ -78,7 +78,7 @@ def streamed(uri: str, compression: str | None) -> pa.NativeFile:
     """
     filesystem, path = _place(uri)
     return filesystem.open_input_stream(
-        path, compression=compression, buffer_size=_BUFFER
+        path, compression=str(compression) if compression else None, buffer_size=_BUFFER
     )
 
 

@@ -6,16 +6,32 @@ column where they apply.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import pyarrow as pa
 
 from qserv.catalog.tables import Table, TableKind
-from qserv.ingest import stores
-from qserv.ingest.formats import delimited, parquet
+from qserv.ingest.formats import delimited, fits, ipc, parquet
 from qserv.ingest.formats.rows import Batch, Piece, Reject
 from qserv.ingest.inputs import DEFAULTS, Format, InputFile, ReadOptions
 
+
+class _Reader(Protocol):
+    """What the module of a format has."""
+
+    def read(self, piece: Piece, /) -> Iterator[Batch]: ...
+    def raw(self, piece: Piece, /) -> Iterator[pa.RecordBatch]: ...
+    def schema_of(self, piece: Piece, /) -> pa.Schema: ...
+    def count(self, piece: Piece, /) -> int | None: ...
+
+
+_READERS: Final[dict[Format, _Reader]] = {
+    Format.PARQUET: parquet,
+    Format.CSV: delimited,
+    Format.TSV: delimited,
+    Format.FITS: fits,
+    Format.ARROW: ipc,
+}
 _NOTHING: Final = Table("T", TableKind.REPLICATED, ())
 
 __all__ = ["Batch", "Piece", "Reject", "count", "pieces", "raw", "read", "schema_of"]
@@ -55,11 +71,7 @@ def read(piece: Piece) -> Iterator[Batch]:
     BadContribution
         If the file cannot be read.
     """
-    match piece.file.format:
-        case Format.PARQUET:
-            yield from parquet.read(piece)
-        case _:
-            yield from delimited.read(piece)
+    return _READERS[piece.file.format].read(piece)
 
 
 def schema_of(file: InputFile, options: ReadOptions = DEFAULTS) -> pa.Schema:
@@ -74,13 +86,7 @@ def schema_of(file: InputFile, options: ReadOptions = DEFAULTS) -> pa.Schema:
         If the file cannot be read.
     """
     whole = _whole(_NOTHING, file, options)
-    match file.format:
-        case Format.PARQUET:
-            schema = parquet.schema_of(whole)
-        case _:
-            with stores.named(file.name), delimited.stream_of(whole) as stream:
-                names = delimited.begin(whole, stream).layout.names
-            schema = pa.schema([(name, pa.string()) for name in names])
+    schema = _READERS[file.format].schema_of(whole)
     kept = options.kept(schema.names)
     return pa.schema([schema.field(i).with_name(name) for i, name in kept.items()])
 
@@ -96,7 +102,7 @@ def raw(file: InputFile, options: ReadOptions = DEFAULTS) -> Iterator[pa.RecordB
         If the file cannot be read.
     """
     whole = _whole(_NOTHING, file, options)
-    for batch in _raw(whole):
+    for batch in _READERS[file.format].raw(whole):
         kept = options.kept(batch.schema.names)
         columns = [batch.column(i) for i in kept]
         yield pa.RecordBatch.from_arrays(columns, names=list(kept.values()))
@@ -113,21 +119,8 @@ def count(what: Piece | InputFile) -> int | None:
     if isinstance(what, Piece):
         return what.rows
     whole = _whole(_NOTHING, what, DEFAULTS)
-    match what.format:
-        case Format.PARQUET:
-            return parquet.count(whole)
-        case _:
-            return None
+    return _READERS[what.format].count(whole)
 
 
 def _whole(table: Table, file: InputFile, options: ReadOptions) -> Piece:
     return Piece(table, file, options, 1, None, file.size)
-
-
-def _raw(whole: Piece) -> Iterator[pa.RecordBatch]:
-    match whole.file.format:
-        case Format.PARQUET:
-            yield from parquet.raw(whole)
-        case _:
-            with stores.named(whole.file.name), delimited.stream_of(whole) as stream:
-                yield from delimited.raw(whole, delimited.begin(whole, stream))

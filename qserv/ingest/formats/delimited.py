@@ -175,7 +175,20 @@ def read_rows(piece: Piece, opened: Opened) -> Iterator[Batch]:
         yield from _batches(piece, table.rename_columns(names), numbers, rejects)
 
 
-def raw(piece: Piece, opened: Opened) -> Iterator[pa.RecordBatch]:
+def raw(piece: Piece) -> Iterator[pa.RecordBatch]:
+    """Read all rows as texts; those of too few or too many values are left out."""
+    with stores.named(piece.file.name), stream_of(piece) as stream:
+        yield from raw_rows(piece, begin(piece, stream))
+
+
+def schema_of(piece: Piece) -> pa.Schema:
+    """Return the columns of a text: all of them are texts."""
+    with stores.named(piece.file.name), stream_of(piece) as stream:
+        names = begin(piece, stream).layout.names
+    return pa.schema([(name, pa.string()) for name in names])
+
+
+def raw_rows(piece: Piece, opened: Opened) -> Iterator[pa.RecordBatch]:
     """Read all rows as texts; those of too few or too many values are left out."""
     names = opened.layout.names
     parser = Parser(piece, opened.layout, dict.fromkeys(range(len(names)), pa.string()))
@@ -235,3 +248,7 @@ def _hint(piece: Piece, names: Sequence[str], dialect: Dialect) -> None:
                 f"the header has one column, {names[0]!r}: is the delimiter {called}? "
                 "Say --delimiter"
             )
+
+
+def count(_piece: Piece) -> None:
+    """Return None: only reading tells how many rows there are."""

@@ -1,0 +1,92 @@
+"""Reads Arrow IPC: files (Feather) and streams."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from qserv.ingest import stores
+from qserv.ingest.formats.rows import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    Batch,
+    Piece,
+    conform,
+    numbered,
+    wanted,
+)
+
+_MAGIC = b"ARROW1"
+
+
+def read(piece: Piece) -> Iterator[Batch]:
+    """Read a file; see `qserv.ingest.formats.read`."""
+    first = piece.first
+    with opened(piece) as reader:
+        kept = wanted(piece, reader.schema.names)
+        for found in _batches(piece, reader):
+            columns = [found.column(i) for i in kept]
+            raw = pa.RecordBatch.from_arrays(columns, names=list(kept.values()))
+            yield conform(piece, raw, numbered(first, raw.num_rows))
+            first += raw.num_rows
+
+
+def raw(piece: Piece) -> Iterator[pa.RecordBatch]:
+    """Read all rows as they stand."""
+    with opened(piece) as reader:
+        yield from _batches(piece, reader)
+
+
+def schema_of(piece: Piece) -> pa.Schema:
+    """Return the columns of a file."""
+    with opened(piece) as reader:
+        return reader.schema
+
+
+@contextmanager
+def opened(piece: Piece) -> Iterator[pa.ipc.RecordBatchStreamReader]:
+    """Open a file or a stream as a stream of batches.
+
+    Raises
+    ------
+    BadContribution
+        If it is neither.
+    """
+    with stores.named(piece.file.name), stores.opened(piece.file.uri) as handle:
+        magic = handle.read(len(_MAGIC))
+        # A file is a stream between two magic words; its footer is not needed.
+        handle.seek(8 if magic == _MAGIC else 0)
+        try:
+            reader = pa.ipc.open_stream(handle)
+        except (OSError, pa.ArrowException) as error:
+            raise piece.wrong(
+                f"is neither an Arrow IPC file nor a stream: {stores.plain(error)}"
+            ) from error
+        yield reader
+
+
+def _batches(
+    piece: Piece, reader: pa.ipc.RecordBatchStreamReader
+) -> Iterator[pa.RecordBatch]:
+    done = 0
+    while True:
+        try:
+            batch = reader.read_next_batch()
+            # Arrow trusts the offsets of what it reads.
+            batch.validate(full=True)
+        except StopIteration:
+            return
+        except (OSError, pa.ArrowException) as error:
+            raise piece.wrong(
+                f"cannot be read beyond row {done}: {stores.plain(error)}"
+            ) from error
+        width = max(batch.nbytes // max(batch.num_rows, 1), 1)
+        step = max(min(BATCH_ROWS, BATCH_BYTES // width), 1)
+        for start in range(0, batch.num_rows, step):
+            yield batch.slice(start, step)
+        done += batch.num_rows
+
+
+def count(_piece: Piece) -> None:
+    """Return None: only reading tells how many rows there are."""
