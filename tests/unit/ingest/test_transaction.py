@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from qserv.catalog.snapshot import ManifestEntry, Role
@@ -59,10 +62,19 @@ class Life(RuleBasedStateMachine):
             if isinstance(action, Discard):
                 self.discarded.add(action.worker)
 
+    @initialize(one=pairs, two=pairs)
+    def first(self, one, two):
+        self.place(one, two)
+
     @rule(one=pairs, two=pairs)
     def place(self, one, two):
-        placed = Place(dict(zip(CHUNKS, (one, two), strict=True)), WORKERS, {}, 2)
+        placed = Place(dict(zip(CHUNKS, (one, two), strict=True)), one, {}, 2)
         self.step(placed)
+
+    @rule()
+    def contribute_what_is_missing(self):
+        for chunk, holders in self.load.chunks.items():
+            self.contribute(chunk, set(holders))
 
     @rule(chunk=st.sampled_from(CHUNKS), holders=workers)
     def contribute(self, chunk, holders):
@@ -72,13 +84,24 @@ class Life(RuleBasedStateMachine):
         if self.load is not before:
             self.touched |= holders
 
-    @rule(rows=st.sampled_from([10, 20]))
+    @rule(rows=st.sampled_from([20, 20, 10]))
     def commit(self, rows):
         self.step(Commit({"Object": rows}))
 
     @rule(worker=st.sampled_from(WORKERS), good=st.booleans())
     def reported(self, worker, good):
         self.step(Installed(worker) if good else Skipped(worker))
+
+    @rule(silent=st.none() | st.sampled_from(WORKERS))
+    def all_reported(self, silent):
+        for worker in WORKERS:
+            self.reported(worker, worker != silent)
+
+    @rule(silent=st.none() | st.sampled_from(WORKERS))
+    def all_but_published(self, silent):
+        self.contribute_what_is_missing()
+        self.commit(20)
+        self.all_reported(silent)
 
     @rule()
     def published(self):
@@ -97,7 +120,7 @@ class Life(RuleBasedStateMachine):
     def reopen(self):
         self.step(Reopen("not now"))
 
-    @precondition(lambda self: self.load.attempt > 1)
+    @precondition(lambda self: self.load.attempt > 2)
     @rule(event=st.sampled_from([Abort("user"), Failed("disk")]))
     def end(self, event):
         self.step(event)
@@ -128,3 +151,26 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_without_the_count_of_copies_one_disk_could_lose_rows(monkeypatch):
+    """The guarantee: what is shown is on two workers, whichever failed."""
+    monkeypatch.setattr(Transaction, "lacking", None)
+    once = settings(TestLife.settings, max_examples=500, phases=[Phase.generate])
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Life, settings=once)
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_worker_that_was_replaced_is_told_to_forget(monkeypatch, remembered):
+    """The guarantee: without `former` its files would lie there for ever."""
+    if not remembered:
+        placed = life._place
+        monkeypatch.setattr(
+            life, "_place", lambda *it: replace(placed(*it), former=frozenset())
+        )
+    load = Transaction("t", "hip", ("Object",))
+    for workers_ in (("a", "b"), ("b", "c")):
+        load, _ = life.step(load, Place({4: workers_}, workers_, {}, 2))
+    _, actions = life.step(load, Abort("user"))
+    assert (Discard("a") in actions) == remembered
