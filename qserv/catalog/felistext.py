@@ -89,7 +89,8 @@ def sidecar(
     """
     lines = [*_comments(notes.top)]
     if overlap is not None:
-        lines.append(f"overlap: {round(overlap * 3600, 6):g}  # arcsec")
+        arcsec = repr(round(overlap * 3600, 9)).removesuffix(".0")
+        lines.append(f"overlap: {arcsec}  # arcsec")
     lines.append("tables:")
     for table in tables:
         told = notes.tables.get(table.name.lower(), ())

@@ -73,6 +73,13 @@ def test_tables_are_read_back(tmp_path):
     assert read_sidecar(tmp_path / "t.sidecar.yaml").overlap == 30 / 3600
 
 
+@pytest.mark.parametrize("degrees", [0.0, 60 / 3600, 0.01, 1 / 7, 12.3456789])
+def test_an_overlap_is_read_back(tmp_path, degrees):
+    written(tmp_path, [table_of_everything()], overlap=degrees)
+    found = read_sidecar(tmp_path / "t.sidecar.yaml").overlap
+    assert found == pytest.approx(degrees, abs=1e-12)
+
+
 def test_how_files_are_read_is_read_back(tmp_path):
     reading = Reading({"nulls": ["", "\\N"], "header": False}, ("_x",), {"2": "c_2"})
     written(tmp_path, [table_of_everything()], reading={"object": reading})
