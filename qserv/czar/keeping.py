@@ -1,6 +1,7 @@
 """What workers keep lists of: their manifests follow what the metadata says."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -22,10 +23,14 @@ from qserv.wire.v1 import common_pb2, worker_pb2
 
 _log = logger(__name__)
 
+Key = tuple[str, str, int]
+Contents = Mapping[str, Mapping[Key, bytes]]
+
 _ANSWER: Final = 30.0
 """Seconds that a worker may take to say what it has."""
 _TAKE_OVER: Final = 600.0
 """Seconds that a worker may take to take manifests over."""
+_EMPTY: Final = content((), ())
 
 
 @contextmanager
@@ -54,6 +59,36 @@ class Keeping:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    async def agrees(
+        self,
+        member: Member,
+        known: Known,
+        wanted: Contents,
+    ) -> bool:
+        """Ask a worker whether its manifests list what they should.
+
+        Parameters
+        ----------
+        member
+            The worker.
+        known
+            Of all versions.
+        wanted
+            As `contents` returns it.
+
+        Raises
+        ------
+        ClusterError
+            If it does not answer.
+        """
+        has = await _described(member)
+        mine = wanted.get(member.id, {})
+        return all(
+            has.get(version.key) == mine.get(version.key, _EMPTY)
+            for version in known.versions
+            if version.key in has or version.key in mine
+        )
 
     async def take_over(
         self,
@@ -133,7 +168,7 @@ class Keeping:
         return await asyncio.to_thread(read)
 
 
-async def _described(member: Member) -> dict[tuple[str, str, int], bytes]:
+async def _described(member: Member) -> dict[Key, bytes]:
     """Ask a worker what its manifests list."""
     request = worker_pb2.DescribeRequest(manifests=True)
     with answering(member):
@@ -141,12 +176,21 @@ async def _described(member: Member) -> dict[tuple[str, str, int], bytes]:
     return {(m.release, m.table, m.version): m.content for m in reply.manifests}
 
 
+def contents(state: State, versions: Iterable[Version]) -> Contents:
+    """Return what tells apart what all workers shall list: worker -> version -> it."""
+    found: defaultdict[str, dict[Key, bytes]] = defaultdict(dict)
+    for version in versions:
+        for worker, listed in replication.listings(state, version).items():
+            found[worker][version.key] = _content(state, listed)
+    return found
+
+
 def _wrong(
     known: Known,
     state: State,
     worker: str,
     absent: Collection[int],
-    has: Mapping[tuple[str, str, int], bytes],
+    has: Mapping[Key, bytes],
 ) -> dict[Version, Listed]:
     """Return the versions of which a worker lists something else than it should."""
     families = _families(state, worker)

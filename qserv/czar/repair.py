@@ -22,7 +22,7 @@ from qserv.catalog import copystore
 from qserv.catalog.store import Store
 from qserv.czar import replication
 from qserv.czar.holdings import Known, State
-from qserv.czar.keeping import Keeping, answering
+from qserv.czar.keeping import Contents, Keeping, answering, contents
 from qserv.czar.leaving import Leavers
 from qserv.czar.members import Members
 from qserv.czar.replication import Copy
@@ -178,8 +178,11 @@ class Repair:
             known = await self.known()
         if replication.narrowed(known.state) or replication.surplus(known.state):
             await self._narrow()
+            known = await self.known()
+        before = self._leavers.before(known.state)
+        wanted = await asyncio.to_thread(contents, before, known.versions)
         for worker in sorted(self._members.alive.keys() - self.under_way.keys()):
-            await self._try(worker, self._settle(worker))
+            await self._try(worker, self._look_at(worker, known, wanted))
         known = await self.known()
         self.seen = known
         self._start(known.state)
@@ -266,6 +269,16 @@ class Repair:
             self._leavers.add(known.state, placed, by_worker)
             # What nobody asks for any longer may be dropped at once.
             self.wake()
+
+    async def _look_at(self, worker: str, known: Known, wanted: Contents) -> None:
+        """Settle a worker that is not as it should be."""
+        member = self._members.get(worker)
+        if (
+            replication.widened(known.state, worker)
+            or self._leavers.may_drop(worker, known.leaving)
+            or not await self._keeping.agrees(member, known, wanted)
+        ):
+            await self._settle(worker)
 
     async def _settle(self, worker: str, gained: Collection[int] = ()) -> None:
         """Have a worker list what it has, drop what it shall, and make both count."""

@@ -23,6 +23,8 @@ BYTES: Final = 4 * 2**30
 
 Placed = dict[int, tuple[str, ...]]
 
+_NOBODY: Final[frozenset[str]] = frozenset()
+
 
 def aims(state: State) -> dict[str, Placed]:
     """Return where the chunks of each family shall lie: family -> chunk -> workers."""
@@ -261,3 +263,34 @@ def listed(
         and (chunk != EVERYWHERE) == version.partitioned
     )
     return Listed(chunks, tuple(mine))
+
+
+def listings(state: State, version: Version) -> dict[str, Listed]:
+    """Return `listed` of all workers that have to do with a version's family.
+
+    One walk over its files serves all: there may be a million, and many workers.
+    """
+    placement = state.groups[version.family].placement
+    files: dict[str, list[int]] = defaultdict(list)
+    lacking: dict[str, set[int]] = defaultdict(set)
+    for file in state.of_table(version.table):
+        if not file.live(version.version):
+            continue
+        there = state.held.get(file.number, _NOBODY) | state.bad.get(
+            file.number, _NOBODY
+        )
+        for worker in there:
+            files[worker].append(file.number)
+        if not file.unit.table:
+            for worker in placement.get(file.unit.chunk, ()):
+                if worker not in there:
+                    lacking[worker].add(file.unit.chunk)
+    chunks: dict[str, list[int]] = defaultdict(list)
+    for chunk, workers in placement.items():
+        for worker in workers:
+            named = (chunk != EVERYWHERE) == version.partitioned
+            chunks[worker] += [chunk] if named and chunk not in lacking[worker] else []
+    return {
+        worker: Listed(tuple(chunks[worker]), tuple(files[worker]))
+        for worker in [*chunks, *(files.keys() - chunks.keys())]
+    }

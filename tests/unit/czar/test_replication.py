@@ -241,6 +241,23 @@ def test_old_versions_list_what_they_listed():
     assert 16 not in absent.chunks
 
 
+def test_one_walk_lists_for_all_workers():
+    before = made()
+    shard = file(200, 0, shard=True)
+    lacking = replace(
+        before,
+        files={**before.files, 200: shard, 201: file(201, 17, first=2)},
+        held={**before.held, 1: frozenset("x"), 200: frozenset("ab")},
+        bad={3: frozenset("a")},
+    )
+    for version in (VERSION, replace(VERSION, version=2)):
+        for worker, found in replication.listings(lacking, version).items():
+            alone = replication.listed(lacking, version, worker)
+            assert set(found.chunks) == set(alone.chunks)
+            assert set(found.files) == set(alone.files)
+        assert set(replication.listings(lacking, version)) == {"a", "b", "c", "x"}
+
+
 def test_without_the_wait_for_whole_copies_a_chunk_would_be_lost(monkeypatch):
     monkeypatch.setattr(replication, "_stands", lambda *_: True)
     going = replace(made(copies=1), states={"c": WorkerState.DRAINING})
