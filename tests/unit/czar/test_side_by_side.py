@@ -18,6 +18,7 @@ from support.czarloads import (
 )
 
 from qserv.catalog.snapshot import EVERYWHERE
+from qserv.czar import installation
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.errors import Conflict, InvalidRequest, TaskFailed, WorkerUnavailable
@@ -302,3 +303,36 @@ class TestTwoCopies:
         assert lacking
         assert named["Object"].isdisjoint(lacking)
         assert named["Filter"] == set()
+
+    async def test_without_the_count_of_copies_one_disk_could_lose_rows(
+        self, loads, store, members, workers, monkeypatch
+    ):
+        """The guarantee: a worker that fails in a commit would leave single copies."""
+        number, _ = await staged(loads)
+        workers["w2"].trouble = TaskFailed("disk full")
+        monkeypatch.setattr("qserv.czar.installation.check_copies", lambda *_: None)
+        monkeypatch.setattr("qserv.ingest.transaction.Transaction.lacking", None)
+        await commit(loads, number)
+        files_now = [file for t in ROWS for file in store.files("hip", t)]
+        assert min(len(file.workers) for file in files_now) == 1
+
+    async def test_without_the_list_of_chunks_half_a_chunk_would_answer(
+        self, loads, store, members, workers, monkeypatch
+    ):
+        """The guarantee: a worker that named what it lacks would lose rows."""
+        number, target, _ = await self.lost(loads, members, before=0)
+        again = await place(loads, number, target, avoid=["w2"])
+        await loads.contribute(number, [], files(number, again))
+        await members.join("w2", members.all["w2"].endpoint, 1, (-1, -1))
+        made = installation.manifest
+
+        def careless(worker, *, files, **of):
+            everywhere = frozenset(metadata.WORKERS)
+            claimed = [replace(file, workers=everywhere) for file in files]
+            return made(worker, files=claimed, **of)
+
+        monkeypatch.setattr(installation, "manifest", careless)
+        await commit(loads, number)
+        (request,) = workers["w2"].installed
+        named = {m.table: set(m.chunks) for m in request.manifests}
+        assert named["Filter"] == {EVERYWHERE}
