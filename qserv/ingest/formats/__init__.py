@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import pyarrow as pa
 
 from qserv.catalog.tables import Table, TableKind
-from qserv.ingest.formats import delimited, fits, ipc, parquet
+from qserv.ingest.formats import delimited, ecsv, fits, ipc, magic, parquet, votable
 from qserv.ingest.formats.rows import Batch, Piece, Reject
 from qserv.ingest.inputs import DEFAULTS, Format, InputFile, ReadOptions
 
@@ -31,6 +31,8 @@ _READERS: Final[dict[Format, _Reader]] = {
     Format.TSV: delimited,
     Format.FITS: fits,
     Format.ARROW: ipc,
+    Format.VOTABLE: votable,
+    Format.ECSV: ecsv,
 }
 _NOTHING: Final = Table("T", TableKind.REPLICATED, ())
 
@@ -58,6 +60,7 @@ def pieces(
         If it is no such file, or has other columns.
     """
     whole = _whole(table, file, options)
+    magic.check(whole)
     if file.format is Format.PARQUET:
         return parquet.split(whole)
     return [whole]

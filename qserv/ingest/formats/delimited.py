@@ -116,6 +116,8 @@ def header(
     block = next(rows, b"").lstrip(b"\r\n")
     end = quotes.first_row(block, dialect)
     names = next(dialect.rows(block[:end]), [])
+    if block.startswith(b"# %ECSV "):
+        raise piece.wrong("is ECSV by its first line: say --format ecsv")
     if not names:
         raise piece.wrong("is empty; its first line must name columns")
     rest = [block[end:]] if end < len(block) else []
