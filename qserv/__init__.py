@@ -11,7 +11,7 @@ digested Arrow frames come back (`qserv.wire.codec`), the czar merges them
 (`qserv.czar.merge`) and streams rows to whoever asked (`qserv.faces`).
 
 The line of a file: readers turn it into Arrow in the table's types
-(`qserv.ingest.readers`), each row gets a home and its overlap hosts
+(`qserv.ingest.formats`), each row gets a home and its overlap hosts
 (`qserv.ingest.partition`), the loader streams chunk files to the workers that the
 czar's placement names (`qserv.ingest.loader`), a worker stages, syncs and checks them
 (`qserv.ingest.receiver`), one transaction makes them visible, whole or not at all

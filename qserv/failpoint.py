@@ -58,6 +58,15 @@ NAMES: Final = frozenset(
         "worker.discard.file",
         "worker.discard.manifest",
         "worker.discard.staging-removed",
+        # A loader reads, cuts and sends (ingest/job.py, ingest/bulk).
+        "loader.begin.begun",
+        "loader.run.written",
+        "loader.task.done",
+        "loader.place.placed",
+        "loader.file.written",
+        "loader.file.sent",
+        "loader.contribute.told",
+        "loader.commit.answered",
         # Changes to a disk, of whatever program (storage/durable.py).
         "durable.write.written",
         "durable.write.replaced",

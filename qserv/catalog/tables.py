@@ -19,9 +19,11 @@ HEALPIX: Final = "_healpix_29"
 """The home of a row: its director's HEALPix NESTED pixel at order 29."""
 CHUNK: Final = "_chunk"
 """The host of a row: the chunk beside which this copy is stored."""
+SOURCE: Final = "_source"
+"""The number of the input file that a row came from."""
 UNIT_VECTOR: Final = ("_x", "_y", "_z")
 """The row's own position as a float64 unit vector (ICRS)."""
-SYSTEM_COLUMNS: Final = (HEALPIX, CHUNK, *UNIT_VECTOR)
+SYSTEM_COLUMNS: Final = (HEALPIX, CHUNK, SOURCE, *UNIT_VECTOR)
 CELL: Final = "_cell_"
 """How the names of columns begin that only a plan has (`qserv.plan.neighbours`)."""
 
@@ -209,8 +211,8 @@ class Table:
     def system_columns(self) -> tuple[str, ...]:
         """Names of the system columns that the stored files carry."""
         if not self.partitioned:
-            return ()
-        return SYSTEM_COLUMNS if self.position else (HEALPIX, CHUNK)
+            return (SOURCE,)
+        return SYSTEM_COLUMNS if self.position else (HEALPIX, CHUNK, SOURCE)
 
     def find(self, name: str) -> Column | None:
         """Return the column of that name in any case, or None."""

@@ -44,10 +44,11 @@ def _moving_bar(label: str, console: object) -> Iterator[Callable[..., None]]:
         TextColumn("{task.description:<32}"),
         BarColumn(),
         TextColumn("{task.fields[rows]:>12}"),
+        TextColumn("{task.fields[rate]:>14}"),
         TextColumn("{task.elapsed:.0f} s"),  # rich's own stops when a phase is whole
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(label, rows="", total=None)
+        task = bar.add_task(label, rows="", rate="", total=None)
 
         def show(at: "LoadProgress") -> None:
             bar.update(
@@ -56,6 +57,7 @@ def _moving_bar(label: str, console: object) -> Iterator[Callable[..., None]]:
                 completed=at.rows,
                 total=at.total_rows,
                 rows=f"{at.rows:,} rows" if at.rows else "",
+                rate="" if at.left is None else f"{at.left:.0f} s left",
             )
 
         yield show

@@ -1,5 +1,6 @@
 """``qserv load``: files into a release."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import click
 
 from qserv import failpoint
 from qserv.cli.endpoint import czar_options, open_czar
-from qserv.errors import InvalidRequest
+from qserv.cli.inputs import by_table
 
 if TYPE_CHECKING:
     from qserv.client.loading import LoadReport
@@ -33,6 +34,38 @@ if TYPE_CHECKING:
     "--leaf-rows", type=int, help="Director rows that split a leaf of a new tree."
 )
 @click.option("--leaf-bytes", type=int, help="Bytes that split a leaf of a new tree.")
+@click.option(
+    "--max-rejects",
+    type=click.IntRange(min=0),
+    help="Bad rows that may be left out.  [0]",
+)
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV that tells them.  [qserv-rejects-RELEASE.csv]",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Read and cut, tell what it would make, load none."
+)
+@click.option(
+    "--processes", type=click.IntRange(min=0), help="That read and cut.  [one a core]"
+)
+@click.option("--dask", metavar="ADDRESS", help="Dask scheduler to do it instead.")
+@click.option(
+    "--scratch",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For what is under way; all processes see it.  [temporary files]",
+)
+@click.option("--format", "file_format", help="Of all files.  [by their names]")
+@click.option("--delimiter", help="Of CSV.  [,]")
+@click.option("--no-header", is_flag=True, help="CSV without a first line of names.")
+@click.option("--null", "nulls", multiple=True, help="A text that is NULL in CSV.")
+@click.option("--quote", help='Quotes values of CSV.  ["]')
+@click.option("--escape", help="Takes the meaning from the next character of CSV.")
+@click.option("--hdu", "table", help="Name or number of a FITS or VOTable table.")
+@click.option("--pipeline", help="Name and version of what made the files.")
+@click.option("--configuration", help="Hash of that pipeline's configuration.")
+@click.option("--input-id", "input_ids", multiple=True, help="What that pipeline read.")
 @czar_options
 def load(
     *,
@@ -45,8 +78,10 @@ def load(
 ) -> None:
     """Load files into tables of RELEASE: visible whole at the end, or not at all.
 
-    FILES is a file, a quoted pattern or a directory of Parquet or CSV files; a table
-    may be named several times. The sidecar says how rows are spread:
+    FILES is a file, a quoted pattern, a directory or a URI (s3://bucket/key) of
+    Parquet, CSV, TSV, FITS, VOTable, ECSV or Arrow files; a table may be named several
+    times. Files that are loaded already are left out, and the same command goes on
+    with a load that was stopped. The sidecar says how rows are spread:
 
     \b
       tables:
@@ -61,35 +96,73 @@ def load(
       qserv load mine --sidecar mine.sidecar.yaml Object=objects.csv
       qserv load dr1 --schema dr1.yaml "Object=dr1/object/*.parquet" Source=dr1/source/
       qserv load deep --schema deep.yaml --leaf-rows 3000 Object=deep.parquet
+      qserv load dr1 --schema dr1.yaml --dry-run Object=dr1/object/
+      qserv load dr1 --schema dr1.yaml --max-rejects 100 Object=dr1/object/
+      qserv load dr1 --schema dr1.yaml --dask tcp://10.0.0.1:8786 Object=dr1/object/
     """
     from qserv import config
     from qserv.cli.bar import load_bar
 
     failpoint.arm(config.load(config.LoadConfig).failpoint)
-    files = _by_table(inputs)
+    files = by_table(inputs)
     how["overlap"] = None if overlap is None else overlap / 3600
     with open_czar(czar, directory) as db, load_bar(release) as progress:
-        report = db.load(release, files, progress=progress, **how)
+        reading = _reading(how)
+        given = {name: value for name, value in how.items() if value is not None}
+        report = db.load(release, files, reading=reading, progress=progress, **given)
     click.echo(summary(report))
 
 
-def _by_table(inputs: tuple[str, ...]) -> dict[str, list[str]]:
-    tables: dict[str, list[str]] = {}
-    for each in inputs:
-        table, equals, pattern = each.partition("=")
-        if not (table and equals and pattern):
-            raise InvalidRequest(f"{each!r} is not TABLE=FILES, as in Object=o.parquet")
-        tables.setdefault(table, []).append(pattern)
-    return tables
+def _reading(how: dict[str, Any]) -> dict[str, Any]:
+    """Take out of the options what says how files are read."""
+    said = {name: how.pop(name) for name in ("delimiter", "quote", "escape", "table")}
+    said |= {"format": how.pop("file_format"), "nulls": how.pop("nulls") or None}
+    if how.pop("no_header"):
+        said["header"] = False
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def summary(report: "LoadReport") -> str:
-    """Return what a load did, in one or two lines."""
+    """Return what a load did, in a few lines."""
+    if not report.rows and report.already:
+        return (
+            f"loaded already: {_files(len(report.already))} of {report.release}, by "
+            f"snapshot {report.snapshot} at the latest; nothing was done"
+        )
     tables = ", ".join(f"{rows:,} {table}" for table, rows in report.rows.items())
+    if report.dry:
+        done = f"would load {report.release}: {tables}; {report.chunks} chunks"
+        return "\n".join([done, *_plan(report), *_notes(report)])
+    again = "went on with a load that was stopped, and " if report.resumed else ""
     where = f"{report.chunks} chunks, snapshot {report.snapshot}"
-    lines = [f"loaded {report.release} in {report.seconds:.1f} s: {tables}; {where}"]
+    done = (
+        f"{again}loaded {report.release} in {report.seconds:.1f} s: {tables}; {where}"
+    )
+    return "\n".join([done, *_notes(report)])
+
+
+def _notes(report: "LoadReport") -> Iterator[str]:
     if report.nulled:
-        lines.append(f"{report.nulled:,} NaN became NULL")
+        yield f"{report.nulled:,} NaN became NULL"
     if report.wrapped:
-        lines.append(f"{report.wrapped:,} right ascensions were wrapped into [0, 360)")
-    return "\n".join(lines)
+        yield f"{report.wrapped:,} right ascensions were wrapped into [0, 360)"
+    if report.rejected:
+        yield f"{report.rejected:,} bad rows were left out: {report.rejects}"
+    if report.already:
+        yield f"{_files(len(report.already))} left out: loaded already"
+
+
+def _plan(report: "LoadReport") -> Iterator[str]:
+    """Tell what a dry run found."""
+    orders = ", ".join(f"{n} of order {order}" for order, n in report.orders.items())
+    yield f"the tree has {orders}"
+    for name, table in report.tables.items():
+        size = f"{table.size / 2**20:,.1f} MiB"
+        yield (
+            f"{name}: {table.rows:,} rows and {table.overlap_rows:,} in overlaps, "
+            f"{_files(table.files)}, {size} a copy"
+        )
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file" if count == 1 else f"{count:,} files"

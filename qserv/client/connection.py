@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -309,13 +309,9 @@ class Connection:
         *,
         schema: str | Path | Sequence[Table] | None = None,
         sidecar: str | Path | None = None,
-        family: str | None = None,
-        replicas: int | None = None,
-        overlap: float | None = None,
-        leaf_rows: int | None = None,
-        leaf_bytes: int | None = None,
-        pipeline: str = "",
+        reading: "Mapping[str, Any] | None" = None,
         progress: "Callable[[LoadProgress], None] | None" = None,
+        **settings: Any,
     ) -> "LoadReport":
         """Load files into a release: visible whole at the end, or not at all.
 
@@ -324,26 +320,25 @@ class Connection:
         release
             Its name, the schema in SQL; made if it does not exist.
         inputs
-            Table name to Parquet and CSV files: a path, a directory, a wildcard, or
-            several of them.
+            Table name to files: a path, a directory, a wildcard, a URI, or several of
+            them.
         schema
             Felis YAML with the tables' columns, or the tables themselves; without it
             the columns are those of the files.
         sidecar
             YAML with each table's kind, key and position; by default the file beside
             a schema ``NAME.yaml`` that is called ``NAME.sidecar.yaml``.
-        family
-            Releases of one family share a chunk tree; by default the release's own.
-        replicas
-            Copies of each chunk.
-        overlap
-            Overlap radius in degrees, for a new family.
-        leaf_rows, leaf_bytes
-            Limits that split a leaf of a new family's tree.
-        pipeline
-            Name and version of what made the files, for the history.
+        reading
+            How files are read that do not say it, as
+            `qserv.ingest.inputs.ReadOptions` names it: ``format``, ``delimiter``,
+            ``header``, ``nulls`` …; goes before what the sidecar says.
         progress
             Called as the load gets on.
+        **settings
+            As `qserv.ingest.loader.Settings` names them: ``family``, ``replicas``,
+            ``overlap`` (degrees), ``leaf_rows``, ``leaf_bytes``, ``who``, ``pipeline``,
+            ``configuration``, ``input_ids``, ``max_rejects``, ``rejects``, ``dry_run``,
+            ``processes``, ``dask``, ``scratch``.
 
         Returns
         -------
@@ -357,7 +352,7 @@ class Connection:
         Conflict
             If rows exist already or another load holds the release.
         """
-        from qserv.client.loading import load
+        from qserv.client.loading import chosen, load
 
         self._need_open()
         return load(
@@ -366,13 +361,10 @@ class Connection:
             inputs,
             schema=schema,
             sidecar=sidecar,
-            family=family,
-            replicas=replicas,
-            overlap=overlap,
-            leaf_rows=leaf_rows,
-            leaf_bytes=leaf_bytes,
-            pipeline=pipeline,
+            known=lambda: self.tables(release).tables,
+            reading=reading or {},
             progress=progress,
+            settings=chosen(settings),
         )
 
     def close(self) -> None:

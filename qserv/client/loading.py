@@ -3,15 +3,20 @@
 import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
+from qserv.catalog.sidecar import Reading
 from qserv.catalog.tables import Table
 from qserv.errors import InvalidRequest
 from qserv.ingest import loader
+from qserv.ingest.inputs import ReadOptions, read_options
+from qserv.ingest.loader import Settings
 from qserv.ingest.progress import LoadProgress, LoadReport
-from qserv.ingest.schema import tables_of
+from qserv.ingest.schema import Schema, described
 
-__all__ = ["Files", "LoadProgress", "LoadReport", "load"]
+__all__ = ["Files", "LoadProgress", "LoadReport", "Settings", "load"]
 
 Files = str | Path | Sequence[str | Path]
 
@@ -23,42 +28,63 @@ def load(
     *,
     schema: str | Path | Sequence[Table] | None,
     sidecar: str | Path | None,
-    family: str | None,
-    replicas: int | None,
-    overlap: float | None,
-    leaf_rows: int | None,
-    leaf_bytes: int | None,
-    pipeline: str,
+    known: Callable[[], Sequence[Table]],
+    reading: Mapping[str, Any],
     progress: Callable[[LoadProgress], None] | None,
+    settings: Settings,
 ) -> LoadReport:
-    """Load files through a czar; see `qserv.client.connection.Connection.load`."""
+    """Load files through a czar; see `qserv.client.connection.Connection.load`.
+
+    `known` gives the tables that the release has.
+    """
     lists = {table: _several(table, files) for table, files in inputs.items()}
     if schema is None or isinstance(schema, str | Path):
-        tables = tables_of(lists, schema=schema, sidecar=sidecar)
+        found = described(lists, schema=schema, sidecar=sidecar, known=known())
     else:
-        tables = tuple(schema)
+        found = Schema(tuple(schema), {}, None)
+    if settings.overlap is None:
+        settings = replace(settings, overlap=found.overlap)
     return loader.load(
         czar,
         release,
         lists,
-        tables=tables,
-        family=family,
-        replicas=replicas,
-        overlap=overlap,
-        leaf_rows=leaf_rows,
-        leaf_bytes=leaf_bytes,
-        who=_who(),
-        pipeline=pipeline,
+        tables=found.tables,
+        reading={name.lower(): _options(found, name, reading) for name in lists},
+        settings=replace(settings, who=settings.who or _who()),
         progress=progress,
     )
+
+
+def _options(found: Schema, table: str, said: Mapping[str, Any]) -> ReadOptions:
+    """Return how the files of a table are read: as is said now, else in the sidecar."""
+    known = found.reading.get(table.lower(), Reading())
+    return read_options(
+        {**known.options, **said}, ignore=known.ignore, rename=known.rename
+    )
+
+
+def chosen(settings: Mapping[str, Any]) -> Settings:
+    """Return settings by their names.
+
+    Raises
+    ------
+    InvalidRequest
+        If there is none of a name.
+    """
+    names = [field.name for field in fields(Settings)]
+    if unknown := [name for name in settings if name not in names]:
+        raise InvalidRequest(
+            f"a load has no setting {unknown[0]}; it has {', '.join(names)}"
+        )
+    return Settings(**settings)
 
 
 def _several(table: str, files: Files) -> Sequence[str | Path]:
     several: object = [files] if isinstance(files, str | Path) else files
     if not isinstance(several, Sequence):
         raise InvalidRequest(
-            f"table {table}: give paths of Parquet or CSV files, not a "
-            f"{type(files).__name__}; write rows in memory to a file first"
+            f"table {table}: give paths of files, not a {type(files).__name__}; write "
+            "rows in memory to a file first"
         )
     return several
 

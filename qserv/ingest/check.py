@@ -1,11 +1,11 @@
 """Finds rows that no release may hold: bad positions, bad keys, orphans, far pairs.
 
-Each check is one vectorised pass. What it finds is told by file, row and column; the
-first few are spelled out, all are counted, and any one of them refuses the load.
+Each check is one vectorised pass. What it finds is told by file, row and column.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qserv.catalog.tables import DataType
-from qserv.errors import BadContribution, InvalidRequest
+from qserv.errors import InvalidRequest
+from qserv.ingest.rejects import Reject
 from qserv.ingest.rows import Rows
 from qserv.sky import healpix
-
-LISTED: Final = 5
-"""How many bad rows an error spells out."""
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -26,18 +24,25 @@ Integers = npt.NDArray[np.int64]
 
 
 class Findings:
-    """Collects the bad rows of one table.
+    """Collects the bad rows among some.
 
     Parameters
     ----------
     rows
         The rows that are checked.
+
+    Attributes
+    ----------
+    bad
+        Which rows were found bad.
+    rejects
+        What is wrong with each of them: what was found first.
     """
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._count = 0
-        self._found: list[tuple[int, str, str]] = []
+        self.bad = np.zeros(len(rows), dtype=np.bool_)
+        self.rejects: list[Reject] = []
 
     def add(self, bad: Flags, column: str, say: Callable[[Any], str]) -> None:
         """Note bad rows.
@@ -51,32 +56,21 @@ class Findings:
         say
             Turns the column's value in such a row into what is wrong with it.
         """
-        which = np.flatnonzero(bad)
-        self._count += len(which)
-        values = self._rows.data.column(column)
-        for row in which[:LISTED].tolist():
-            self._found.append((row, column, say(values[row].as_py())))
-
-    def refuse(self) -> None:
-        """Raise `BadContribution` if anything was found."""
-        if not self._found:
+        which = np.flatnonzero(bad & ~self.bad)
+        if not which.size:
             return
-        first = sorted(self._found)[:LISTED]
-        lines = [f"{self._where(row)}, column {c}: {what}" for row, c, what in first]
-        if (more := self._count - len(first)) > 0:
-            lines.append(f"and {more} more bad values")
-        raise BadContribution(
-            f"table {self._rows.table.name} was not loaded: " + "\n  ".join(lines)
-        )
-
-    def _where(self, row: int) -> str:
-        path, number = self._rows.locate(row)
-        return f"{path}, row {number}"
+        self.bad[which] = True
+        values = self._rows.data.column(column).take(pa.array(which)).to_pylist()
+        inputs, numbers = self._rows.inputs[which], self._rows.numbers[which]
+        self.rejects += [
+            Reject(number, row, column, "" if v is None else str(v), say(v))
+            for number, row, v in zip(
+                inputs.tolist(), numbers.tolist(), values, strict=True
+            )
+        ]
 
 
-def positions(
-    rows: Rows, findings: Findings
-) -> tuple[Rows, Floats, Floats, tuple[int, ...]]:
+def positions(rows: Rows, findings: Findings) -> tuple[Rows, Floats, Floats, Flags]:
     """Check the positions of a table's rows and wrap right ascensions.
 
     Parameters
@@ -94,7 +88,7 @@ def positions(
     lon, lat
         Degrees; meaningless in the rows that were found bad.
     wrapped
-        How many right ascensions were wrapped in each source.
+        Which right ascensions were.
 
     Raises
     ------
@@ -115,10 +109,9 @@ def positions(
     sound = (lon >= -180) & (lon < 540)
     findings.add(~sound, ra, lambda v: f"{_show(v)} is not in [0, 360)")
     outside = sound & ((lon < 0) | (lon >= 360))
-    wrapped = rows.count(outside)
-    if any(wrapped):
+    if outside.any():
         rows = _wrap(rows, ra, outside)
-    return rows, _floats(rows, ra), lat, wrapped
+    return rows, _floats(rows, ra), lat, outside
 
 
 def keys(rows: Rows, name: str, findings: Findings, *, null: bool = False) -> pa.Array:
@@ -150,31 +143,6 @@ def keys(rows: Rows, name: str, findings: Findings, *, null: bool = False) -> pa
         bad = _flags(pc.is_null(found))
         findings.add(bad, column.name, lambda _: "the key is NULL")
     return found.cast(pa.int64()) if column.datatype.is_integer else found
-
-
-def duplicates(rows: Rows, key: pa.Array, live: Flags, findings: Findings) -> None:
-    """Note keys that repeat, in this load or among what is live.
-
-    Parameters
-    ----------
-    rows, key
-        Rows of a table and the values of its column that has an index.
-    live
-        Whether a key has a home already.
-    findings
-        Takes all but the first row of a key, and rows whose key is live.
-    """
-    assert rows.table.indexed is not None
-    column = rows.table.column(rows.table.indexed).name
-    codes = pc.fill_null(key.dictionary_encode().indices, -1).to_numpy()
-    first = np.full(codes.max(initial=-1) + 2, -1, dtype=np.int64)
-    # Written from the last row to the first, so that the first row of a key stays.
-    first[codes[::-1]] = np.arange(len(codes))[::-1]
-    again = (first[codes] != np.arange(len(codes))) & (codes >= 0)
-    findings.add(again, column, lambda value: f"{_show(value)} is a duplicate key")
-    findings.add(
-        live & ~again, column, lambda value: f"{_show(value)} is in the release already"
-    )
 
 
 def orphans(
@@ -254,7 +222,7 @@ def _wrap(rows: Rows, name: str, outside: Flags) -> Rows:
     # A tiny negative angle plus 360 rounds to 360 itself.
     angles[outside & (angles == 360)] = 0
     column = pa.array(angles, from_pandas=True).cast(field.type)
-    return Rows(rows.table, data.set_column(at, field, column), rows.sources)
+    return replace(rows, data=data.set_column(at, field, column))
 
 
 def _flags(array: pa.Array) -> Flags:

@@ -3,7 +3,6 @@
 Of a director it is on its key, of a child on the id that it declares.
 """
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qserv.catalog.tables import HEALPIX, Table
 from qserv.errors import InvalidRequest, QservError, WorkerUnavailable
-from qserv.ingest.partition import Slice
-from qserv.ingest.stored import index_schema
-from qserv.storage.shard import INDEX_KEY
+from qserv.ingest.peers import channel
 from qserv.wire.errors import from_rpc
 from qserv.wire.messages import keys_to_proto, value_from_proto
 from qserv.wire.v1 import czar_pb2, worker_pb2, worker_pb2_grpc
@@ -43,37 +39,6 @@ def shard_count(rows: int) -> int:
     return max(enough, min(_FEW_SHARDS, -(-rows // _SMALL_SHARD_ROWS)))
 
 
-def shards(
-    table: Table, keys: pa.Array, homes: Integers, numbers: Sequence[int]
-) -> Iterator[Slice]:
-    """Cut the index of new rows into shards of about equal size.
-
-    Parameters
-    ----------
-    table
-        A table with an index.
-    keys, homes
-        Its new keys, without NULL and duplicates, and their order-29 pixels.
-    numbers
-        Numbers of the shards, as many as `shard_count` says.
-
-    Yields
-    ------
-    Slice
-        Rows sorted by key; `chunk` is the shard's number.
-    """
-    assert table.indexed is not None
-    order = pc.sort_indices(keys)
-    rows = pa.Table.from_arrays(
-        [keys.take(order), pa.array(homes[order.to_numpy()])],
-        schema=index_schema(table.column(table.indexed)),
-    )
-    assert rows.column_names == [INDEX_KEY, HEALPIX]
-    cuts = np.linspace(0, len(keys), len(numbers) + 1).astype(int).tolist()
-    for number, start, stop in zip(numbers, cuts[:-1], cuts[1:], strict=True):
-        yield Slice(number, rows.slice(start, stop - start), None)
-
-
 @dataclass(frozen=True, slots=True)
 class LiveIndex:
     """The index of a table as it is live.
@@ -84,13 +49,10 @@ class LiveIndex:
         The release.
     existing
         What the czar said of the table.
-    channels
-        Gives the channel of a worker's endpoint.
     """
 
     release: str
     existing: czar_pb2.ExistingTable
-    channels: Callable[[str], grpc.Channel]
 
     def homes(self, keys: pa.Array) -> Integers:
         """Return the home of each key, -1 where there is none.
@@ -129,7 +91,7 @@ class LiveIndex:
         )
         failures: list[QservError] = []
         for worker in shard.workers:
-            stub = worker_pb2_grpc.WorkerStub(self.channels(worker.endpoint))
+            stub = worker_pb2_grpc.WorkerStub(channel(worker.endpoint))
             try:
                 reply = stub.LookupKeys(request, timeout=_DEADLINE)
             except grpc.RpcError as error:

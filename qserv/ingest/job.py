@@ -1,34 +1,43 @@
 """The steps of one load between its beginning and its end."""
 
-import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from itertools import islice
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import grpc
 import numpy as np
-import pyarrow as pa
 
-from qserv.catalog.tables import Table, TableKind
-from qserv.ingest import index, parcels, readers, rows
-from qserv.ingest.extremes import extremes
-from qserv.ingest.locate import Locator
-from qserv.ingest.partition import Located
+from qserv import failpoint
+from qserv.errors import (
+    BadContribution,
+    ClusterError,
+    CzarUnavailable,
+    LimitExceeded,
+    WorkerUnavailable,
+)
+from qserv.ingest.bulk import keys, leaves
+from qserv.ingest.bulk.gathered import Gathered
+from qserv.ingest.bulk.scratch import Scratch
+from qserv.ingest.bulk.tasks import Cutting
+from qserv.ingest.gathering import Gathering, Input
+from qserv.ingest.index import LiveIndex
+from qserv.ingest.parcels import Placement
 from qserv.ingest.peers import Czar
 from qserv.ingest.progress import LoadReport, Meter, Phase
-from qserv.ingest.rows import Source
-from qserv.ingest.staging import Stager
-from qserv.sky.chunking import ChunkTree, Load, deepest_order
+from qserv.ingest.rejects import Rejects
+from qserv.ingest.sending import Sending
+from qserv.ingest.staging import Have, Staging
+from qserv.sky.chunking import ChunkTree, deepest_order, order_of
 from qserv.wire.messages import bounds_to_proto, table_from_proto
-from qserv.wire.v1 import common_pb2
 from qserv.wire.v1 import czar_pb2 as pb
 
-_FILES_A_CALL: Final = 1000
-
-_SYSTEM_BYTES: Final = 8.0
-"""Bytes that the system columns add to a stored row, about: they compress well."""
+_INPUTS_A_CALL: Final = 1000
+_PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds between tries to commit while too few workers can install."""
+_DEEPEST: Final = 12
+"""Order at which rows are counted at most: no leaf of it is ever too full."""
 
 
 class Job:
@@ -38,189 +47,279 @@ class Job:
     ----------
     begun
         What the czar answered to the beginning.
-    czar, channels, meter
-        Who is called, how workers are reached, who is told.
+    czar
+        Who is told; None of a dry run.
+    pool, scratch
+        Runs the tasks; where they leave things.
+    inputs
+        All input files, as the czar was told of them.
+    rejects, meter
+        What takes rows that are left out; who is told.
     """
 
     def __init__(
         self,
         *,
         begun: pb.BeginReply,
-        czar: Czar,
-        channels: Callable[[str], grpc.Channel],
+        czar: Czar | None,
+        pool: Executor,
+        scratch: Scratch,
+        inputs: Sequence[Input],
+        rejects: Rejects,
         meter: Meter,
     ) -> None:
         self._begun = begun
         self._czar = czar
-        self._channels = channels
+        self._pool = pool
+        self._scratch = scratch
+        self._inputs = inputs
+        self._rejects = rejects
         self._meter = meter
-        live = {
-            existing.name.lower(): index.LiveIndex(begun.release, existing, channels)
-            for existing in begun.tables
-        }
-        self._locator = Locator(live=live, loaded={}, overlap=begun.overlap)
-        self._located: dict[str, Located] = {}
-        self._copies: dict[str, tuple[Table, pa.Table]] = {}
-        self._sources: list[pb.Contribution] = []
+        self._gathered: dict[str, Gathered] = {}
+        self._avoid: set[str] = set()
 
-    def run(self, paths: Mapping[str, Sequence[Path]]) -> LoadReport:
+    def run(self) -> LoadReport:
         """Read, place, send and commit.
 
-        Parameters
-        ----------
-        paths
-            The files of each table to load, by lower-case name, directors first.
-
-        Returns
-        -------
-        LoadReport
-            What was loaded.
+        Raises
+        ------
+        BadContribution
+            If a file or too many rows cannot be loaded.
+        LimitExceeded
+            If a worker's disk cannot hold it.
+        ClusterError
+            If czar or workers fail.
         """
-        known = {d.name.lower(): table_from_proto(d) for d in self._begun.definitions}
-        wanted = [(known[name], found) for name, found in paths.items()]
-        counts = [readers.count(path) for found in paths.values() for path in found]
-        total = None if None in counts else sum(filter(None, counts))
-        self._meter.enter(Phase.READING, total=total)
-        for table, found in wanted:
-            self._read(table, found)
+        try:
+            return self._run()
+        finally:
+            self._rejects.write()
+
+    def _run(self) -> LoadReport:
+        self._gather()
         self._meter.enter(Phase.PARTITIONING)
         tree = self._tree()
+        np.save(self._scratch.file(leaves.TREE), tree.chunks)
+        numbers = [known.number for known in self._begun.inputs]
+        np.save(self._scratch.file(leaves.SOURCES), np.array(numbers, np.int64))
         placement = self._place(tree)
-        self._tell_sources()
-        size = self._send(tree, placement)
-        self._meter.enter(Phase.COMMITTING)
-        loaded = self._rows_by_table()
-        snapshot = self._czar.commit(
-            pb.CommitRequest(
-                transaction=self._begun.transaction,
-                rows=loaded,
-                bounds=self._bounds(),
-            )
-        )
-        return LoadReport(
-            release=self._begun.release,
-            snapshot=snapshot,
-            rows=loaded,
-            files={table.name: len(found) for table, found in wanted},
-            chunks=len(tree),
-            size=size,
-            nulled=sum(c.nulled for c in self._sources),
-            wrapped=sum(c.wrapped for c in self._sources),
-            seconds=self._meter.elapsed,
-        )
+        self._tell_inputs()
+        sent = self._send(tree, placement)
+        snapshot = 0 if self._czar is None else self._commit(self._czar, sent)
+        return self._report(tree, sent, snapshot)
 
-    def _read(self, table: Table, paths: Sequence[Path]) -> None:
-        def seen(count: int, size: int) -> None:
-            self._meter.add(table.name, count, size)
+    def _fresh(self) -> Iterator[tuple[int, Input]]:
+        """Give the input files that are not live yet, numbered."""
+        for number, each in enumerate(self._inputs):
+            if not self._begun.inputs[number].snapshot:
+                yield number, each
 
-        found = rows.gather(table, paths, seen=seen)
-        wrapped = (0,) * len(found.sources)
-        if table.kind is TableKind.REPLICATED:
-            self._copies[table.name] = (table, found.data)
-        else:
-            self._located[table.name], wrapped = self._locator.locate(found)
-        self._sources += [
-            _contribution(table, source, count)
-            for source, count in zip(found.sources, wrapped, strict=True)
-        ]
-
-    def _rows_by_table(self) -> dict[str, int]:
-        partitioned = {n: len(located.homes) for n, located in self._located.items()}
-        return partitioned | {n: data.num_rows for n, (_, data) in self._copies.items()}
-
-    def _bounds(self) -> Iterator[pb.TableBounds]:
-        loaded = [(located.table, located.data) for located in self._located.values()]
-        for table, data in [*self._copies.values(), *loaded]:
-            yield bounds_to_proto(table.name, extremes(table, data))
+    def _gather(self) -> None:
+        begun = self._begun
+        leaf_orders = order_of(np.array(begun.tree or [4], np.int64)).tolist()
+        self._gathered = Gathering(
+            tables={d.name.lower(): table_from_proto(d) for d in begun.definitions},
+            inputs=tuple(self._fresh()),
+            live={e.name.lower(): LiveIndex(begun.release, e) for e in begun.tables},
+            overlap=begun.overlap,
+            order=max(min(deepest_order(begun.overlap), _DEEPEST), *leaf_orders),
+            pool=self._pool,
+            scratch=self._scratch,
+            rejects=self._rejects,
+            meter=self._meter,
+        ).run()
 
     def _tree(self) -> ChunkTree:
         """Return the family's tree, which its first load makes."""
         if self._begun.tree:
             return ChunkTree(np.array(self._begun.tree, dtype=np.int64))
+        partitioned = [g for g in self._gathered.values() if g.table.partitioned]
         return ChunkTree.build(
-            [_load(located) for located in self._located.values()],
+            [gathered.load for gathered in partitioned],
             leaf_rows=self._begun.leaf_rows,
             leaf_bytes=self._begun.leaf_bytes,
-            max_order=deepest_order(self._begun.overlap),
+            max_order=min(deepest_order(self._begun.overlap), _DEEPEST),
         )
 
-    def _place(self, tree: ChunkTree) -> parcels.Placement:
-        request = pb.PlaceRequest(
-            transaction=self._begun.transaction,
-            tree=() if self._begun.tree else tree.chunks.tolist(),
-            index_shards=parcels.shards_wanted(self._located.values()),
-        )
-        return parcels.Placement(self._czar.place(request))
-
-    def _send(self, tree: ChunkTree, placement: parcels.Placement) -> int:
-        """Write and stage all files; return the bytes that workers took, all copies."""
-        self._meter.enter(Phase.SENDING, total=sum(self._rows_by_table().values()))
-        with tempfile.TemporaryDirectory(prefix="qserv-load-") as scratch:
-            stager = Stager(
+    def _place(self, tree: ChunkTree) -> Placement:
+        shards = [s for g in self._gathered.values() for s in g.shards if s.rows]
+        if self._czar is None:
+            return Placement.nobody(tree.chunks.tolist(), len(shards))
+        fixed = self._begun.tree and not self._begun.placed
+        reply = self._czar.place(
+            pb.PlaceRequest(
                 transaction=self._begun.transaction,
-                release=self._begun.release,
-                scratch=Path(scratch),
-                channels=self._channels,
+                attempt=self._begun.attempt,
+                tree=() if fixed else tree.chunks.tolist(),
+                index_shards=len(shards),
+                avoid=sorted(self._avoid),
             )
-            # Table by table, for each is sorted in memory while it is sent.
-            size = 0
-            for table, data in self._copies.values():
-                parts = parcels.of_copies(table, data, placement)
-                size += self._contribute(stager.stage(parts))
-            for located in self._located.values():
-                parts = parcels.of_chunks(located, tree, self._begun.overlap, placement)
-                size += self._contribute(stager.stage(parts))
-        return size
+        )
+        failpoint.reached("loader.place.placed")
+        placement = Placement.told(reply)
+        self._check_room(tree, placement)
+        return placement
 
-    def _contribute(self, staged: Generator[pb.StagedFile, None, None]) -> int:
-        size = 0
-        # Closed also when interrupted: no file may arrive after the abort.
-        with closing(staged):
-            counted = map(self._count, staged)
-            while files := list(islice(counted, _FILES_A_CALL)):
-                self._czar.contribute(
-                    pb.ContributeRequest(
-                        transaction=self._begun.transaction, files=files
-                    )
+    def _check_room(self, tree: ChunkTree, placement: Placement) -> None:
+        """Refuse a load that some worker's disk cannot hold."""
+        wanted: Counter[str] = Counter()
+        for gathered in self._gathered.values():
+            for chunk, size in gathered.spread(tree):
+                wanted.update({w.worker_id: int(size) for w in placement.of(chunk)})
+        for worker in placement.workers:
+            if 0 < worker.disk_free < (size := wanted[worker.worker_id]):
+                raise LimitExceeded(
+                    f"the load needs about {size / 2**30:.1f} GiB on worker "
+                    f"{worker.worker_id} at {worker.endpoint}, which may take "
+                    f"{worker.disk_free / 2**30:.1f} GiB more; free some, add workers, "
+                    "or load with fewer replicas"
                 )
-                size += sum(map(_sent, files))
-        return size
 
-    def _count(self, file: pb.StagedFile) -> pb.StagedFile:
-        base = file.entry.role == common_pb2.ROLE_BASE
-        self._meter.add(file.table, file.entry.rows if base else 0, _sent(file))
-        return file
+    def _tell_inputs(self) -> None:
+        told = iter([self._contribution(n, each) for n, each in self._fresh()])
+        while some := list(islice(told, _INPUTS_A_CALL)):
+            self._contribute(contributions=some)
 
-    def _tell_sources(self) -> None:
-        sources = iter(self._sources)
-        while some := list(islice(sources, _FILES_A_CALL)):
-            self._czar.contribute(
-                pb.ContributeRequest(
-                    transaction=self._begun.transaction, contributions=some
+    def _contribution(self, number: int, each: Input) -> pb.Contribution:
+        gathered = self._gathered[each.table]
+        return pb.Contribution(
+            table=gathered.table.name,
+            source=each.file.name,
+            sha256=each.sha256,
+            rows=gathered.rows[number],
+            nulled=gathered.nulled[number],
+            wrapped=gathered.wrapped[number],
+            rejected=self._rejects.of(number),
+            number=self._begun.inputs[number].number,
+        )
+
+    def _contribute(self, **what: Any) -> None:
+        if self._czar is None:
+            return
+        transaction, attempt = self._begun.transaction, self._begun.attempt
+        self._czar.contribute(
+            pb.ContributeRequest(transaction=transaction, attempt=attempt, **what)
+        )
+        failpoint.reached("loader.contribute.told")
+
+    def _send(self, tree: ChunkTree, placement: Placement) -> Sending:
+        total = sum(g.total for g in self._gathered.values())
+        self._meter.enter(Phase.SENDING, total=total)
+        staging = Staging(
+            self._begun.transaction or "dry",
+            self._begun.release,
+            self._scratch.root,
+            have=self._have() if self._begun.resumed else {},
+            dry=self._czar is None,
+        )
+        radius = self._begun.overlap
+        cutting = Cutting(self._scratch, tree, placement, staging, radius)
+        sending = Sending(
+            gathered=self._gathered.values(),
+            pool=self._pool,
+            meter=self._meter,
+            tell=lambda files: self._contribute(files=files),
+        )
+
+        def instead(lost: Mapping[str, str]) -> tuple[Cutting, Have]:
+            self._avoid |= lost.keys()
+            try:
+                others = self._place(tree)
+            except WorkerUnavailable as error:
+                why = "; ".join(f"worker {who}: {what}" for who, what in lost.items())
+                raise WorkerUnavailable(
+                    f"files could not be sent ({why}), and nobody can take them "
+                    f"instead: {error.text}"
+                ) from error
+            moved = Cutting(self._scratch, tree, others, staging, radius)
+            return moved, self._have()
+
+        sending.run(cutting, instead=instead)
+        return sending
+
+    def _have(self) -> Have:
+        """Return which files some workers have acknowledged, in this try or before."""
+        assert self._czar is not None
+        transaction, attempt = self._begun.transaction, self._begun.attempt
+        asked = pb.StagedRequest(transaction=transaction, attempt=attempt)
+        return {
+            f.entry.path: (f.entry.sha256.hex(), frozenset(f.worker_ids))
+            for f in self._czar.staged(asked)
+        }
+
+    def _commit(self, czar: Czar, sent: Sending) -> int:
+        self._meter.enter(Phase.COMMITTING)
+        tables = [g.table.name for g in self._gathered.values()]
+        request = pb.CommitRequest(
+            transaction=self._begun.transaction,
+            attempt=self._begun.attempt,
+            rows=self._rows_by_table(),
+            bounds=[bounds_to_proto(name, sent.bounds(name)) for name in tables],
+        )
+        versions = {e.name.lower(): e.manifest_version for e in self._begun.tables}
+        while True:
+            del request.checked[:]
+            request.checked.extend(
+                pb.CheckedTable(
+                    table=gathered.table.name, manifest_version=versions.get(name, 0)
                 )
+                for name, gathered in self._gathered.items()
+                if gathered.shards
             )
+            reply = self._ask_to_commit(czar, request)
+            failpoint.reached("loader.commit.answered")
+            if not reply.newer:
+                return int(reply.snapshot)
+            for existing in reply.newer:
+                self._compare_again(existing)
+                versions[existing.name.lower()] = existing.manifest_version
 
+    def _ask_to_commit(self, czar: Czar, request: pb.CommitRequest) -> pb.CommitReply:
+        """Commit; again while workers that must install may be on their way back."""
+        for pause in _PAUSES:
+            try:
+                return czar.commit(request)
+            except CzarUnavailable:
+                raise
+            except ClusterError:
+                time.sleep(pause)
+        return czar.commit(request)
 
-def _sent(file: pb.StagedFile) -> int:
-    return file.entry.size * len(file.worker_ids)
+    def _compare_again(self, existing: pb.ExistingTable) -> None:
+        """Refuse keys that another load brought in since this one began."""
+        live = LiveIndex(self._begun.release, existing)
+        for shard in self._gathered[existing.name.lower()].shards:
+            if both := keys.shared(shard, live):
+                raise BadContribution(
+                    f"table {existing.name} was not loaded: another load brought the "
+                    f"same keys in meanwhile, such as {both[0]!r}; leave those rows "
+                    "out, or run the same command again with --max-rejects"
+                )
 
+    def _rows_by_table(self) -> dict[str, int]:
+        return {g.table.name: sum(g.rows.values()) for g in self._gathered.values()}
 
-def _load(located: Located) -> Load:
-    """Return what a table says about where the tree is split."""
-    count = len(located.homes)
-    return Load(
-        homes=located.homes,
-        row_bytes=located.data.nbytes / max(count, 1) + _SYSTEM_BYTES,
-        director=located.table.kind is TableKind.DIRECTOR,
-    )
-
-
-def _contribution(table: Table, source: Source, wrapped: int) -> pb.Contribution:
-    return pb.Contribution(
-        table=table.name,
-        source=str(source.path),
-        sha256=source.sha256,
-        rows=source.rows,
-        nulled=source.nulled,
-        wrapped=wrapped,
-    )
+    def _report(self, tree: ChunkTree, sent: Sending, snapshot: int) -> LoadReport:
+        every = self._gathered.values()
+        spelled = {name: g.table.name for name, g in self._gathered.items()}
+        orders, counts = np.unique(order_of(tree.chunks), return_counts=True)
+        rows = self._rows_by_table()
+        known = zip(self._inputs, self._begun.inputs, strict=True)
+        return LoadReport(
+            release=self._begun.release,
+            snapshot=snapshot,
+            rows=rows,
+            files=dict(Counter(spelled[each.table] for each in self._inputs)),
+            chunks=len(tree),
+            size=sent.size,
+            nulled=sum(sum(g.nulled.values()) for g in every),
+            wrapped=sum(sum(g.wrapped.values()) for g in every),
+            seconds=self._meter.elapsed,
+            rejected=len(self._rejects),
+            already={i.file.name: k.snapshot for i, k in known if k.snapshot},
+            rejects=self._rejects.file,
+            tables={name: sent.report(name, count) for name, count in rows.items()},
+            orders=dict(zip(orders.tolist(), counts.tolist(), strict=True)),
+            resumed=self._begun.resumed,
+            dry=self._czar is None,
+        )

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qserv.catalog.snapshot import EVERYWHERE
-from qserv.catalog.tables import CHUNK, HEALPIX, UNIT_VECTOR, Table
+from qserv.catalog.tables import CHUNK, HEALPIX, SOURCE, UNIT_VECTOR, Table
 from qserv.ingest.stored import stored_schema
 from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree, overlap_hosts
@@ -51,6 +51,8 @@ class Located:
         None for other tables.
     ids
         Values of the column that gets an index; None for a table without.
+    sources
+        Number of the input file of each row, int32; None: all from file 0.
     """
 
     table: Table
@@ -61,6 +63,7 @@ class Located:
     lat: Floats | None = None
     seconds: Integers | None = None
     ids: pa.Array | None = None
+    sources: npt.NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,14 @@ class Slice:
     offset: float | None
 
 
-def copies(data: pa.Table) -> Iterator[Slice]:
+def copies(
+    table: Table, data: pa.Table, sources: npt.NDArray[np.int32] | None = None
+) -> Iterator[Slice]:
     """Return the rows of a replicated table as one slice; none if there are no rows."""
     if data.num_rows:
-        yield Slice(EVERYWHERE, data, 0.0)
+        arrays = [_sources(sources, data.num_rows), *data.columns]
+        rows = pa.Table.from_arrays(arrays, schema=stored_schema(table))
+        yield Slice(EVERYWHERE, rows, 0.0)
 
 
 def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
@@ -111,9 +118,9 @@ def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
     """
     chunks = tree.locate(located.homes)
     away = _from_home(located)
-    order = _order(located.keys, located.homes)
+    order = sorted_by(located.keys, located.homes)
     rows = _stored(located, chunks).take(order)
-    for start, stop in _runs(chunks[order]):
+    for start, stop in runs_of(chunks[order]):
         inside = order[start:stop]
         yield Slice(
             chunk=int(chunks[inside[0]]),
@@ -146,10 +153,10 @@ def overlap(located: Located, tree: ChunkTree, radius: float) -> Iterator[Slice]
     if not which.size:
         return
     near = _take(located, which)
-    order = _order(near.keys, near.homes, tree.positions(hosts))
+    order = sorted_by(near.keys, near.homes, tree.positions(hosts))
     rows = _stored(near, hosts).take(order)
     hosts = hosts[order]
-    for start, stop in _runs(hosts):
+    for start, stop in runs_of(hosts):
         yield Slice(int(hosts[start]), rows.slice(start, stop - start), None)
 
 
@@ -167,6 +174,12 @@ def _hosts(
     return paired[elsewhere], hosts[elsewhere]
 
 
+def as_keys(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column of keys as int64 or string."""
+    whole = column.combine_chunks()
+    return whole.cast(pa.int64()) if pa.types.is_integer(whole.type) else whole
+
+
 def _take(located: Located, which: npt.NDArray[np.intp]) -> Located:
     return Located(
         table=located.table,
@@ -175,6 +188,7 @@ def _take(located: Located, which: npt.NDArray[np.intp]) -> Located:
         keys=located.keys.take(pa.array(which)),
         lon=None if located.lon is None else located.lon[which],
         lat=None if located.lat is None else located.lat[which],
+        sources=None if located.sources is None else located.sources[which],
     )
 
 
@@ -194,7 +208,7 @@ def _from_home(located: Located) -> Floats:
     return distance
 
 
-def _order(
+def sorted_by(
     keys: pa.Array, homes: Integers, hosts: Integers | None = None
 ) -> npt.NDArray[np.intp]:
     """Return what sorts rows by (host, home, key), stably."""
@@ -203,12 +217,35 @@ def _order(
         ranks[pc.sort_indices(keys).to_numpy()] = np.arange(len(keys))
     else:
         ranks = pc.fill_null(keys, 0).to_numpy()
-    return np.lexsort((ranks, homes) if hosts is None else (ranks, homes, hosts))
+    if hosts is not None:
+        return np.lexsort((ranks, homes, hosts))
+    order = np.argsort(homes, kind="stable")
+    return _untied(order, homes[order], ranks[order])
+
+
+def _untied(
+    order: npt.NDArray[np.intp], homes: Integers, ranks: Integers
+) -> npt.NDArray[np.intp]:
+    """Sort by rank where homes are equal: seldom, and a sort by both costs fivefold."""
+    new = homes[1:] != homes[:-1]
+    wrong = ~new & (ranks[1:] < ranks[:-1])
+    if not wrong.any():
+        return order
+    group = np.concatenate(([0], np.cumsum(new)))
+    touched = np.zeros(group[-1] + 1, dtype=np.bool_)
+    touched[group[1:][wrong]] = True
+    at = np.flatnonzero(touched[group])
+    order[at] = order[at][np.lexsort((ranks[at], group[at]))]
+    return order
 
 
 def _stored(located: Located, chunks: Integers) -> pa.Table:
     """Put the system columns before the rows."""
-    system = {HEALPIX: pa.array(located.homes), CHUNK: pa.array(chunks)}
+    system = {
+        HEALPIX: pa.array(located.homes),
+        CHUNK: pa.array(chunks),
+        SOURCE: _sources(located.sources, len(located.homes)),
+    }
     if located.lon is not None and located.lat is not None:
         vectors = healpix.unit_vectors(located.lon, located.lat)
         system |= {n: pa.array(v) for n, v in zip(UNIT_VECTOR, vectors, strict=True)}
@@ -217,7 +254,11 @@ def _stored(located: Located, chunks: Integers) -> pa.Table:
     return pa.Table.from_arrays([*arrays, *located.data.columns], schema=schema)
 
 
-def _runs(sorted_values: Integers) -> Iterator[tuple[int, int]]:
+def _sources(sources: npt.NDArray[np.int32] | None, count: int) -> pa.Array:
+    return pa.array(np.zeros(count, np.int32) if sources is None else sources)
+
+
+def runs_of(sorted_values: Integers) -> Iterator[tuple[int, int]]:
     """Return start and stop of each run of equal values."""
     if not sorted_values.size:
         return

@@ -1,11 +1,13 @@
 """The loader's calls to the czar and to workers, with typed errors."""
 
-from collections.abc import Callable
-from threading import Lock
-from typing import Any, Final, Self, TypeVar
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import grpc
 
+from qserv.errors import CzarUnavailable
 from qserv.wire.channel import sync_channel
 from qserv.wire.errors import from_rpc
 from qserv.wire.v1 import czar_pb2, czar_pb2_grpc
@@ -16,29 +18,18 @@ CALL_SECONDS: Final = 120.0
 COMMIT_SECONDS: Final = 900.0
 """Deadline of a commit, in which workers sync what they install."""
 
+PATIENCE: Final = 60.0
+"""Seconds that a load waits for a czar that is restarted."""
+
+_PAUSE: Final = 0.5
+
 Reply = TypeVar("Reply")
 
 
-class Channels:
-    """One channel for each endpoint, shared by threads, closed together."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, grpc.Channel] = {}
-        self._lock = Lock()
-
-    def __call__(self, endpoint: str) -> grpc.Channel:
-        """Return the channel to ``host:port``."""
-        with self._lock:
-            if endpoint not in self._open:
-                self._open[endpoint] = sync_channel(endpoint)
-            return self._open[endpoint]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for channel in self._open.values():
-            channel.close()
+@cache
+def channel(endpoint: str) -> grpc.Channel:
+    """Return this process's channel to ``host:port``; it stays open."""
+    return sync_channel(endpoint)
 
 
 class Czar:
@@ -50,17 +41,18 @@ class Czar:
     ----------
     endpoint
         ``host:port`` of the czar.
-    channels
-        Gives its channel.
+    patience
+        Seconds that a load which has begun waits for a czar that is restarted.
     """
 
-    def __init__(self, endpoint: str, channels: Channels) -> None:
+    def __init__(self, endpoint: str, patience: float) -> None:
         self._endpoint = endpoint
-        self._stub = czar_pb2_grpc.CzarStub(channels(endpoint))
+        self._patience = patience
+        self._stub = czar_pb2_grpc.CzarStub(channel(endpoint))
 
     def begin(self, request: czar_pb2.BeginRequest) -> czar_pb2.BeginReply:
         """Begin a load."""
-        return self._call(self._stub.Begin, request)
+        return self._once(self._stub.Begin, request)
 
     def place(self, request: czar_pb2.PlaceRequest) -> czar_pb2.PlaceReply:
         """Ask which workers hold what."""
@@ -70,15 +62,43 @@ class Czar:
         """Tell which files are staged where."""
         self._call(self._stub.Contribute, request)
 
-    def commit(self, request: czar_pb2.CommitRequest) -> int:
-        """Make the load visible; return the snapshot that shows it."""
-        return self._call(self._stub.Commit, request, COMMIT_SECONDS).snapshot
+    def commit(self, request: czar_pb2.CommitRequest) -> czar_pb2.CommitReply:
+        """Make the load visible; tells the snapshot that shows it."""
+        return self._call(self._stub.Commit, request, COMMIT_SECONDS)
+
+    def keep(self, request: czar_pb2.KeepRequest) -> None:
+        """Say that the loader is there."""
+        self._once(self._stub.Keep, request)
+
+    def staged(self, request: czar_pb2.StagedRequest) -> Iterator[czar_pb2.StagedFile]:
+        """Give the files that workers have acknowledged."""
+        try:
+            for reply in self._stub.Staged(request, timeout=CALL_SECONDS):
+                yield from reply.files
+        except grpc.RpcError as error:
+            raise from_rpc(error, self._endpoint, czar=True) from error
 
     def abort(self, request: czar_pb2.AbortRequest) -> None:
         """Have everybody forget the load."""
-        self._call(self._stub.Abort, request)
+        self._once(self._stub.Abort, request)
 
     def _call(
+        self,
+        method: Callable[..., Reply],
+        request: Any,
+        seconds: float = CALL_SECONDS,
+    ) -> Reply:
+        """Call again while the czar may be on its way back: no call acts twice."""
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._once(method, request, seconds)
+            except CzarUnavailable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE)
+
+    def _once(
         self,
         method: Callable[..., Reply],
         request: Any,

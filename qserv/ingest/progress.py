@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 
 class Phase(StrEnum):
     """What a load is doing."""
 
+    CHECKING = "checking"
+    WAITING = "waiting"
     READING = "reading"
     PARTITIONING = "partitioning"
     SENDING = "sending"
@@ -32,6 +35,8 @@ class LoadProgress:
         Bytes that were read or sent in this phase.
     elapsed
         Seconds since the load began.
+    left
+        Seconds that the phase will take yet, about; None while that is not known.
     """
 
     phase: Phase
@@ -40,18 +45,37 @@ class LoadProgress:
     total_rows: int | None
     size: int
     elapsed: float
+    left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """What a load made of one table.
+
+    Parameters
+    ----------
+    rows, overlap_rows
+        New rows; copies of them beside other chunks.
+    files, size
+        Files that hold them, and their bytes, each counted once.
+    """
+
+    rows: int
+    overlap_rows: int
+    files: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did.
+    """What a load did, or would do.
 
     Parameters
     ----------
     release
         The release it loaded into.
     snapshot
-        The snapshot that shows the new rows.
+        The snapshot that shows the new rows; 0 of a dry run.
     rows
         New rows by table.
     files
@@ -59,11 +83,25 @@ class LoadReport:
     chunks
         Leaves of the family's tree.
     size
-        Bytes sent to workers, all copies counted.
-    nulled, wrapped
-        NaN that became NULL; right ascensions that were wrapped into [0, 360).
+        Bytes sent to workers, all copies counted; of a dry run those it would send.
+    nulled, wrapped, rejected
+        NaN that became NULL; right ascensions that were wrapped into [0, 360); rows
+        that were left out.
     seconds
         How long it took.
+    already
+        Input files that were left out because their content is live: the file, and
+        the snapshot that shows it.
+    rejects
+        The file that tells the rows left out; None if there are none.
+    tables
+        More of each table.
+    orders
+        HEALPix order -> leaves of the tree.
+    resumed
+        Whether it went on where an earlier try stopped.
+    dry
+        Whether nothing was loaded.
     """
 
     release: str
@@ -75,6 +113,13 @@ class LoadReport:
     nulled: int
     wrapped: int
     seconds: float
+    rejected: int = 0
+    already: Mapping[str, int] = field(default_factory=dict)
+    rejects: Path | None = None
+    tables: Mapping[str, TableReport] = field(default_factory=dict)
+    orders: Mapping[int, int] = field(default_factory=dict)
+    resumed: bool = False
+    dry: bool = False
 
 
 class Meter:
@@ -88,10 +133,11 @@ class Meter:
 
     def __init__(self, listener: Callable[[LoadProgress], None] | None) -> None:
         self._listener = listener
-        self._began = time.monotonic()
-        self._phase = Phase.READING
+        self._began = self._entered = time.monotonic()
+        self._phase = Phase.CHECKING
         self._rows = self._size = 0
         self._total: int | None = None
+        self.now = self._progress("")
 
     @property
     def elapsed(self) -> float:
@@ -102,20 +148,30 @@ class Meter:
         """Begin a phase whose rows are `total` in all."""
         self._phase, self._total = phase, total
         self._rows = self._size = 0
+        self._entered = time.monotonic()
         self.add(table, 0, 0)
 
     def add(self, table: str, rows: int, size: int) -> None:
         """Count rows and bytes of a table."""
         self._rows += rows
         self._size += size
+        self.now = self._progress(table)
         if self._listener is not None:
-            self._listener(
-                LoadProgress(
-                    phase=self._phase,
-                    table=table,
-                    rows=self._rows,
-                    total_rows=self._total,
-                    size=self._size,
-                    elapsed=self.elapsed,
-                )
-            )
+            self._listener(self.now)
+
+    def _progress(self, table: str) -> LoadProgress:
+        return LoadProgress(
+            phase=self._phase,
+            table=table,
+            rows=self._rows,
+            total_rows=self._total,
+            size=self._size,
+            elapsed=self.elapsed,
+            left=self._left(),
+        )
+
+    def _left(self) -> float | None:
+        if not self._total or not self._rows:
+            return None
+        done = time.monotonic() - self._entered
+        return done * max(0, self._total - self._rows) / self._rows

@@ -1,45 +1,20 @@
-"""All rows of one table in one load, and where each of them came from."""
+"""Rows of one table on their way, and which row of which input file each of them is."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from qserv.catalog.tables import Table
-from qserv.ingest import files, readers
-from qserv.wire.codec import arrow_schema
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file of a load.
-
-    Parameters
-    ----------
-    path
-        The file.
-    sha256
-        Of its bytes, 32 bytes.
-    rows
-        Its rows.
-    nulled
-        How many NaN became NULL.
-    """
-
-    path: Path
-    sha256: bytes
-    rows: int
-    nulled: int
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one table, file after file.
+    """Some rows of one table.
 
     Parameters
     ----------
@@ -47,60 +22,30 @@ class Rows:
         The table.
     data
         The rows in the table's columns and types.
-    sources
-        The files, in the order of their rows.
+    inputs
+        Which input file of the load each row came from, counted from 0.
+    numbers
+        The number of each row in its file; the first data row is 1.
     """
 
     table: Table
     data: pa.Table
-    sources: tuple[Source, ...]
+    inputs: Integers
+    numbers: Integers
 
     def __len__(self) -> int:
         return int(self.data.num_rows)
 
-    def locate(self, row: int) -> tuple[Path, int]:
-        """Return the file of a row (counted from 0) and its number there, from 1."""
-        ends = list(accumulate(source.rows for source in self.sources))
-        source = bisect_right(ends, row)
-        before = ends[source] - self.sources[source].rows
-        return self.sources[source].path, row - before + 1
+    def only(self, flags: Flags) -> "Rows":
+        """Return the rows that are flagged."""
+        return Rows(
+            self.table,
+            self.data.filter(pa.array(flags)),
+            self.inputs[flags],
+            self.numbers[flags],
+        )
 
-    def count(self, flags: npt.NDArray[np.bool_]) -> tuple[int, ...]:
-        """Return how many rows of each source are flagged."""
-        ends = list(accumulate(source.rows for source in self.sources))
-        parts = np.split(flags, ends[:-1])
-        return tuple(int(np.count_nonzero(part)) for part in parts)
-
-
-def gather(
-    table: Table, paths: Sequence[Path], *, seen: Callable[[int, int], None]
-) -> Rows:
-    """Read all files of a table.
-
-    Parameters
-    ----------
-    table
-        The table.
-    paths
-        Its files.
-    seen
-        Called with the rows and bytes of each batch that was read.
-
-    Raises
-    ------
-    BadContribution
-        If anything is wrong with a file.
-    """
-    batches: list[pa.RecordBatch] = []
-    sources = []
-    for path in paths:
-        mark = files.fingerprint(path)
-        rows = nulled = 0
-        for batch in readers.read(table, path, stray=mark.stray):
-            batches.append(batch.rows)
-            rows += batch.rows.num_rows
-            nulled += batch.nulled
-            seen(batch.rows.num_rows, batch.rows.nbytes)
-        sources.append(Source(path, mark.sha256, rows, nulled))
-    data = pa.Table.from_batches(batches, schema=arrow_schema(table.columns))
-    return Rows(table, data, tuple(sources))
+    def count(self, flags: Flags) -> dict[int, int]:
+        """Return how many rows of each input file are flagged, where any is."""
+        inputs, counts = np.unique(self.inputs[flags], return_counts=True)
+        return dict(zip(inputs.tolist(), counts.tolist(), strict=True))

@@ -1,62 +1,94 @@
 """Writes the files of a load and streams each to the workers that shall hold it."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from itertools import count
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import grpc
 
+from qserv import failpoint
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
 from qserv.catalog.tables import Table
-from qserv.errors import CorruptData
+from qserv.errors import ClusterError, CorruptData, QservError
 from qserv.ingest import stored
 from qserv.ingest.parcels import Parcel
+from qserv.ingest.peers import channel
 from qserv.storage import layout, shard
 from qserv.wire.errors import from_rpc
 from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import czar_pb2, worker_pb2, worker_pb2_grpc
 
+Have = Mapping[str, tuple[str, frozenset[str]]]
+"""Path of a file -> its sha256 and the workers that have acknowledged it."""
+
 PART_BYTES: Final = 2**20
 """Bytes of a message of a file on its way."""
 
-_THREADS: Final = 4
+_THREADS: Final = 3
 _SECONDS: Final = 60.0
 _SLOWEST: Final = 2**20
 """Bytes a second below which a worker is given up."""
+PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries: a worker that is restarted is back before the last."""
 
 
-class Stager:
-    """Stages the files of one load on workers.
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """How the files of one load get to their workers; can be sent to a process.
 
     Parameters
     ----------
     transaction, release
         The load.
     scratch
-        A directory in which files lie until all their workers have them.
-    channels
-        Gives the channel of a worker's endpoint.
+        Files lie below it until their workers have them.
+    have
+        What need not be sent any more.
+    dry
+        Write files and drop them: nobody is sent any.
     """
 
-    def __init__(
-        self,
-        *,
-        transaction: str,
-        release: str,
-        scratch: Path,
-        channels: Callable[[str], grpc.Channel],
-    ) -> None:
-        self._transaction = transaction
-        self._release = release
-        self._scratch = scratch
-        self._channels = channels
-        self._numbers = count()
+    transaction: str
+    release: str
+    scratch: Path
+    have: Have = field(default_factory=dict)
+    dry: bool = False
 
-    def stage(
-        self, parcels: Iterator[Parcel]
-    ) -> Generator[czar_pb2.StagedFile, None, None]:
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of some files.
+
+    Parameters
+    ----------
+    files
+        All of them, each with the workers that acknowledged it.
+    lost
+        Worker id -> why it did not take files; it is not tried again by this task.
+    """
+
+    files: tuple[czar_pb2.StagedFile, ...]
+    lost: Mapping[str, str]
+
+
+class Stager:
+    """Writes and sends files.
+
+    Parameters
+    ----------
+    staging
+        Of which load.
+    """
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self._lost: dict[str, str] = {}
+
+    def deliver(self, parcels: Iterator[Parcel]) -> Delivery:
         """Write and send files, a few at a time.
 
         Parameters
@@ -64,31 +96,26 @@ class Stager:
         parcels
             What to send.
 
-        Yields
-        ------
-        StagedFile
-            As each file is acknowledged by all its workers, in any order.
-
         Raises
         ------
-        CorruptData
-            If a worker read back other bytes than were sent.
-        WorkerUnavailable
-            If a worker does not take a file.
+        UserError
+            If a worker refuses a file for good.
         """
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="stage") as pool:
+        with (
+            tempfile.TemporaryDirectory(dir=self._staging.scratch) as room,
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="stage") as pool,
+        ):
             waiting = [
-                pool.submit(self._deliver, parcel, next(self._numbers))
-                for parcel in parcels
+                pool.submit(self._deliver, parcel, Path(room) / f"{number}.parquet")
+                for number, parcel in enumerate(parcels)
             ]
             try:
-                for done in as_completed(waiting):
-                    yield done.result()
+                files = tuple(done.result() for done in waiting)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+        return Delivery(files, self._lost)
 
-    def _deliver(self, parcel: Parcel, number: int) -> czar_pb2.StagedFile:
-        file = self._scratch / f"{number}.parquet"
+    def _deliver(self, parcel: Parcel, file: Path) -> czar_pb2.StagedFile:
         entry = shard.write(
             parcel.slice.rows,
             file,
@@ -98,18 +125,27 @@ class Stager:
             bounded=_bounded(parcel),
             offset=parcel.slice.offset,
         )
-        for worker in parcel.workers:
-            self._send(parcel.table, entry, file, worker)
+        failpoint.reached("loader.file.written")
+        took = [w.worker_id for w in parcel.workers if self._has(entry, w.worker_id)]
+        if not self._staging.dry:
+            missing = (w for w in parcel.workers if w.worker_id not in took)
+            took += [
+                worker.worker_id
+                for worker in missing
+                if self._send(parcel.table, entry, file, worker)
+            ]
         file.unlink()
         return czar_pb2.StagedFile(
-            table=parcel.table.name,
-            entry=entry_to_proto(entry),
-            worker_ids=[worker.worker_id for worker in parcel.workers],
+            table=parcel.table.name, entry=entry_to_proto(entry), worker_ids=took
         )
 
+    def _has(self, entry: ManifestEntry, worker: str) -> bool:
+        known = self._staging.have.get(entry.path)
+        return known is not None and known[0] == entry.sha256 and worker in known[1]
+
     def _path(self, parcel: Parcel) -> str:
-        chunk, name = parcel.slice.chunk, f"{self._transaction}-0"
-        release, table = self._release, parcel.table.name
+        chunk, release = parcel.slice.chunk, self._staging.release
+        name, table = f"{self._staging.transaction}-{parcel.part}", parcel.table.name
         if parcel.role is Role.INDEX:
             return layout.index_path(release, table, chunk, name)
         if parcel.role is Role.OVERLAP:
@@ -124,20 +160,42 @@ class Stager:
         entry: ManifestEntry,
         file: Path,
         worker: czar_pb2.WorkerLocation,
-    ) -> None:
+    ) -> bool:
+        """Send a file; tries again while that may help. Tells whether it arrived."""
         header = worker_pb2.StageHeader(
-            transaction=self._transaction,
-            release=self._release,
+            transaction=self._staging.transaction,
+            release=self._staging.release,
             table=table.name,
             entry=entry_to_proto(entry),
         )
-        stub = worker_pb2_grpc.WorkerStub(self._channels(worker.endpoint))
-        seconds = _SECONDS + entry.size / _SLOWEST
-        try:
-            reply = stub.Stage(_parts(header, file), timeout=seconds)
-        except grpc.RpcError as error:
-            raise from_rpc(error, worker.endpoint) from error
-        _check(reply, entry, worker)
+        for pause in (0.0, *PAUSES):
+            if worker.worker_id in self._lost:
+                return False
+            time.sleep(pause)
+            try:
+                _send(header, file, worker, entry)
+            except ClusterError as error:
+                failure: QservError = error
+            else:
+                failpoint.reached("loader.file.sent")
+                return True
+        self._lost[worker.worker_id] = failure.text
+        return False
+
+
+def _send(
+    header: worker_pb2.StageHeader,
+    file: Path,
+    worker: czar_pb2.WorkerLocation,
+    entry: ManifestEntry,
+) -> None:
+    stub = worker_pb2_grpc.WorkerStub(channel(worker.endpoint))
+    seconds = _SECONDS + entry.size / _SLOWEST
+    try:
+        reply = stub.Stage(_parts(header, file), timeout=seconds)
+    except grpc.RpcError as error:
+        raise from_rpc(error, worker.endpoint) from error
+    _check(reply, entry, worker)
 
 
 def _check(

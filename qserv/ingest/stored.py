@@ -4,7 +4,15 @@ from typing import Final
 
 import pyarrow as pa
 
-from qserv.catalog.tables import CHUNK, HEALPIX, UNIT_VECTOR, Column, DataType, Table
+from qserv.catalog.tables import (
+    CHUNK,
+    HEALPIX,
+    SOURCE,
+    UNIT_VECTOR,
+    Column,
+    DataType,
+    Table,
+)
 from qserv.storage.shard import INDEX_KEY
 from qserv.wire.codec import arrow_schema
 
@@ -19,6 +27,12 @@ _SYSTEM: Final = {
         CHUNK,
         DataType.BIGINT,
         description="Host: the chunk beside which this copy is stored",
+        nullable=False,
+    ),
+    SOURCE: Column(
+        SOURCE,
+        DataType.INTEGER,
+        description="Number of the input file that the row came from",
         nullable=False,
     ),
     **{
@@ -36,8 +50,7 @@ _SYSTEM: Final = {
 def stored_schema(table: Table) -> pa.Schema:
     """Return the Arrow schema of a table's files: system columns first, home first.
 
-    Fields carry unit, UCD and description. Own and overlap files have the same one; a
-    replicated table has no system columns.
+    Fields carry unit, UCD and description. Own and overlap files have the same one.
     """
     system = [_SYSTEM[name] for name in table.system_columns]
     return arrow_schema([*system, *table.columns])

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qserv.catalog.snapshot import ManifestEntry, Role
+from qserv.catalog.tables import CHUNK
 
 INDEX_KEY: Final = "key"
 """The column of an index shard that holds the director keys."""
@@ -57,14 +58,7 @@ def write(
     ManifestEntry
         With rows, size, sha256 and bounds of the file.
     """
-    pq.write_table(
-        rows,
-        destination,
-        compression="snappy",
-        row_group_size=ROW_GROUP[role],
-        use_dictionary=False if (deltas := _deltas(rows, role)) else _repeated(rows),
-        column_encoding=deltas or None,
-    )
+    _write(rows, destination, role)
     return ManifestEntry(
         role=role,
         chunk=chunk,
@@ -75,6 +69,24 @@ def write(
         sha256=_sha256(destination),
         bounds=bounds(rows, bounded),
         offset=offset,
+    )
+
+
+def packed(rows: pa.Table) -> float:
+    """Return the bytes that rows take in a file, by those they take in memory."""
+    sink = pa.BufferOutputStream()
+    _write(rows, sink, Role.BASE)
+    return float(sink.tell() / max(rows.nbytes, 1))
+
+
+def _write(rows: pa.Table, sink: Path | pa.BufferOutputStream, role: Role) -> None:
+    pq.write_table(
+        rows,
+        sink,
+        compression="snappy",
+        row_group_size=ROW_GROUP[role],
+        use_dictionary=False if (deltas := _deltas(rows, role)) else _repeated(rows),
+        column_encoding=deltas or None,
     )
 
 
@@ -95,8 +107,15 @@ def _deltas(rows: pa.Table, role: Role) -> dict[str, str]:
 
 
 def _repeated(rows: pa.Table) -> list[str]:
-    # A dictionary of measured floats only grows, and is thrown away when it is full.
-    return [f.name for f in rows.schema if not pa.types.is_floating(f.type)]
+    # A dictionary of measurements or ids only grows, costs more time than all the rest
+    # of writing, and is thrown away when it is full.
+    return [f.name for f in rows.schema if _repeats(f)]
+
+
+def _repeats(field: pa.Field) -> bool:
+    if pa.types.is_integer(field.type):
+        return bool(field.type.bit_width < 64) or field.name == CHUNK
+    return not pa.types.is_floating(field.type)
 
 
 def _sha256(path: Path) -> str:

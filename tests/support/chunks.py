@@ -6,12 +6,12 @@ and overlap rows as a worker's files do. `support.stages` runs a plan over them.
 
 import zlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from support.loads import locator
 from support.stages import Run
 from support.survey import Survey
 
@@ -26,9 +26,8 @@ from qserv.catalog.snapshot import (
 )
 from qserv.catalog.tables import Table, TableKind
 from qserv.ingest.extremes import extremes
-from qserv.ingest.locate import Locator
 from qserv.ingest.partition import Located, Slice, copies, overlap, own
-from qserv.ingest.rows import Rows, Source
+from qserv.ingest.rows import Rows
 from qserv.ingest.stored import stored_schema
 from qserv.plan.plan import (
     Fragment,
@@ -203,7 +202,7 @@ class Chunks:
         self, survey: Survey, table: Table, release: str, family: Family
     ) -> TableVersion:
         rows = _nulled(survey.rows[table.name])
-        slices = list(copies(rows))
+        slices = [] if table.partitioned else list(copies(table, rows))
         if table.partitioned:
             located = self._located(table, rows, release, family)
             slices = list(own(located, family.tree)) if rows.num_rows else []
@@ -256,16 +255,17 @@ class Chunks:
         self, table: Table, rows: pa.Table, release: str, family: Family
     ) -> Located:
         """Place pairs as a load does, which also proves that it would take them."""
-        loaded = {
-            name.lower(): Located(
-                self._tables[where, name], rows, index.homes, _wide(index.keys)
-            )
+        known = [
+            Located(self._tables[where, name], rows, index.homes, _wide(index.keys))
             for (where, name), index in self._indexes.items()
             if where == release
-        }
-        locator = Locator(live={}, loaded=loaded, overlap=family.overlap)
-        source = Source(Path("memory"), b"", rows.num_rows, 0)
-        return locator.locate(Rows(table, rows, (source,)))[0]
+        ]
+        count = np.arange(rows.num_rows)
+        found = locator(*known, overlap=family.overlap).locate(
+            Rows(table, rows, count * 0, count + 1)
+        )
+        assert found.rejects == ()
+        return found.located
 
     def _store(self, name: str, rows: pa.Table) -> None:
         self.connection.register("arriving", rows)

@@ -4,16 +4,24 @@ import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import numpy as np
 import pyarrow.parquet as pq
 
 from qserv.catalog.snapshot import EVERYWHERE, Role
+from qserv.errors import WorkerUnavailable
 from qserv.ingest import events
 from qserv.ingest.events import StagedFile
 from qserv.ingest.transaction import Transaction, step
-from qserv.wire.messages import entry_from_proto, keys_from_proto, value_to_proto
+from qserv.wire.errors import TRAILER, error_to_proto
+from qserv.wire.messages import (
+    entry_from_proto,
+    entry_to_proto,
+    keys_from_proto,
+    value_to_proto,
+)
 from qserv.wire.v1 import czar_pb2, czar_pb2_grpc, worker_pb2, worker_pb2_grpc
 
 
@@ -26,9 +34,11 @@ class Worker(worker_pb2_grpc.WorkerServicer):
         self.files = {}
         self.largest_part = 0
         self.lookups = 0
+        self.staged = 0
 
     def Stage(self, parts, context):
         header, content = next(parts).header, b""
+        self.staged += 1
         for part in parts:
             self.largest_part = max(self.largest_part, len(part.data))
             content += part.data
@@ -66,14 +76,33 @@ class Czar(czar_pb2_grpc.CzarServicer):
         self.contributions = []
         self.aborted = []
         self.calls = []
+        self.begins = 0
+        self.away = False
+        self.reply = None
+        self.kept = []
+        self.contents = {}
 
     def Begin(self, request, context):
+        if self.away and self.begun and request.fingerprint == self.begun.fingerprint:
+            return self.gone_on()
         self.begun = request
+        self.pending = []
         self.load = Transaction(
-            "t1", request.release, tuple(t.name for t in request.tables)
+            f"t{self.begins + 1}",
+            request.release,
+            tuple(t.name for t in request.tables),
         )
-        return czar_pb2.BeginReply(
-            transaction=f"t{len(self.calls)}",
+        self.begins += 1
+        known = [self.known(each) for each in request.inputs]
+        if known and all(each.snapshot for each in known):
+            return czar_pb2.BeginReply(
+                release=request.release, inputs=known, snapshot=42
+            )
+        self.reply = czar_pb2.BeginReply(
+            transaction="" if request.dry_run else f"t{self.begins}",
+            attempt=1,
+            lease=6,
+            inputs=known,
             overlap=request.overlap or 60 / 3600,
             leaf_rows=request.leaf_rows or 10**6,
             leaf_bytes=request.leaf_bytes or 2**30,
@@ -84,6 +113,39 @@ class Czar(czar_pb2_grpc.CzarServicer):
                 self.existing(t.name) for t in request.tables if t.name in self.tables
             ],
         )
+        return self.reply
+
+    def gone_on(self):
+        """Let another loader go on with the load that was left."""
+        self.away = False
+        self.reply.MergeFrom(
+            czar_pb2.BeginReply(attempt=2, resumed=True, placed=bool(self.load.chunks))
+        )
+        self.reply.tree[:] = self.placed_tree
+        return self.reply
+
+    def known(self, given):
+        """Say whether a file's content is live, and its number."""
+        if snapshot := self.contents.get((given.table, given.sha256)):
+            return czar_pb2.InputKnown(number=1, snapshot=snapshot, source="there")
+        number = len(self.contents) + len(self.pending) + 100
+        self.pending.append((given.table, given.sha256))
+        return czar_pb2.InputKnown(number=number)
+
+    def Keep(self, request, context):
+        self.kept.append(request)
+        return czar_pb2.KeepReply()
+
+    def Staged(self, request, context):
+        files = [
+            czar_pb2.StagedFile(
+                table=f.table,
+                entry=entry_to_proto(f.entry),
+                worker_ids=sorted(f.workers),
+            )
+            for f in self.load.files.values()
+        ]
+        yield czar_pb2.StagedReply(files=files)
 
     def existing(self, name):
         shards = [
@@ -114,28 +176,45 @@ class Czar(czar_pb2_grpc.CzarServicer):
     def Place(self, request, context):
         self.calls.append("place")
         self.placed_tree = list(request.tree) or list(self.tree)
-        count = len(self.workers)
+        usable = [
+            at
+            for at, (_, location) in enumerate(self.workers)
+            if location.worker_id not in request.avoid
+        ]
+        if len(usable) < 2:
+            refuse(context, WorkerUnavailable("2 copies need two workers"))
+        count = len(usable)
         first = sum(f.entry.role is Role.INDEX for f in self.live.values())
         chunks = [
-            czar_pb2.Placement(chunk=chunk, workers=[i % count, (i + 1) % count])
+            czar_pb2.Placement(
+                chunk=chunk, workers=[usable[i % count], usable[(i + 1) % count]]
+            )
             for i, chunk in enumerate(self.placed_tree)
         ]
         shards = [
-            czar_pb2.Placement(chunk=first + i, workers=[i % count])
+            czar_pb2.Placement(chunk=first + i, workers=[usable[i % count]])
             for i in range(request.index_shards)
         ]
         names = [location.worker_id for _, location in self.workers]
         event = events.Place(
             {p.chunk: tuple(names[w] for w in p.workers) for p in chunks},
-            tuple(names),
+            tuple(names[at] for at in usable),
             {p.chunk: tuple(names[w] for w in p.workers) for p in shards},
         )
-        self.load, _ = step(self.load, event)
+        if request.avoid or self.load.chunks:
+            self.load = replace(
+                self.load,
+                chunks=event.chunks,
+                replicated=event.replicated,
+                shards=event.shards,
+            )
+        else:
+            self.load, _ = step(self.load, event)
         return czar_pb2.PlaceReply(
             workers=[location for _, location in self.workers],
             chunks=chunks,
             index_shards=shards,
-            replicated=range(count),
+            replicated=usable,
         )
 
     def Contribute(self, request, context):
@@ -149,8 +228,11 @@ class Czar(czar_pb2_grpc.CzarServicer):
         return czar_pb2.ContributeReply()
 
     def Commit(self, request, context):
+        if self.away:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         self.load, _ = step(self.load, events.Commit(dict(request.rows)))
         self.live |= self.load.files
+        self.contents |= dict.fromkeys(self.pending, 42)
         self.tree = self.placed_tree
         for table, rows in request.rows.items():
             self.tables[table] = self.tables.get(table, 0) + rows
@@ -196,6 +278,13 @@ class Czar(czar_pb2_grpc.CzarServicer):
             if file.table == table and file.entry.chunk == EVERYWHERE
             for w in file.workers
         }
+
+
+def refuse(context, error):
+    """End a call with a typed error, as the servers do."""
+    message = error_to_proto(error).SerializeToString()
+    context.set_trailing_metadata(((TRAILER, message),))
+    context.abort(grpc.StatusCode.UNAVAILABLE, error.text)
 
 
 @contextmanager

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qserv.catalog.tables import Column, DataType, Table, TableKind
-from qserv.ingest import rows
 from qserv.ingest.locate import Locator
+from qserv.ingest.partition import Located
 from qserv.ingest.rows import Rows
 from qserv.wire.codec import arrow_schema
 
@@ -79,14 +80,33 @@ def parquet(path: Path, table, **values) -> Path:
     return path
 
 
-def gather(table, *paths) -> Rows:
-    """Read files of a table."""
-    return rows.gather(table, paths, seen=lambda *_: None)
-
-
-def located(table, locator=None, **values):
-    """Check rows that never lay in a file, and find their homes."""
+def rows(table, **values) -> Rows:
+    """Return rows as if they were all of one file."""
     found = data(table, **values)
-    source = rows.Source(Path("memory"), b"", found.num_rows, 0)
-    locator = locator or Locator(live={}, loaded={})
-    return locator.locate(Rows(table, found, (source,)))[0]
+    count = found.num_rows
+    return Rows(table, found, np.zeros(count, np.int64), np.arange(1, count + 1))
+
+
+class Known:
+    """The homes of located directors."""
+
+    def __init__(self, located: Located) -> None:
+        self._located = located
+
+    def homes(self, keys):
+        at = pc.index_in(keys, value_set=self._located.keys, skip_nulls=True)
+        homes = np.append(self._located.homes, -1)
+        return homes[pc.fill_null(at, -1).to_numpy()]
+
+
+def locator(*located: Located, overlap=0.0) -> Locator:
+    """Return what finds the homes of those directors."""
+    known = {each.table.name.lower(): (Known(each),) for each in located}
+    return Locator(directors=known, overlap=overlap)
+
+
+def located(table, where=None, **values):
+    """Check rows that never lay in a file, and find their homes."""
+    found = (where or locator()).locate(rows(table, **values))
+    assert found.rejects == ()
+    return found.located

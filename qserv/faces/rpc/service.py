@@ -23,7 +23,6 @@ from qserv.faces.rpc.loadcalls import LoadCalls
 from qserv.faces.rpc.loads import under_way
 from qserv.faces.rpc.status import status
 from qserv.faces.rpc.tables import listed
-from qserv.faces.rpc.tables import listed
 from qserv.wire.bundle import Bundle
 from qserv.wire.v1 import czar_pb2
 
@@ -186,17 +185,6 @@ class CzarService(LoadCalls, Checking):
         snapshot = request.snapshot if request.HasField("snapshot") else None
         found = await self._views.describe(snapshot, request.release or None)
         return czar_pb2.ListViewsReply(views=map(convert.described, found))
-
-    @override
-    async def ListTables(
-        self,
-        request: czar_pb2.ListTablesRequest,
-        context: "Context[czar_pb2.ListTablesRequest, czar_pb2.ListTablesReply]",
-    ) -> czar_pb2.ListTablesReply:
-        """Describe the tables of a release."""
-        number = request.snapshot if request.HasField("snapshot") else None
-        snapshot = await asyncio.to_thread(self._store.snapshot, number)
-        return listed(snapshot, request.release)
 
     @override
     async def ListTables(

@@ -1,9 +1,8 @@
-"""Rows that no release may hold are refused by file, row and column."""
+"""Rows that no release may hold are left out, told by file, row and column."""
 
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from support.loads import (
     FORCED,
@@ -13,9 +12,9 @@ from support.loads import (
     REF_OBJECT,
     SOURCE,
     columns,
-    gather,
     located,
-    parquet,
+    locator,
+    rows,
 )
 
 from qserv.catalog.tables import DataType, Table, TableKind
@@ -31,50 +30,51 @@ class Live:
         self.known = {int(key.removeprefix("id")): home for key, home in homes.items()}
 
     def homes(self, keys):
-        return np.array([self.known.get(key, -1) for key in keys.to_pylist()])
+        return np.array([self.known.get(key, -1) for key in keys.to_pylist()], np.int64)
 
 
-@pytest.fixture
-def locator():
-    return Locator(live={}, loaded={})
-
-
-def locate(locator, tmp_path, table, **values):
-    path = parquet(tmp_path / f"{table.name}.parquet", table, **values)
-    return locator.locate(gather(table, path))
+def wrong(table, where=None, **values):
+    """Return what is wrong with which rows."""
+    found = (where or locator()).locate(rows(table, **values))
+    good = set(range(1, len(next(iter(values.values()))) + 1)) - {
+        reject.row for reject in found.rejects
+    }
+    assert found.rows.numbers.tolist() == sorted(good)
+    assert len(found.located.homes) == len(good)
+    return [(r.row, r.column, r.reason) for r in found.rejects]
 
 
 @pytest.mark.parametrize(
-    ("ra", "dec", "message"),
+    ("ra", "dec", "row", "column", "reason"),
     [
-        (
-            [1, 2],
-            [0, 90.1],
-            r"Object.parquet, row 2, column dec: 90.1 is not within ±90",
-        ),
-        ([1, 2], [-91, 0], r"row 1, column dec: -91.0 is not"),
-        ([1, None], [0, 0], r"row 2, column ra: NULL or NaN is not in"),
-        ([1, float("nan")], [0, 0], r"row 2, column ra: NULL or NaN"),
-        ([1, 2], [float("inf"), 0], r"row 1, column dec: inf"),
-        ([540, 1], [0, 0], r"row 1, column ra: 540.0 is not in"),
-        ([-180.001, 1], [0, 0], r"row 1, column ra: -180.001"),
-        ([1, float("-inf")], [0, 0], r"row 2, column ra: -inf"),
+        ([1, 2], [0, 90.1], 2, "dec", "90.1 is not within ±90"),
+        ([1, 2], [-91, 0], 1, "dec", "-91.0 is not within ±90"),
+        ([1, None], [0, 0], 2, "ra", "NULL or NaN is not in [0, 360)"),
+        ([1, 2], [float("inf"), 0], 1, "dec", "inf is not within ±90"),
+        ([540, 1], [0, 0], 1, "ra", "540.0 is not in [0, 360)"),
+        ([-180.001, 1], [0, 0], 1, "ra", "-180.001 is not in [0, 360)"),
+        ([1, float("-inf")], [0, 0], 2, "ra", "-inf is not in [0, 360)"),
+        ([None, 1], [None, 0], 1, "dec", "NULL or NaN is not within ±90"),
     ],
 )
-def test_positions_off_the_sky(locator, tmp_path, ra, dec, message):
-    with pytest.raises(BadContribution, match=message):
-        locate(locator, tmp_path, OBJECT, ra=ra, dec=dec)
+def test_positions_off_the_sky(ra, dec, row, column, reason):
+    assert wrong(OBJECT, ra=ra, dec=dec) == [(row, column, reason)]
 
 
-def test_right_ascensions_are_wrapped_and_counted(locator, tmp_path):
+def test_right_ascensions_are_wrapped_and_counted():
     ra = [-180.0, -1e-20, 0.0, 359.5, 360.0, 539.5]
-    found, wrapped = locate(locator, tmp_path, OBJECT, ra=ra, dec=[0] * 6)
-    assert found.data["ra"].to_pylist() == [180.0, 0.0, 0.0, 359.5, 0.0, 179.5]
-    assert found.lon.tolist() == found.data["ra"].to_pylist()
-    assert wrapped == (4,)
+    found = locator().locate(rows(OBJECT, ra=ra, dec=[0] * 6))
+    assert found.located.data["ra"].to_pylist() == [180.0, 0.0, 0.0, 359.5, 0.0, 179.5]
+    assert found.located.lon.tolist() == found.located.data["ra"].to_pylist()
+    assert found.wrapped == {0: 4}
 
 
-def test_a_narrow_right_ascension_stays_below_360(locator):
+def test_a_wrapped_right_ascension_of_a_row_left_out_is_not_counted():
+    found = locator().locate(rows(OBJECT, ra=[-1, -2], dec=[0, 99]))
+    assert found.wrapped == {0: 1}
+
+
+def test_a_narrow_right_ascension_stays_below_360():
     narrow = Table(
         "Object",
         TableKind.DIRECTOR,
@@ -82,12 +82,12 @@ def test_a_narrow_right_ascension_stays_below_360(locator):
         key="objectId",
         position=("ra", "dec"),
     )
-    found = located(narrow, locator, objectId=[1], ra=[-1e-9], dec=[0])
+    found = located(narrow, objectId=[1], ra=[-1e-9], dec=[0])
     assert found.data["ra"].to_pylist() == [0.0]
     assert found.lon.tolist() == [0.0]
 
 
-def test_a_position_must_be_a_number(locator):
+def test_a_position_must_be_a_number():
     worded = Table(
         "Object",
         TableKind.DIRECTOR,
@@ -96,50 +96,46 @@ def test_a_position_must_be_a_number(locator):
         position=("ra", "dec"),
     )
     with pytest.raises(InvalidRequest, match=r"position column ra is not a number"):
-        located(worded, locator, ra=["1"], dec=[0])
+        located(worded, ra=["1"], dec=[0])
 
 
-def test_director_keys_are_unique_and_not_null(locator, tmp_path):
-    ids = [5, 6, None, 5, 7, 5]
-    with pytest.raises(BadContribution) as caught:
-        locate(locator, tmp_path, OBJECT, objectId=ids, dec=[0] * 6)
-    assert [line.split(".parquet, ")[1] for line in caught.value.text.splitlines()] == [
-        "row 3, column objectId: the key is NULL",
-        "row 4, column objectId: 5 is a duplicate key",
-        "row 6, column objectId: 5 is a duplicate key",
+def test_director_keys_are_not_null():
+    assert wrong(OBJECT, objectId=[5, None, 6], dec=[0] * 3) == [
+        (2, "objectId", "the key is NULL")
     ]
 
 
-def test_director_keys_may_not_be_live(tmp_path):
-    locator = Locator(live={"object": Live(id6=0)}, loaded={})
-    with pytest.raises(
-        BadContribution, match=r"row 2, column objectId: 6 is in the rel"
-    ):
-        locate(locator, tmp_path, OBJECT, objectId=[5, 6], dec=[0, 0])
-
-
-def test_orphans_are_refused(locator, tmp_path):
-    locate(locator, tmp_path, OBJECT, objectId=[5, 6], dec=[0, 0])
-    with pytest.raises(BadContribution) as caught:
-        locate(locator, tmp_path, SOURCE, objectId=[6, 7, None], dec=[0] * 3)
-    assert "row 2, column objectId: 7 is not in Object: the row is an orphan" in str(
-        caught.value
-    )
-    assert "row 3, column objectId: the key is NULL" in str(caught.value)
-    assert "row 1" not in str(caught.value)
-
-
-def test_ids_of_children_are_unique_not_null_and_not_live(tmp_path):
-    locator = Locator(live={"source": Live(id7=0)}, loaded={})
-    locate(locator, tmp_path, OBJECT, objectId=[1], dec=[0])
-    rows = {"sourceId": [5, None, 5, 7], "objectId": [1] * 4, "dec": [0] * 4}
-    with pytest.raises(BadContribution) as caught:
-        locate(locator, tmp_path, NAMED_SOURCE, **rows)
-    assert [line.split(".parquet, ")[1] for line in caught.value.text.splitlines()] == [
-        "row 2, column sourceId: the key is NULL",
-        "row 3, column sourceId: 5 is a duplicate key",
-        "row 4, column sourceId: 7 is in the release already",
+def test_orphans_are_refused():
+    objects = located(OBJECT, objectId=[5, 6], dec=[0, 0])
+    ids = [6, 7, None]
+    assert wrong(SOURCE, locator(objects), objectId=ids, dec=[0] * 3) == [
+        (3, "objectId", "the key is NULL"),
+        (2, "objectId", "7 is not in Object: the row is an orphan"),
     ]
+
+
+def test_orphans_are_kept_by_their_own_position_when_asked():
+    objects = located(OBJECT, objectId=[5, 6], dec=[0, 0])
+    keeping = replace(SOURCE, orphans=True)
+    values = {"objectId": [6, 7, None], "ra": [9.0, 10, 11], "dec": [0.0, 1, 2]}
+    found = located(keeping, locator(objects), **values)
+    alone = located(OBJECT, objectId=[1, 2], ra=[10.0, 11], dec=[1.0, 2])
+    assert found.homes.tolist() == [objects.homes[1], *alone.homes.tolist()]
+
+
+def test_ids_of_children_are_not_null():
+    objects = located(OBJECT, objectId=[1], dec=[0])
+    values = {"sourceId": [5, None], "objectId": [1] * 2, "dec": [0] * 2}
+    assert wrong(NAMED_SOURCE, locator(objects), **values) == [
+        (2, "sourceId", "the key is NULL")
+    ]
+
+
+def test_an_id_may_be_the_key_itself():
+    own = replace(SOURCE, id="objectId")
+    objects = located(OBJECT, objectId=[1, 2], dec=[0, 0])
+    found = located(own, locator(objects), objectId=[2, 1], dec=[0, 0])
+    assert found.ids.to_pylist() == [2, 1]
 
 
 ARCSEC = 1 / 3600
@@ -147,89 +143,77 @@ FAR = "of RefObject lies farther from its Object than the family's overlap, 60 a
 
 
 @pytest.fixture
-def pairing(tmp_path):
-    """Two objects, one a load ago, and three of reference around the first."""
-    live = {"object": Live(id9=0)}
-    locator = Locator(live=live, loaded={}, overlap=60 * ARCSEC)
-    locate(locator, tmp_path, OBJECT, objectId=[1, 2], ra=[0, 90], dec=[0, 0])
+def directors():
+    """Two objects, and three of reference around the first."""
+    objects = located(OBJECT, objectId=[1, 2], ra=[0, 90], dec=[0, 0])
     away = np.array([0, 60, 60.002]) * ARCSEC
-    locate(locator, tmp_path, REF_OBJECT, refObjectId=[1, 2, 3], ra=[0] * 3, dec=away)
-    return locator
+    refs = located(REF_OBJECT, refObjectId=[1, 2, 3], ra=[0] * 3, dec=away)
+    return objects, refs
 
 
-def test_a_pair_lives_with_the_first_director_that_it_has(pairing, tmp_path):
-    found, _ = locate(
-        pairing,
-        tmp_path,
+@pytest.fixture
+def pairing(directors):
+    """Knows them, and one object of a load before."""
+    known = locator(*directors, overlap=60 * ARCSEC)
+    objects = (*known.directors["object"], Live(id9=0))
+    return replace(known, directors={**known.directors, "object": objects})
+
+
+def test_a_pair_lives_with_the_first_director_that_it_has(pairing, directors):
+    found = located(
         MATCH,
+        pairing,
         objectId=[1, 1, 2, None, 9],
         refObjectId=[1, 2, None, 3, None],
     )
-    objects, refs = (pairing.loaded[name].homes for name in ("object", "refobject"))
+    objects, refs = (each.homes for each in directors)
     first = objects[0]
     assert found.homes.tolist() == [first, first, objects[1], refs[2], 0]
     assert found.seconds.tolist() == [refs[0], refs[1], -1, -1, -1]
 
 
-def test_pairs_without_directors_or_too_far_apart_are_refused(pairing, tmp_path):
-    with pytest.raises(BadContribution) as caught:
-        locate(
-            pairing,
-            tmp_path,
-            MATCH,
-            objectId=[1, None, 3, 1, 2],
-            refObjectId=[3, None, 1, 4, 1],
-        )
-    assert [line.split(".parquet, ")[1] for line in caught.value.text.splitlines()] == [
-        f"row 1, column refObjectId: 3 {FAR}",
-        "row 2, column objectId: both it and refObjectId are NULL",
-        "row 3, column objectId: 3 is not in Object: the row is an orphan",
-        "row 4, column refObjectId: 4 is not in RefObject: the row is an orphan",
-        f"row 5, column refObjectId: 1 {FAR}",
+def test_pairs_without_directors_or_too_far_apart_are_refused(pairing):
+    found = wrong(
+        MATCH, pairing, objectId=[1, None, 3, 1, 2], refObjectId=[3, None, 1, 4, 1]
+    )
+    assert sorted(found) == [
+        (1, "refObjectId", f"3 {FAR}"),
+        (2, "objectId", "both it and refObjectId are NULL"),
+        (3, "objectId", "3 is not in Object: the row is an orphan"),
+        (4, "refObjectId", "4 is not in RefObject: the row is an orphan"),
+        (5, "refObjectId", f"1 {FAR}"),
     ]
 
 
-def test_both_keys_of_a_pair_have_the_types_of_their_directors(pairing):
-    worded = replace(MATCH, columns=columns(objectId="BIGINT", refObjectId="VARCHAR"))
-    with pytest.raises(BadContribution, match=r"its key refObjectId is string, but"):
-        located(worded, pairing, objectId=[1], refObjectId=["1"])
-
-
-def test_without_the_check_a_far_pair_would_be_loaded(pairing, tmp_path, monkeypatch):
+def test_without_the_check_a_far_pair_would_be_loaded(pairing, monkeypatch):
     """The guarantee, switched off."""
     monkeypatch.setattr(check, "pairs", lambda *_: None)
-    found, _ = locate(pairing, tmp_path, MATCH, objectId=[2], refObjectId=[1])
-    assert len(found.homes) == 1
+    assert wrong(MATCH, pairing, objectId=[2], refObjectId=[1]) == []
 
 
-def test_children_find_directors_of_this_load_and_live_ones(tmp_path):
-    locator = Locator(live={"object": Live(id7=77, id8=88)}, loaded={})
-    loaded, _ = locate(locator, tmp_path, OBJECT, objectId=[5, 6], dec=[0, 0])
-    found, _ = locate(locator, tmp_path, FORCED, objectId=[8, 5, 7, 6])
-    assert found.homes.tolist() == [88, loaded.homes[0], 77, loaded.homes[1]]
+def test_without_the_check_an_orphan_would_be_loaded(monkeypatch):
+    """The guarantee, switched off."""
+    objects = located(OBJECT, objectId=[1], dec=[0])
+    monkeypatch.setattr(check, "orphans", lambda *_: None)
+    assert wrong(FORCED, locator(objects), objectId=[7]) == []
 
 
-def test_a_child_needs_its_director(locator):
+def test_children_find_directors_of_this_load_and_live_ones():
+    objects = located(OBJECT, objectId=[5, 6], dec=[0, 0])
+    here = locator(objects).directors["object"]
+    both = Locator(directors={"object": (*here, Live(id7=77, id8=88))})
+    found = located(FORCED, both, objectId=[8, 5, 7, 6])
+    assert found.homes.tolist() == [88, objects.homes[0], 77, objects.homes[1]]
+
+
+def test_a_child_needs_its_director():
     with pytest.raises(
         BadContribution, match=r"its director Object is neither in this"
     ):
-        located(FORCED, locator, objectId=[1])
+        located(FORCED, objectId=[1])
 
 
-def test_keys_of_other_types_do_not_meet(locator):
-    located(OBJECT, locator, objectId=[1], dec=[0])
-    worded = Table(
-        "ForcedSource",
-        TableKind.CHILD,
-        columns(objectId="VARCHAR"),
-        key="objectId",
-        director="Object",
-    )
-    with pytest.raises(BadContribution, match=r"key objectId is string, but the key"):
-        located(worded, locator, objectId=["1"])
-
-
-def test_a_key_is_a_whole_number_or_text(locator):
+def test_a_key_is_a_whole_number_or_text():
     real = Table(
         "Object",
         TableKind.DIRECTOR,
@@ -238,54 +222,16 @@ def test_a_key_is_a_whole_number_or_text(locator):
         position=("ra", "dec"),
     )
     with pytest.raises(InvalidRequest, match=r"key objectId is DOUBLE"):
-        located(real, locator, objectId=[1.5], ra=[0], dec=[0])
+        located(real, objectId=[1.5], ra=[0], dec=[0])
 
 
-def test_text_keys(locator, tmp_path):
-    worded = Table(
-        "Object",
-        TableKind.DIRECTOR,
-        columns(objectId="VARCHAR", ra="DOUBLE", dec="DOUBLE"),
-        key="objectId",
-        position=("ra", "dec"),
-    )
-    ids = ["b", "a", "b", "c"]
-    with pytest.raises(BadContribution, match=r"row 3, column objectId: 'b' is a dupl"):
-        locate(locator, tmp_path, worded, objectId=ids, dec=[0] * 4)
-
-
-def test_few_are_listed_and_all_are_counted(locator, tmp_path):
-    dec = [100.0] * 1000
-    with pytest.raises(BadContribution) as caught:
-        locate(locator, tmp_path, OBJECT, ra=[0] * 1000, dec=dec)
-    lines = caught.value.text.splitlines()
-    assert len(lines) == check.LISTED + 1
-    assert lines[-1].strip() == f"and {1000 - check.LISTED} more bad values"
-
-
-def test_a_row_is_named_in_its_own_file(locator, tmp_path):
-    good = parquet(tmp_path / "good.parquet", OBJECT, objectId=[1, 2], dec=[0, 0])
-    bad = parquet(tmp_path / "bad.parquet", OBJECT, objectId=[3, 1], dec=[0, 0])
-    with pytest.raises(
-        BadContribution, match=r"bad.parquet, row 2, .*: 1 is a duplicate"
-    ):
-        locator.locate(gather(OBJECT, good, bad))
-
-
-def test_without_the_check_a_duplicate_would_be_loaded(locator, tmp_path, monkeypatch):
-    """The guarantee, switched off."""
-    monkeypatch.setattr(check, "duplicates", lambda *_: None)
-    found, _ = locate(locator, tmp_path, OBJECT, objectId=[5, 5], dec=[0, 0])
-    assert found.keys.equals(pa.array([5, 5]))
-
-
-def test_no_rows_at_all(locator):
-    found = located(OBJECT, locator, objectId=[], ra=[], dec=[], mag=[])
+def test_no_rows_at_all():
+    found = located(OBJECT, objectId=[], ra=[], dec=[], mag=[])
     assert found.homes.tolist() == []
-    assert located(FORCED, locator, objectId=[], flux=[]).homes.tolist() == []
+    assert located(FORCED, locator(found), objectId=[], flux=[]).homes.tolist() == []
 
 
-def test_datatypes_of_keys_are_widened(locator):
+def test_datatypes_of_keys_are_widened():
     small = Table(
         "Object",
         TableKind.DIRECTOR,
@@ -293,6 +239,4 @@ def test_datatypes_of_keys_are_widened(locator):
         key="objectId",
         position=("ra", "dec"),
     )
-    assert (
-        located(small, locator, objectId=[1], ra=[0], dec=[0]).keys.type == pa.int64()
-    )
+    assert str(located(small, objectId=[1], ra=[0], dec=[0]).keys.type) == "int64"

@@ -2,18 +2,15 @@
 
 import io
 
-import grpc
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.fake_cluster import fake_cluster
-from support.loads import OBJECT
 
 from qserv.catalog.tables import Column, DataType
 from qserv.errors import InvalidRequest
 from qserv.ingest import index
-from qserv.ingest.index import LiveIndex, shard_count, shards
+from qserv.ingest.index import LiveIndex, shard_count
 from qserv.ingest.stored import index_schema
 from qserv.wire.messages import value_to_proto
 from qserv.wire.v1 import czar_pb2
@@ -33,19 +30,6 @@ from qserv.wire.v1 import czar_pb2
 )
 def test_how_many_shards(rows, count):
     assert shard_count(rows) == count
-
-
-def test_shards_are_sorted_and_hold_every_key_once():
-    rng = np.random.default_rng(1)
-    keys, homes = rng.permutation(1000) * 7, rng.integers(0, 2**60, 1000)
-    cut = list(shards(OBJECT, pa.array(keys), homes, [5, 6, 7]))
-    assert [slice_.chunk for slice_ in cut] == [5, 6, 7]
-    assert max(s.rows.num_rows for s in cut) - min(s.rows.num_rows for s in cut) <= 1
-    found = pa.concat_tables(slice_.rows for slice_ in cut).to_pydict()
-    assert found["key"] == sorted(keys.tolist())
-    assert dict(zip(found["key"], found["_healpix_29"], strict=True)) == dict(
-        zip(keys.tolist(), homes.tolist(), strict=True)
-    )
 
 
 @pytest.fixture
@@ -72,16 +56,7 @@ def live():
         existing = czar_pb2.ExistingTable(
             name="Object", manifest_version=1, index=placed
         )
-        channels = {}
-
-        def channel(endpoint):
-            if endpoint not in channels:
-                channels[endpoint] = grpc.insecure_channel(endpoint)
-            return channels[endpoint]
-
-        yield LiveIndex("dr1", existing, channel), down, up
-        for opened in channels.values():
-            opened.close()
+        yield LiveIndex("dr1", existing), down, up
 
 
 def test_keys_find_their_homes_in_overlapping_shards(live):

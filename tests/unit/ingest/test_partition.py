@@ -3,12 +3,22 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.loads import FORCED, MATCH, OBJECT, REF_OBJECT, SOURCE, columns, located
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.loads import (
+    FORCED,
+    MATCH,
+    OBJECT,
+    REF_OBJECT,
+    SOURCE,
+    columns,
+    located,
+    locator,
+)
 from support.skies import border_sky, cross_border, kdtree_pairs, mixed_tree
 
 from qserv.catalog.tables import SYSTEM_COLUMNS, Table, TableKind
 from qserv.ingest import check, partition
-from qserv.ingest.locate import Locator
 from qserv.sky import chunking, healpix
 from qserv.sky.chunking import ChunkTree, overlap_hosts
 
@@ -35,8 +45,8 @@ def sky(tree):
 
 
 def load(sky):
-    locator = Locator(live={}, loaded={})
-    return locator, located(OBJECT, locator, **(sky | {"mag": np.float32(sky["mag"])}))
+    objects = located(OBJECT, **(sky | {"mag": np.float32(sky["mag"])}))
+    return locator(objects), objects
 
 
 def together(slices):
@@ -58,20 +68,20 @@ def test_every_row_lies_in_the_one_chunk_of_its_home(sky, tree):
     for slice_ in slices:
         assert set(slice_.rows["_chunk"].to_pylist()) == {slice_.chunk}
         assert slice_.offset == 0
-    assert tuple(rows.column_names[:5]) == SYSTEM_COLUMNS
+    assert tuple(rows.column_names[:6]) == SYSTEM_COLUMNS
     x, y, z = healpix.unit_vectors(rows["ra"].to_numpy(), rows["dec"].to_numpy())
     for name, value in zip(("_x", "_y", "_z"), (x, y, z), strict=True):
         assert np.array_equal(rows[name].to_numpy(), value)
 
 
 def test_children_lie_with_their_directors_and_offset_bounds_their_way(sky, tree):
-    locator, objects = load(sky)
+    where, objects = load(sky)
     rng = np.random.default_rng(5)
     which = rng.integers(0, len(sky["ra"]), 5000)
     shift = rng.normal(0, 0.02, 5000)
     dec = np.clip(sky["dec"][which] + shift, -90, 90)
     sources = located(
-        SOURCE, locator, objectId=sky["objectId"][which], ra=sky["ra"][which], dec=dec
+        SOURCE, where, objectId=sky["objectId"][which], ra=sky["ra"][which], dec=dec
     )
     assert np.array_equal(sources.homes, objects.homes[which])
     slices = list(partition.own(sources, tree))
@@ -116,10 +126,16 @@ def outside_by_sampling(slice_, tree):
 
 
 def test_a_table_without_position_has_no_unit_vector(sky, tree):
-    locator, _ = load(sky)
-    forced = located(FORCED, locator, objectId=sky["objectId"][:100])
+    where, _ = load(sky)
+    forced = located(FORCED, where, objectId=sky["objectId"][:100])
     slices = list(partition.own(forced, tree))
-    assert slices[0].rows.column_names == ["_healpix_29", "_chunk", "objectId", "flux"]
+    assert slices[0].rows.column_names == [
+        "_healpix_29",
+        "_chunk",
+        "_source",
+        "objectId",
+        "flux",
+    ]
     assert {slice_.offset for slice_ in slices} == {0.0}
 
 
@@ -192,7 +208,7 @@ def test_nothing_gives_nothing():
     empty = located(OBJECT, objectId=[], ra=[], dec=[], mag=[])
     assert list(partition.own(empty, tree)) == []
     assert list(partition.overlap(empty, tree, RADIUS)) == []
-    assert list(partition.copies(empty.data)) == []
+    assert list(partition.copies(OBJECT, empty.data)) == []
 
 
 @pytest.fixture(scope="module")
@@ -202,17 +218,15 @@ def pairs(sky, tree):
     n = len(sky["ra"])
     away = rng.uniform(0, RADIUS, n) * rng.choice((-1, 1), n)
     dec = np.clip(sky["dec"] + away, -90, 90)
-    locator = Locator(live={}, loaded={}, overlap=RADIUS)
-    objects = located(OBJECT, locator, **(sky | {"mag": np.float32(sky["mag"])}))
-    references = located(
-        REF_OBJECT, locator, refObjectId=np.arange(n), ra=sky["ra"], dec=dec
-    )
+    objects = located(OBJECT, **(sky | {"mag": np.float32(sky["mag"])}))
+    references = located(REF_OBJECT, refObjectId=np.arange(n), ra=sky["ra"], dec=dec)
     alone = rng.integers(0, 5, n)
     keys = {
         "objectId": pa.array(sky["objectId"], mask=alone == 0),
         "refObjectId": pa.array(np.arange(n), mask=alone == 1),
     }
-    return objects, references, located(MATCH, locator, **keys)
+    where = locator(objects, references, overlap=RADIUS)
+    return objects, references, located(MATCH, where, **keys)
 
 
 def test_a_pair_lies_in_one_chunk_and_a_copy_beside_its_second(pairs, tree):
@@ -267,10 +281,10 @@ def test_without_the_limit_the_directors_of_a_pair_would_not_meet(
     """The guarantee, switched off."""
     monkeypatch.setattr(check, "pairs", lambda *_: None)
     objects, references, _ = pairs
-    known = {"object": objects, "refobject": references}
+    known = objects, references
     far = located(
         MATCH,
-        Locator(live={}, loaded=known, overlap=RADIUS),
+        locator(*known, overlap=RADIUS),
         objectId=objects.keys,
         refObjectId=np.roll(references.keys, 1),
     )
@@ -292,3 +306,12 @@ def held(located, tree):
             keys = slice_.rows[located.table.key].to_pylist()
             found.setdefault(slice_.chunk, set()).update(keys)
     return found
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-3, 3)), max_size=40))
+def test_rows_are_sorted_by_home_then_key_stably(rows):
+    homes = np.array([home for home, _ in rows], np.int64)
+    keys = pa.array([key for _, key in rows], pa.int64())
+    expected = sorted(range(len(rows)), key=lambda at: rows[at])
+    assert partition.sorted_by(keys, homes).tolist() == expected

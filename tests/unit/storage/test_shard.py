@@ -30,7 +30,8 @@ TABLE = Table(
 def stored(count):
     values = np.arange(count)
     bands = pa.array(["g", None] * (count // 2))
-    columns = [values * 3, np.full(count, 7), values / 2, values / 3, values / 4]
+    columns = [values * 3, np.full(count, 7), np.full(count, 1, np.int32)]
+    columns += [values / 2, values / 3, values / 4]
     columns += [values + 10, values * 0.01, -values * 0.001, bands]
     return pa.table(columns, schema=stored_schema(TABLE))
 
@@ -90,9 +91,9 @@ def test_a_column_of_nulls_has_no_bounds():
     assert shard.bounds(rows, ["a", "b"]) == {"b": (3, 3)}
 
 
-def test_a_replicated_table_is_stored_as_it_is():
+def test_a_replicated_table_only_says_where_rows_are_from():
     table = Table("Filter", TableKind.REPLICATED, (Column("f", DataType.REAL),))
-    assert stored_schema(table).names == ["f"]
+    assert stored_schema(table).names == ["_source", "f"]
     assert bounded_columns(table) == ()
 
 

@@ -1,0 +1,141 @@
+"""Where tasks run: in this process, in a pool of processes, or on Dask."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    as_completed,
+)
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from typing_extensions import override
+
+from qserv import failpoint
+from qserv.errors import ClusterError, InvalidRequest, TaskFailed
+
+Task = TypeVar("Task")
+Made = TypeVar("Made")
+
+SMALL: Final = 32 * 2**20
+"""Bytes of input below which a pool of processes costs more than it saves."""
+
+_CONNECT: Final = 30
+
+
+class Inline(Executor):
+    """Runs each task at once, in the thread that submits it."""
+
+    @override
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a task; its future is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 the future tells whoever waits
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def executor(
+    *, size: int, processes: int | None = None, dask: str | None = None
+) -> Iterator[Executor]:
+    """Give what runs the tasks of a load.
+
+    Parameters
+    ----------
+    size
+        Bytes of all inputs.
+    processes
+        How many processes; None: as many as there are cores. 0 runs everything in this
+        one, as is done with little input.
+    dask
+        Address of a Dask scheduler, such as ``tcp://host:8786``.
+
+    Raises
+    ------
+    InvalidRequest
+        If Dask is asked for and not installed.
+    ClusterError
+        If its scheduler does not answer.
+    """
+    if dask is not None:
+        with _on_dask(dask) as pool:
+            yield pool
+    elif processes == 0 or (processes is None and size < SMALL):
+        yield Inline()
+    else:
+        with _processes(processes or len(os.sched_getaffinity(0))) as pool:
+            yield pool
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Executor]:
+    # The standard library's pool would run the user's script again in each process.
+    import loky
+
+    pool = loky.ProcessPoolExecutor(
+        count, initializer=failpoint.arm, initargs=(failpoint.armed(),)
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def _on_dask(address: str) -> Iterator[Executor]:
+    try:
+        import distributed
+    except ImportError:
+        raise InvalidRequest(
+            "loading on Dask needs the package distributed: pip install 'qserv[dask]'"
+        ) from None
+    try:
+        client: Any = distributed.Client(
+            address, timeout=_CONNECT, set_as_default=False
+        )
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answers at {address}: {error}; start one with "
+            "'dask scheduler', and workers with 'dask worker'"
+        ) from error
+    # Dask runs the tasks of a worker that died elsewhere; what a file has wrong with it
+    # would only be found again.
+    with client, client.get_executor(pure=False) as pool:
+        yield pool
+
+
+def finished(
+    pool: Executor, work: Callable[[Task], Made], tasks: Mapping[str, Task]
+) -> Iterator[tuple[str, Made]]:
+    """Run tasks; give the name and the result of each as it ends.
+
+    What has not begun when the caller stops listening is not begun any more.
+
+    Raises
+    ------
+    TaskFailed
+        If a process died.
+    """
+    futures = {pool.submit(work, task): name for name, task in tasks.items()}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], _outcome(future)
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _outcome(future: "Future[Made]") -> Made:
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise TaskFailed(
+            "a process of the load died, perhaps for lack of memory; give it fewer "
+            "with --processes, then run the same command again: it goes on where it "
+            "stopped"
+        ) from error

@@ -1,0 +1,218 @@
+"""Read tasks: pieces of input files become runs of located rows."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qserv.catalog.tables import Table, TableKind
+from qserv.ingest import formats
+from qserv.ingest.bulk import keys, runs
+from qserv.ingest.bulk.keys import KEY, KeyRun
+from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER, SECOND, Run
+from qserv.ingest.bulk.scratch import Scratch
+from qserv.ingest.formats import Piece
+from qserv.ingest.locate import Found, Homes, Locator
+from qserv.ingest.partition import Located
+from qserv.ingest.rejects import Reject
+from qserv.ingest.rows import Rows
+from qserv.sky import healpix
+from qserv.storage import shard
+
+RUN_BYTES = 96 * 2**20
+"""Bytes in memory after which a run is written; a task holds a few times as much."""
+
+_SAMPLE = 20_000
+"""Rows that are written to see how well they compress."""
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTask:
+    """Some pieces of a table's input files.
+
+    Parameters
+    ----------
+    name
+        Unique within the load.
+    scratch
+        Where runs go.
+    table
+        What the rows are.
+    pieces
+        What to read, each with the input file that it is of, counted from 0.
+    directors
+        Lower-case name of a director -> who knows its homes.
+    overlap
+        Overlap radius of the family, degrees.
+    order
+        HEALPix order at which rows are counted.
+    """
+
+    name: str
+    scratch: Scratch
+    table: Table
+    pieces: tuple[tuple[int, Piece], ...]
+    directors: Mapping[str, Sequence[Homes]]
+    overlap: float
+    order: int
+
+
+@dataclass(slots=True)
+class Read:
+    """What a read task made.
+
+    Parameters
+    ----------
+    runs
+        Rows sorted by home; of a replicated table as they came.
+    keys
+        Runs of the column that gets an index.
+    pixels, counts
+        Rows in the pixels of the task's order that have any.
+    rows, nulled, wrapped
+        By input file: good rows; NaN that became NULL; right ascensions wrapped.
+    rejects
+        The rows left out.
+    packed
+        Bytes of a stored row by those in memory, as a sample told; None without rows.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    keys: list[KeyRun] = field(default_factory=list)
+    pixels: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    counts: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    rows: Counter[int] = field(default_factory=Counter)
+    nulled: Counter[int] = field(default_factory=Counter)
+    wrapped: Counter[int] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+    packed: float | None = None
+
+
+def read(task: ReadTask) -> Read:
+    """Read pieces; what was done before is not done again.
+
+    Raises
+    ------
+    BadContribution
+        If a file cannot be read.
+    """
+    return task.scratch.once(task.name, lambda: _Reading(task).run())
+
+
+class _Reading:
+    def __init__(self, task: ReadTask) -> None:
+        self._task = task
+        self._made = Read()
+        self._locator = Locator(directors=task.directors, overlap=task.overlap)
+
+    def run(self) -> Read:
+        for rows in self._gathered():
+            if self._task.table.kind is TableKind.REPLICATED:
+                self._keep_copies(rows)
+            else:
+                self._keep(self._locator.locate(rows))
+        return self._made
+
+    def _gathered(self) -> Iterator[Rows]:
+        """Join batches until they make a run."""
+        held: list[tuple[int, formats.Batch]] = []
+        size = 0
+        for number, piece in self._task.pieces:
+            for batch in formats.read(piece):
+                self._made.nulled[number] += batch.nulled
+                self._made.rejects += [
+                    Reject(number, r.row, r.column, r.value, r.reason)
+                    for r in batch.rejects
+                ]
+                held.append((number, batch))
+                size += batch.rows.nbytes
+                if size >= RUN_BYTES:
+                    yield self._joined(held)
+                    held, size = [], 0
+        if any(batch.rows.num_rows for _, batch in held):
+            yield self._joined(held)
+
+    def _joined(self, held: list[tuple[int, formats.Batch]]) -> Rows:
+        lengths = [batch.rows.num_rows for _, batch in held]
+        rows = Rows(
+            self._task.table,
+            pa.Table.from_batches([batch.rows for _, batch in held]).combine_chunks(),
+            np.repeat(np.array([number for number, _ in held], np.int64), lengths),
+            np.concatenate([batch.numbers for _, batch in held]),
+        )
+        if self._made.packed is None:
+            self._made.packed = shard.packed(rows.data.slice(0, _SAMPLE))
+        return rows
+
+    def _keep_copies(self, rows: Rows) -> None:
+        homes = np.zeros(len(rows), np.int64)
+        self._made.rows.update(rows.count(np.ones(len(rows), np.bool_)))
+        self._write(homes, rows, {})
+
+    def _keep(self, found: Found) -> None:
+        located, rows = found.located, found.rows
+        self._made.rejects += found.rejects
+        self._made.wrapped.update(found.wrapped)
+        self._made.rows.update(rows.count(np.ones(len(rows), np.bool_)))
+        if not len(rows):
+            return
+        order = np.argsort(located.homes, kind="stable")
+        self._count(located.homes[order])
+        more = {} if located.seconds is None else {SECOND: located.seconds[order]}
+        sorted_rows = Rows(
+            rows.table,
+            located.data.take(pa.array(order)),
+            rows.inputs[order],
+            rows.numbers[order],
+        )
+        self._write(located.homes[order], sorted_rows, more)
+        if located.ids is not None:
+            self._keep_keys(located, rows)
+
+    def _count(self, homes: Integers) -> None:
+        pixels = homes >> 2 * (healpix.ORDER - self._task.order)
+        pixels, counts = np.unique(pixels, return_counts=True)
+        self._made.pixels, self._made.counts = added(
+            (self._made.pixels, self._made.counts), (pixels, counts)
+        )
+
+    def _write(self, order: Integers, rows: Rows, more: dict[str, Integers]) -> None:
+        system = {ORDER: order, INPUT: rows.inputs.astype(np.int32)}
+        system |= {NUMBER: rows.numbers} | more
+        arrays = [pa.array(values) for values in system.values()]
+        table = pa.Table.from_arrays(
+            [*arrays, *rows.data.columns],
+            names=[*system, *rows.data.column_names],
+        )
+        name = f"{self._task.name}-{len(self._made.runs)}"
+        self._made.runs.append(runs.write(self._task.scratch, name, table))
+
+    def _keep_keys(self, located: Located, rows: Rows) -> None:
+        assert located.ids is not None
+        order = pc.sort_indices(located.ids)
+        which = order.to_numpy()
+        table = pa.table(
+            {
+                KEY: located.ids.take(order),
+                ORDER: located.homes[which],
+                INPUT: rows.inputs[which].astype(np.int32),
+                NUMBER: rows.numbers[which],
+            }
+        )
+        name = f"{self._task.name}-keys-{len(self._made.keys)}"
+        self._made.keys.append(keys.write_run(self._task.scratch, name, table))
+
+
+def added(*counted: tuple[Integers, Integers]) -> tuple[Integers, Integers]:
+    """Add up the counts of several sets of pixels."""
+    pixels = np.concatenate([pixels for pixels, _ in counted])
+    distinct, at = np.unique(pixels, return_inverse=True)
+    counts = np.zeros(len(distinct), np.int64)
+    np.add.at(counts, at, np.concatenate([counts for _, counts in counted]))
+    return distinct, counts

@@ -1,0 +1,144 @@
+"""Rows that a load leaves out, and the file that tells them.
+
+Any row that cannot be kept is a reject: a position that is none, a key that is NULL or
+there already, a value that its type does not hold. A load ends without effect as soon
+as it has more of them than it was allowed.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+from qserv.errors import BadContribution
+from qserv.storage.durable import write_file
+
+LISTED: Final = 5
+"""How many rejects an error spells out."""
+
+HEADER: Final = ("table", "file", "row", "column", "value", "reason")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reject:
+    """A row that is left out.
+
+    Parameters
+    ----------
+    input
+        Which input file of the load it is of, counted from 0.
+    row
+        Its number there; the first data row is 1.
+    column
+        The column to blame.
+    value
+        What stands there, as text.
+    reason
+        What is wrong with it.
+    """
+
+    input: int
+    row: int
+    column: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An input file as messages name it."""
+
+    table: str
+    source: str
+
+
+class Rejects:
+    """All rejects of one load.
+
+    Parameters
+    ----------
+    inputs
+        The input files of the load.
+    allowed
+        How many rows may be left out.
+    file
+        Where they are written down.
+    """
+
+    def __init__(self, inputs: Sequence[Named], *, allowed: int, file: Path) -> None:
+        self._inputs = inputs
+        self._allowed = allowed
+        self._file = file
+        self._found: dict[tuple[int, int], Reject] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, rejects: Iterable[Reject]) -> None:
+        """Take in rejects; of a row that has several, the first is kept."""
+        for reject in rejects:
+            self._found.setdefault((reject.input, reject.row), reject)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether there are more than allowed."""
+        return len(self._found) > self._allowed
+
+    @property
+    def file(self) -> Path | None:
+        """Where they were written; None if there are none."""
+        return self._file if self._found else None
+
+    def of(self, number: int) -> int:
+        """Return how many rows of an input file were left out."""
+        return sum(reject.input == number for reject in self._found.values())
+
+    def write(self) -> None:
+        """Write all of them to the file, as CSV; nothing if there are none."""
+        if not self._found:
+            return
+        lines = [self._line(reject) for reject in sorted(self._found.values())]
+        write_file(self._file.absolute(), _as_csv([HEADER, *lines]).encode())
+
+    def refuse(self) -> None:
+        """Raise `BadContribution` if there are more than allowed."""
+        if not self.too_many:
+            return
+        found = sorted(self._found.values())
+        table = self._inputs[found[0].input].table
+        lines = [
+            f"{self._inputs[r.input].source}, row {r.row}, column {r.column}: "
+            f"{r.reason}"
+            for r in found[:LISTED]
+        ]
+        if (more := len(found) - LISTED) > 0:
+            lines.append(f"and {more} more bad rows")
+        raise BadContribution(
+            f"table {table} was not loaded: " + "\n  ".join(lines) + self._remedy()
+        )
+
+    def _remedy(self) -> str:
+        return (
+            f"\nall {len(self._found)} are in {self._file}; correct them, or leave "
+            f"them out with --max-rejects {len(self._found)} (allowed were "
+            f"{self._allowed})"
+        )
+
+    def _line(self, reject: Reject) -> tuple[object, ...]:
+        named = self._inputs[reject.input]
+        return (
+            named.table,
+            named.source,
+            reject.row,
+            reject.column,
+            reject.value,
+            reject.reason,
+        )
+
+
+def _as_csv(lines: Iterable[Sequence[object]]) -> str:
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,72 @@
+"""Tasks share the leaves so that all rows are cut once, and none gets too many."""
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qserv.ingest.bulk import runs
+from qserv.ingest.bulk.runs import ORDER, Share, shares
+from qserv.ingest.bulk.scratch import Scratch
+
+
+def table(order, values):
+    return pa.table({ORDER: pa.array(order, pa.int64()), "v": values})
+
+
+def test_slices_come_run_after_run(tmp_path):
+    scratch = Scratch(tmp_path)
+    made = [
+        runs.write(scratch, "a", table([1, 3, 3, 9], ["a", "b", "c", "d"])),
+        runs.write(scratch, "b", table([3, 4], ["e", "f"])),
+        runs.write(scratch, "c", table([8], ["g"])),
+    ]
+    assert (made[0].rows, made[0].low, made[0].high) == (4, 1, 9)
+    assert runs.cut(made, 3, 8)["v"].to_pylist() == ["b", "c", "e", "f"]
+    assert runs.cut(made, 0, 100).num_rows == 7
+    assert runs.cut(made, 5, 8) is None
+
+
+def test_leaves_are_grouped_and_large_ones_cut():
+    ranges = np.array([[0, 10], [10, 20], [20, 30], [30, 40], [40, 50]])
+    at = np.array([1, 12, 20, 22, 24, 26, 45])
+    size = np.array([4.0, 4, 9, 9, 9, 9, 1])
+    assert list(shares(ranges, at, size, 10)) == [
+        Share(0, 20, 0),
+        Share(20, 22, 0),
+        Share(22, 24, 1),
+        Share(24, 26, 2),
+        Share(26, 30, 3),
+        Share(40, 50, 0),
+    ]
+
+
+def test_a_single_place_may_hold_more():
+    assert list(shares(np.array([[0, 8]]), np.array([3]), np.array([99.0]), 10)) == [
+        Share(0, 8, 0)
+    ]
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    st.dictionaries(st.integers(0, 100), st.floats(0.1, 50), max_size=40),
+    st.floats(1, 60),
+)
+def test_every_row_is_in_one_share_of_its_leaf(widths, rows, most):
+    ends = np.cumsum([0, *widths])
+    ranges = np.column_stack((ends[:-1], ends[1:]))
+    at = np.array(sorted(place for place in rows if place < ends[-1]), np.int64)
+    size = np.array([rows[place] for place in at.tolist()], np.float64)
+    found = shares(ranges, at, size, most)
+    for place in at.tolist():
+        assert sum(share.low <= place < share.high for share in found) == 1
+    for share in found:
+        inside = (at >= share.low) & (at < share.high)
+        assert inside.any()
+        whole = {share.low, share.high} <= set(ends.tolist())
+        leaves = np.searchsorted(ends, [share.low, share.high - 1], side="right")
+        assert whole or leaves[0] == leaves[1]
+        heaviest = size[inside].max()
+        assert size[inside].sum() <= most + heaviest
+    named = [(np.searchsorted(ends, s.low, side="right"), s.part) for s in found]
+    assert len(set(named)) == len(named)
