@@ -1,8 +1,10 @@
 """What is seen of files holds all of their rows."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.table import Table
 
 from qserv.catalog.sidecar import Reading
 from qserv.catalog.tables import DataType
@@ -147,3 +149,26 @@ def test_what_no_column_holds_can_be_ignored(tmp_path):
     with pytest.raises(InvalidRequest, match=r"column blob has type binary"):
         look("T", [path], PLAIN)
     assert types(look("T", [path], Reading(ignore=("blob",)))) == {"x": "BIGINT"}
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "said"),
+    [
+        ("t.fits", {}, False),
+        ("t.vot", {"format": "votable"}, True),
+        ("t.ecsv", {}, True),
+    ],
+)
+def test_files_that_say_units_types_and_meanings(tmp_path, name, how, said):
+    made = Table({"id": np.arange(3, dtype=np.int16), "ra": [1.0, 2.0, 3.0]})
+    made["ra"].unit = "deg"
+    made["ra"].description = "Right ascension"
+    made.write(tmp_path / name, **how)
+    seen = look("T", [tmp_path / name], PLAIN).sight
+    assert [(c.name, str(c.datatype), c.unit) for c in seen.columns] == [
+        ("id", "SMALLINT", ""),
+        ("ra", "DOUBLE", "deg"),
+    ]
+    assert seen.unique == {"id"}
+    # astropy writes no descriptions into FITS.
+    assert bool(seen.columns[1].description) is said
