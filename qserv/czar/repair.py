@@ -26,6 +26,7 @@ from qserv.czar.keeping import Contents, Keeping, answering, contents
 from qserv.czar.leaving import Leavers
 from qserv.czar.members import Members
 from qserv.czar.replication import Copy
+from qserv.czar.standing import standing
 from qserv.errors import DiskFull, QservError, WorkerUnavailable
 from qserv.telemetry import logger
 from qserv.wire.v1 import worker_pb2
@@ -90,7 +91,7 @@ class Repair:
         By worker.
     troubles
         By worker: why something did not work a moment ago.
-    seen
+    counted
         What there was when it last looked.
     """
 
@@ -119,7 +120,7 @@ class Repair:
         self._most: dict[str, int] = {}
         self.under_way: dict[str, UnderWay] = {}
         self.troubles: dict[str, str] = {}
-        self.seen = Known(State({}, {}, {}), (), {})
+        self.counted = standing(State({}, {}, {}), {})
 
     def seconds(self, way: UnderWay) -> float:
         """Return for how long files have been on their way."""
@@ -176,16 +177,19 @@ class Repair:
         known = await self.known()
         if await self._aim(known.state):
             known = await self.known()
-        if replication.narrowed(known.state) or replication.surplus(known.state):
+        if await asyncio.to_thread(_has_too_much, known.state):
             await self._narrow()
             known = await self.known()
         before = self._leavers.before(known.state)
         wanted = await asyncio.to_thread(contents, before, known.versions)
         for worker in sorted(self._members.alive.keys() - self.under_way.keys()):
             await self._try(worker, self._look_at(worker, known, wanted))
+        # What comes to its end from here on is not in what is read.
+        busy = frozenset(self.under_way)
         known = await self.known()
-        self.seen = known
-        self._start(known.state)
+        state, leaving = known.state, known.leaving
+        self.counted = await asyncio.to_thread(standing, state, leaving)
+        await self._start(state, busy)
 
     async def _try(
         self, worker: str, doing: Coroutine[Any, Any, None]
@@ -230,7 +234,8 @@ class Repair:
     async def _aim(self, state: State) -> bool:
         """Write down where chunks shall lie; return whether that is news."""
         changed = {}
-        for name, aims in replication.aims(state).items():
+        found = await asyncio.to_thread(replication.aims, state)
+        for name, aims in found.items():
             group = state.groups[name]
             goals = {c: w for c, w in aims.items() if set(w) != set(group.placement[c])}
             if goals != dict(group.goal):
@@ -306,7 +311,7 @@ class Repair:
             await self._write(write)
             failpoint.reached("czar.placement.written")
 
-    def _start(self, state: State) -> None:
+    async def _start(self, state: State, busy: frozenset[str]) -> None:
         """Begin copies on workers that have none under way."""
         now = self._clock()
         self._failed = {
@@ -314,9 +319,11 @@ class Repair:
             for key, since in self._failed.items()
             if now - since < self._settings.interval
         }
-        free = self._settings.workers - len(self.under_way)
-        todo = replication.copies(state, skip=self._failed, most=self._most)
-        for worker in sorted(todo.keys() - self.under_way.keys())[: max(0, free)]:
+        todo = await asyncio.to_thread(
+            replication.copies, state, skip=self._failed, most=self._most
+        )
+        free = max(0, self._settings.workers - len(self.under_way))
+        for worker in sorted(todo.keys() - busy)[:free]:
             self.under_way[worker] = UnderWay(todo[worker], now)
             task = asyncio.create_task(self._copy(worker, todo[worker]))
             self._tasks.add(task)
@@ -372,3 +379,7 @@ class Repair:
         failpoint.reached("czar.placement.copied")
         await self._settle(worker, numbers)
         _log.info("copies made", worker=worker, files=len(numbers), size=copy.size)
+
+
+def _has_too_much(state: State) -> bool:
+    return bool(replication.narrowed(state) or replication.surplus(state))

@@ -107,9 +107,10 @@ def copies(
 
 
 def _sources(state: State, file: File) -> tuple[str, ...]:
-    return preferred(
-        file.number, state.held.get(file.number, frozenset()) & state.alive
-    )
+    names = sorted(state.held.get(file.number, _NOBODY) & state.alive)
+    # Whoever copies much shall not ask one worker for all of it.
+    first = file.number % max(1, len(names))
+    return (*names[first:], *names[:first])
 
 
 _Ranked = tuple[tuple[bool, int, Unit, int], File, tuple[str, ...]]

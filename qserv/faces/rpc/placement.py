@@ -1,5 +1,6 @@
 """Turns what is known of copies into messages."""
 
+import asyncio
 from collections.abc import Collection, Iterator
 
 from qserv.czar.members import Members
@@ -77,7 +78,7 @@ async def shown(
 ) -> czar_pb2.ShowPlacementReply:
     """Describe the placement of all families, or of some."""
     known = await repair.known()
-    counted = standing(known.state, known.leaving, families)
+    counted = await asyncio.to_thread(standing, known.state, known.leaving, families)
     return czar_pb2.ShowPlacementReply(
         workers=workers(members, counted),
         families=[

@@ -1,13 +1,11 @@
 """What a czar says about itself: workers, releases, tables, running queries."""
 
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from qserv.catalog.snapshot import Release, Snapshot, TableVersion
 from qserv.czar.members import Members
 from qserv.czar.queries import Running
 from qserv.czar.repair import Repair
-from qserv.czar.standing import standing
 from qserv.faces.rpc import placement
 from qserv.wire.messages import columns_to_proto
 from qserv.wire.v1 import czar_pb2
@@ -40,13 +38,11 @@ def status(
     repair
         Makes copies.
     """
-    state = replace(repair.seen.state, alive=frozenset(members.alive))
-    counted = standing(state, repair.seen.leaving)
     return czar_pb2.StatusReply(
         version=own_version(),
         snapshot=snapshot.id,
-        workers=placement.workers(members, counted),
-        replication=placement.replication(repair, counted),
+        workers=placement.workers(members, repair.counted),
+        replication=placement.replication(repair, repair.counted),
         releases=[
             _release(snapshot, release) for release in snapshot.releases.values()
         ],
