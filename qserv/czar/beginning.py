@@ -303,6 +303,7 @@ def _shape(table: Table) -> Iterable[tuple[str, object]]:
     for what in ("key", "director", "second_key", "second_director", "id"):
         said: str | None = getattr(table, what)
         yield what, said.lower() if said else "(none)"
+    yield "orphans", "kept" if table.orphans else "refused"
     yield "position", table.position and tuple(c.lower() for c in table.position)
     for number, column in enumerate(table.columns, 1):
         yield f"column {number}", f"{column.name.lower()} {column.datatype}"

@@ -289,6 +289,14 @@ async def test_what_makes_no_sense_is_refused_at_the_beginning(loads, changes, t
             "hip.Source exists with id .none., not sourceid",
         ),
         (
+            {
+                "tables": (
+                    replace(metadata.SOURCE, position=("flux", "flux"), orphans=True),
+                )
+            },
+            "hip.Source exists with orphans refused, not kept",
+        ),
+        (
             {"tables": (replace(metadata.FILTER, columns=()),)},
             "hip.Filter exists with 1 columns, not 0",
         ),
