@@ -1,5 +1,6 @@
 """Reads from the metadata which files are live, and who holds them."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import sqlalchemy as sa
@@ -23,23 +24,32 @@ def files(
     if table.lower() not in known:
         return ()
     table_id, definition = known[table.lower()]
-    rows = connection.execute(
-        sa.select(entries, replicas.c.worker_id)
-        .join(
-            replicas,
-            sa.and_(replicas.c.entry_id == entries.c.id, replicas.c.state == "live"),
-            isouter=True,
-        )
-        .where(entries.c.table_id == table_id, entries.c.valid_to.is_(None))
-        .order_by(entries.c.id)
-    ).all()
-    workers: dict[int, set[str]] = {}
-    for row in rows:
-        holders = workers.setdefault(row.id, set())
-        if row.worker_id is not None:
-            holders.add(row.worker_id)
-    found = {row.id: history.entry(row) for row in rows}
+    live = sa.and_(entries.c.table_id == table_id, entries.c.valid_to.is_(None))
+    workers = _holders(connection, entries, replicas, live)
+    nobody: frozenset[str] = frozenset()
+    rows = connection.execute(sa.select(entries).where(live).order_by(entries.c.id))
     return tuple(
-        HeldFile(definition.name, entry, frozenset(workers[number]))
-        for number, entry in found.items()
+        HeldFile(definition.name, history.entry(row), workers.get(row.id, nobody))
+        for row in rows
     )
+
+
+def _holders(
+    connection: sa.Connection,
+    entries: sa.Table,
+    replicas: sa.Table,
+    live: sa.ColumnElement[bool],
+) -> dict[int, frozenset[str]]:
+    """Return file -> the workers that have a good copy."""
+    found: dict[int, list[str]] = defaultdict(list)
+    good = sa.select(replicas.c.entry_id, replicas.c.worker_id).join(
+        entries, replicas.c.entry_id == entries.c.id
+    )
+    for number, worker in connection.execute(
+        good.where(live, replicas.c.state == "live")
+    ):
+        found[number].append(worker)
+    # Equal sets are one object: a million files have a few of them.
+    shared: dict[frozenset[str], frozenset[str]] = {}
+    sets = {number: frozenset(names) for number, names in found.items()}
+    return {number: shared.setdefault(each, each) for number, each in sets.items()}
