@@ -5,6 +5,7 @@ else stands are read as texts from then on (`qserv.ingest.formats.texts`), and b
 with rows of too few or too many values once more, row by row.
 """
 
+import codecs
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +19,8 @@ from qserv.ingest.formats.quotes import Dialect
 from qserv.ingest.formats.rows import Piece, Reject, shown
 
 _COLUMN: Final = re.compile(r"In CSV column #(\d+): ?")
+_MARK: Final = "\ufdd0"
+"""A character that no text has: it stands for a byte that is no UTF-8."""
 _PARSED: Final = 2**20
 """Bytes of a block that one thread parses at a time."""
 
@@ -102,10 +105,20 @@ class Parser:
         def told(row: pyarrow.csv.InvalidRow) -> str:
             assert rejects is not None
             reason = f"has {row.actual_columns} values for {row.expected_columns}"
-            rejects.append(Reject(row.number, "", shown(row.text), reason + " columns"))
+            rejects.append(
+                Reject(
+                    row.number,
+                    "",
+                    shown(row.text.replace(_MARK, "\ufffd")),
+                    reason + " columns",
+                )
+            )
             return "skip"
 
-        return pyarrow.csv.read_csv(
+        marked = not strict and not _is_utf8(block)
+        if marked:
+            block = block.decode("utf-8", "qserv.mark").encode()
+        table = pyarrow.csv.read_csv(
             pa.BufferReader(block),
             read_options=pyarrow.csv.ReadOptions(
                 # Rows have numbers only if one thread reads them in order.
@@ -131,6 +144,7 @@ class Parser:
                 quoted_strings_can_be_null=layout.quoted_nulls,
             ),
         )
+        return _unmarked(table) if marked else table
 
     def _type(self, column: int) -> pa.DataType:
         return pa.binary() if column in self.loose else self.types[column]
@@ -141,3 +155,32 @@ class Parser:
             for name, values in zip(table.column_names, table.columns, strict=True)
             if pa.types.is_floating(values.type) and pc.any(pc.is_inf(values)).as_py()
         }
+
+
+def _is_utf8(block: bytes) -> bool:
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return _MARK * (error.end - error.start), error.end
+
+
+# Arrow hands over rows of a wrong length only where they are UTF-8.
+codecs.register_error("qserv.mark", _mark)
+
+
+def _unmarked(table: pa.Table) -> pa.Table:
+    """Return texts as bytes, in which what was no UTF-8 is none again."""
+    for i, name in enumerate(table.column_names):
+        if pa.types.is_string(table.schema.field(i).type) or pa.types.is_binary(
+            table.schema.field(i).type
+        ):
+            texts = table.column(i).cast(pa.binary())
+            texts = pc.replace_substring(texts, _MARK.encode(), b"\xff")
+            table = table.set_column(i, name, texts)
+    return table
