@@ -19,24 +19,13 @@ from qserv.catalog.backends import Backend
 from qserv.catalog.backup import Seen, emptied
 from qserv.catalog.checkpoint import Checkpoint, Read, fill
 from qserv.catalog.database import Tables, batches, now, reflected
+from qserv.catalog.gathered import GatheredFile, GatheredTable, Listed
 from qserv.catalog.publication import entry_row
-from qserv.catalog.snapshot import ManifestEntry, Role
 from qserv.errors import Conflict, CorruptData, InvalidRequest
 
 _REASON: Final = "the metadata was lost before the load was published"
 ENOUGH: Final = 2
 """Workers that remember an acknowledged load, if as many were alive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A manifest of one worker, with the files only that are there."""
-
-    release: str
-    table: str
-    version: int
-    transaction: str
-    entries: tuple[ManifestEntry, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,79 +158,6 @@ def _refusal(report: Report) -> str:
     return f"{lost}: {remedy}, or accept the loss with --allow-loss"
 
 
-@dataclass(slots=True)
-class _File:
-    """A file, the last version that lists it, and the workers that have it."""
-
-    entry: ManifestEntry
-    last: int
-    workers: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Table:
-    """A table, its published versions, and what manifests say of its files.
-
-    Parameters
-    ----------
-    id, name
-        In the metadata; ``release.table``.
-    wanted
-        Version -> its live rows and files (None: not known), oldest first.
-    files
-        By path.
-    newest
-        Worker -> the newest published version that it has a manifest of.
-    """
-
-    id: int
-    name: str
-    wanted: dict[int, tuple[int, int | None]]
-    files: dict[str, _File] = field(default_factory=dict)
-    newest: dict[str, int] = field(default_factory=dict)
-
-    def take(self, worker: str, listed: Listed) -> None:
-        """Take in a manifest."""
-        # What was installed and never published still lists what had been before.
-        version = max((v for v in self.wanted if v <= listed.version), default=0)
-        if listed.version in self.wanted:
-            self.newest[worker] = max(version, self.newest.get(worker, 0))
-        for entry in listed.entries:
-            if entry.validity[0] in self.wanted:
-                file = self.files.setdefault(entry.path, _File(entry, version))
-                file.last = max(file.last, version)
-                file.workers.add(worker)
-
-    def end(self, file: _File) -> int | None:
-        """Return the version that ended a file's life; None while it is live.
-
-        Only a worker that has the file tells it, by a later manifest without it: one
-        that was away when a load was committed has none.
-        """
-        if all(self.newest.get(worker, 0) <= file.last for worker in file.workers):
-            return None
-        return min(version for version in self.wanted if version > file.last)
-
-    def count(self, version: int) -> tuple[int, int]:
-        """Return how many live rows and files there are of a version."""
-        rows, files = 0, 0
-        for file in self.files.values():
-            end = self.end(file)
-            if file.entry.validity[0] <= version and (end is None or end > version):
-                files += 1
-                own = file.entry.role in {Role.BASE, Role.DELTA}
-                rows += file.entry.live_rows if own else 0
-        return rows, files
-
-    def whole(self) -> int:
-        """Return the newest version of which everything is there; 0 for none."""
-        for version in reversed(self.wanted):
-            rows, files = self.count(version)
-            if self.wanted[version] in {(rows, files), (rows, None)}:
-                return version
-        return 0
-
-
 @dataclass(frozen=True, slots=True)
 class _Rebuild:
     """Writes what the checkpoint does not know, inside one transaction."""
@@ -269,7 +185,7 @@ class _Rebuild:
         found = self.connection.execute(sa.select(*(rows.c[name] for name in columns)))
         return [tuple(row) for row in found]
 
-    def _tables(self) -> dict[tuple[str, str], _Table]:
+    def _tables(self) -> dict[tuple[str, str], GatheredTable]:
         """Return release and table, folded -> the table, if it was ever published."""
         wanted: dict[int, dict[int, tuple[int, int | None]]] = defaultdict(dict)
         columns = ("version", "table_id", "live_rows", "files")
@@ -280,7 +196,7 @@ class _Rebuild:
         releases = dict(self._select("catalog_release", "id", "name"))
         definitions = self._select("catalog_table", "id", "release_id", "name")
         return {
-            (releases[release].lower(), name.lower()): _Table(
+            (releases[release].lower(), name.lower()): GatheredTable(
                 table, f"{releases[release]}.{name}", wanted[table]
             )
             for table, release, name in definitions
@@ -288,7 +204,7 @@ class _Rebuild:
         }
 
     def _gather(
-        self, found: Mapping[tuple[str, str], _Table]
+        self, found: Mapping[tuple[str, str], GatheredTable]
     ) -> tuple[dict[str, str], int]:
         """Read all manifests once.
 
@@ -311,7 +227,7 @@ class _Rebuild:
                     table.take(held.worker, listed)
         return unknown, highest
 
-    def _write(self, table: _Table, number: int) -> int:
+    def _write(self, table: GatheredTable, number: int) -> int:
         """Write the files of a table, numbered after those before; return the last."""
         newest = max(table.wanted)
         if (whole := table.whole()) != newest:
@@ -324,7 +240,7 @@ class _Rebuild:
         self.report.files += len(files)
         return number + len(files)
 
-    def _lose(self, table: _Table, newest: int, older: int) -> None:
+    def _lose(self, table: GatheredTable, newest: int, older: int) -> None:
         (rows, files), (wanted, _) = table.count(newest), table.wanted[newest]
         goes = f"goes back to snapshot {older}" if older else "is left out"
         self.report.lost.append(
@@ -337,8 +253,8 @@ class _Rebuild:
 
     def _insert(
         self,
-        table: _Table,
-        numbered: Sequence[tuple[int, _File]],
+        table: GatheredTable,
+        numbered: Sequence[tuple[int, GatheredFile]],
         newest: int,
         created: Mapping[int, str],
     ) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from qserv.catalog.rebuild import Held, Listed
+from qserv.catalog.gathered import Listed
+from qserv.catalog.rebuild import Held
 from qserv.errors import InvalidRequest
 from qserv.storage.format import check
 from qserv.storage.layout import WorkerDirectory

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 
-from qserv.catalog.rebuild import Listed
+from qserv.catalog.gathered import Listed
 from qserv.errors import InvalidRequest
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.recollection import listed

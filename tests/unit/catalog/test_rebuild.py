@@ -11,8 +11,8 @@ from support.dump import dump
 from qserv.catalog import rebuild
 from qserv.catalog.backends import SQLITE, backend
 from qserv.catalog.database import Database
+from qserv.catalog.gathered import Listed
 from qserv.catalog.provenance import Load
-from qserv.catalog.rebuild import Listed
 from qserv.catalog.store import Store
 from qserv.catalog.views import View
 from qserv.errors import Conflict, CorruptData, InvalidRequest
@@ -131,7 +131,7 @@ def test_without_the_count_a_table_would_lose_rows(tmp_path, made, monkeypatch):
     store, layout = single(tmp_path)
     (holder,) = layout.replicas[4]
     rest = sorted({"w1", "w2", "w3"} - {holder})
-    monkeypatch.setattr(rebuild._Table, "whole", lambda self: max(self.wanted))
+    monkeypatch.setattr(rebuild.GatheredTable, "whole", lambda self: max(self.wanted))
     with closing(store):
         again, _ = made(recalled.helds(store, rest))
     found = again.snapshot().table("hip", "Object")

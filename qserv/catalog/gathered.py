@@ -1,0 +1,89 @@
+"""The files of tables as the manifests of several workers tell of them."""
+
+from dataclasses import dataclass, field
+
+from qserv.catalog.snapshot import ManifestEntry, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A manifest of one worker, with the files only that are there."""
+
+    release: str
+    table: str
+    version: int
+    transaction: str
+    entries: tuple[ManifestEntry, ...] = field(repr=False)
+
+
+@dataclass(slots=True)
+class GatheredFile:
+    """A file, the last version that lists it, and the workers that have it."""
+
+    entry: ManifestEntry
+    last: int
+    workers: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class GatheredTable:
+    """A table, its published versions, and what manifests say of its files.
+
+    Parameters
+    ----------
+    id, name
+        In the metadata; ``release.table``.
+    wanted
+        Version -> its live rows and files (None: not known), oldest first.
+    files
+        By path.
+    newest
+        Worker -> the newest published version that it has a manifest of.
+    """
+
+    id: int
+    name: str
+    wanted: dict[int, tuple[int, int | None]]
+    files: dict[str, GatheredFile] = field(default_factory=dict)
+    newest: dict[str, int] = field(default_factory=dict)
+
+    def take(self, worker: str, listed: Listed) -> None:
+        """Take in a manifest."""
+        # What was installed and never published still lists what had been before.
+        version = max((v for v in self.wanted if v <= listed.version), default=0)
+        if listed.version in self.wanted:
+            self.newest[worker] = max(version, self.newest.get(worker, 0))
+        for entry in listed.entries:
+            if entry.validity[0] in self.wanted:
+                file = self.files.setdefault(entry.path, GatheredFile(entry, version))
+                file.last = max(file.last, version)
+                file.workers.add(worker)
+
+    def end(self, file: GatheredFile) -> int | None:
+        """Return the version that ended a file's life; None while it is live.
+
+        Only a worker that has the file tells it, by a later manifest without it: one
+        that was away when a load was committed has none.
+        """
+        if all(self.newest.get(worker, 0) <= file.last for worker in file.workers):
+            return None
+        return min(version for version in self.wanted if version > file.last)
+
+    def count(self, version: int) -> tuple[int, int]:
+        """Return how many live rows and files there are of a version."""
+        rows, files = 0, 0
+        for file in self.files.values():
+            end = self.end(file)
+            if file.entry.validity[0] <= version and (end is None or end > version):
+                files += 1
+                own = file.entry.role in {Role.BASE, Role.DELTA}
+                rows += file.entry.live_rows if own else 0
+        return rows, files
+
+    def whole(self) -> int:
+        """Return the newest version of which everything is there; 0 for none."""
+        for version in reversed(self.wanted):
+            rows, files = self.count(version)
+            if self.wanted[version] in {(rows, files), (rows, None)}:
+                return version
+        return 0
