@@ -221,7 +221,7 @@ class Store:
             try:
                 with self.writing() as connection:
                     change(connection)
-                    fresh = self._read(connection, before=self._newest)
+                    fresh = self._read(connection, self._newest)
             except MetadataUnavailable:
                 if time.monotonic() > deadline:
                     raise
