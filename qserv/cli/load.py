@@ -147,7 +147,8 @@ def _notes(report: "LoadReport") -> Iterator[str]:
     if report.wrapped:
         yield f"{report.wrapped:,} right ascensions were wrapped into [0, 360)"
     if report.rejected:
-        yield f"{report.rejected:,} bad rows were left out: {report.rejects}"
+        would = "would be" if report.dry else "were"
+        yield f"{report.rejected:,} bad rows {would} left out: {report.rejects}"
     if report.already:
         yield f"{_files(len(report.already))} left out: loaded already"
 

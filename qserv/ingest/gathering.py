@@ -117,9 +117,8 @@ class Gathering:
         for name, made in finished(self._pool, reading.read, tasks):
             done[name] = made
             self._count(tasks[name], made)
-            if self._rejects.too_many and len(self._rejects) > _HOPELESS:
-                break
-        self._rejects.refuse()
+            if len(self._rejects) > _HOPELESS:
+                self._rejects.refuse()
         for table in tables:
             # In the order of the input files, whichever task ended first.
             mine = [done[name] for name, task in tasks.items() if task.table is table]

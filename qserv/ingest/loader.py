@@ -205,7 +205,8 @@ class _Loader:
     def _work(self, begun: pb.BeginReply, czar: Czar | None) -> LoadReport:
         rejects = Rejects(
             [Named(given.table, given.source) for given in self._request.inputs],
-            allowed=self._settings.max_rejects,
+            # A dry run tells of all, however many.
+            allowed=None if czar is None else self._settings.max_rejects,
             file=self._settings.rejects
             or Path(f"qserv-rejects-{self._request.release}.csv"),
         )

@@ -62,12 +62,14 @@ class Rejects:
     inputs
         The input files of the load.
     allowed
-        How many rows may be left out.
+        How many rows may be left out; None: any number.
     file
         Where they are written down.
     """
 
-    def __init__(self, inputs: Sequence[Named], *, allowed: int, file: Path) -> None:
+    def __init__(
+        self, inputs: Sequence[Named], *, allowed: int | None, file: Path
+    ) -> None:
         self._inputs = inputs
         self._allowed = allowed
         self._file = file
@@ -84,7 +86,7 @@ class Rejects:
     @property
     def too_many(self) -> bool:
         """Whether there are more than allowed."""
-        return len(self._found) > self._allowed
+        return self._allowed is not None and len(self._found) > self._allowed
 
     @property
     def file(self) -> Path | None:

@@ -364,6 +364,21 @@ def test_a_dry_run_tells_and_loads_nothing(czar, inputs):
     assert [fake.staged for fake, _ in czar.workers] == [0, 0]
 
 
+def test_a_dry_run_tells_of_all_bad_rows(czar, tmp_path, inputs, sky):
+    ids = [sky["objectId"][0], 1, 2, 2]
+    parquet(tmp_path / "o3.parquet", OBJECT, objectId=ids, dec=[0, 99, 1, 1])
+    report = run(czar, inputs, dry_run=True)
+    assert report.rejected == 3
+    assert len(report.rejects.read_text().splitlines()) == 4
+
+
+def test_bad_rows_of_all_kinds_are_told_at_once(czar, tmp_path, inputs):
+    bad = {"objectId": [1, 2, 2], "dec": [99, 1, 1]}
+    parquet(tmp_path / "o3.parquet", OBJECT, **bad)
+    with pytest.raises(BadContribution, match=r"not within(.|\n)*duplicate key"):
+        run(czar, inputs)
+
+
 def test_bad_rows_may_be_left_out(czar, tmp_path, inputs, sky):
     ids = [sky["objectId"][0], 1, 2, 2]
     bad = parquet(tmp_path / "o3.parquet", OBJECT, objectId=ids, dec=[0, 99, 1, 1])
