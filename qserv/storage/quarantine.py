@@ -47,11 +47,17 @@ class Quarantine:
         Where it is; made when it is needed first.
     clock
         Seconds since 1970.
+
+    Attributes
+    ----------
+    taken
+        Path -> the note of a copy that was just moved here, for whoever finds it gone.
     """
 
     def __init__(
         self, directory: Path, *, clock: Callable[[], float] = time.time
     ) -> None:
+        self.taken: dict[str, Note] = {}
         self._directory = directory
         self._clock = clock
 
@@ -72,6 +78,7 @@ class Quarantine:
         """
         note = self.note(path, reason)
         failpoint.reached("worker.quarantine.noted")
+        self.taken[path] = note
         file.rename(self._directory / _name(note))
         failpoint.reached("worker.quarantine.moved")
         sync_directory(file.parent)

@@ -50,7 +50,9 @@ class Damages:
         """
         if (self._data / path).exists():
             return
-        if note is not None:
+        # Who looks for what is missing may come before who has just moved it away.
+        taken = self._quarantine.taken.pop(path, None)
+        if (note := note or taken) is not None:
             self._known[path] = note
         elif path not in self._known:
             self._known[path] = self._noted(path, reason)
