@@ -104,3 +104,47 @@ def test_a_reserved_word_is_a_column_that_is_quoted(db, place):
     db.load("dp1", {"Small": place / "small.csv"}, sidecar=sidecar)
     found = db.query('SELECT "size", "value" FROM dp1.Small').to_arrow()
     assert found.to_pylist() == [{"size": 7, "value": 8}]
+
+
+MESSY = """\
+recno|RAJ2000|DEJ2000|B-V|_healpix_29|seen
+1|10|-5|0.5|7|2024-01-01
+2|11|-6|-99|7|
+"""
+PIPED = """
+tables:
+  Star:
+    kind: director
+    key: recno
+    position: [RAJ2000, DEJ2000]
+    read: {delimiter: "|", nulls: ["", "-99"]}
+"""
+
+
+def run(*words):
+    found = CliRunner().invoke(main, [str(word) for word in words])
+    assert found.exit_code == 0, found.output
+    return found.stdout
+
+
+def test_a_draft_loads_the_files_that_it_was_made_of(db, place):
+    messy = place / "stars.csv"
+    messy.write_text(MESSY)
+    piped = place / "piped.sidecar.yaml"
+    piped.write_text(PIPED)
+    run("schema", "infer", f"Star={messy}", "--sidecar", piped, "-o", place / "v.yaml")
+    czar = ("--czar", db.endpoint)
+    run("load", "viz", "--schema", place / "v.yaml", f"Star={messy}", *czar)
+    found = db.query("SELECT * FROM viz.Star ORDER BY recno").to_arrow().to_pylist()
+    assert [list(row.values())[:4] for row in found] == [
+        [1, 10.0, -5.0, 0.5],
+        [2, 11.0, -6.0, None],
+    ]
+    assert list(found[0]) == ["recno", "RAJ2000", "DEJ2000", "B_V", "seen"]
+    # What is live says what later files are: nothing has to be said of them.
+    more = place / "more.parquet"
+    late = {"recno": [3], "RAJ2000": [12], "DEJ2000": [-7], "B_V": [1], "seen": [None]}
+    pq.write_table(pa.table(late), more)
+    run("load", "viz", f"Star={more}", *czar)
+    query = "SELECT RAJ2000, B_V FROM viz.Star WHERE recno = 3"
+    assert db.query(query).to_arrow().to_pylist() == [{"RAJ2000": 12.0, "B_V": 1.0}]
