@@ -68,13 +68,18 @@ def manifest(
         and chunk not in lacking
         and (chunk != EVERYWHERE) == table.partitioned
     ]
+    # In an order of their own: a czar that goes on with a commit makes the same again.
+    held = sorted(
+        (file.entry for file in files if worker in file.workers),
+        key=lambda entry: entry.path,
+    )
     return common_pb2.Manifest(
         release=release,
         table=table.name,
         version=version,
         tree_version=family.tree_version,
-        entries=[entry_to_proto(f.entry) for f in files if worker in f.workers],
-        chunks=placed,
+        entries=[entry_to_proto(entry) for entry in held],
+        chunks=sorted(placed),
     )
 
 

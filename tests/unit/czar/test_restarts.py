@@ -133,6 +133,7 @@ async def test_a_commit_is_finished_by_the_next_czar(czar, kill, monkeypatch, st
         with pytest.raises(Killed):
             await commit(loads, number)
         loads.registry.open.clear()
+        before = {name: worker.installed for name, worker in czar.workers.items()}
     monkeypatch.undo()
     async with czar.up() as loads:
         await loads.close()
@@ -143,6 +144,9 @@ async def test_a_commit_is_finished_by_the_next_czar(czar, kill, monkeypatch, st
         assert czar.store.snapshot().table("hip", "Object").rows == 20
         for worker in czar.workers.values():
             assert {m.version for r in worker.installed for m in r.manifests} <= {1}
+            # A worker takes a version twice only if it is the same.
+            for request in before[worker.id]:
+                assert all(request == again for again in worker.installed)
 
 
 async def test_without_what_is_written_a_commit_would_be_lost(czar, kill, monkeypatch):
