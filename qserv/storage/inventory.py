@@ -67,6 +67,7 @@ class Inventory:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._data = data
+        self._prefix = f"{data}{os.sep}"
         self._log = log
         self._quarantine = quarantine
         self._damaged = damaged
@@ -171,7 +172,7 @@ class Inventory:
         if known is None or known.sha256 != entry.sha256:
             return None
         try:
-            found = _state((self._data / entry.path).stat())
+            found = _state(os.stat(self._prefix + entry.path))  # noqa: PTH116 4x faster
         except OSError:
             # Reading it will tell why.
             return None
