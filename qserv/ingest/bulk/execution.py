@@ -78,12 +78,21 @@ def _processes(count: int) -> Iterator[Executor]:
     import loky
 
     pool = loky.ProcessPoolExecutor(
-        count, initializer=failpoint.arm, initargs=(failpoint.armed(),)
+        count, initializer=_prepare, initargs=(failpoint.armed(),)
     )
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, kill_workers=True)
+
+
+def _prepare(failpoints: str) -> None:
+    """Prepare a process of the pool."""
+    from loky import process_executor
+
+    # It would take mapped files for a leak, and start processes again and again.
+    process_executor._USE_PSUTIL = False  # noqa: SLF001 there is no public way
+    failpoint.arm(failpoints)
 
 
 @contextmanager
