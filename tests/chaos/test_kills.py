@@ -28,7 +28,7 @@ VICTIMS = {
     "metadata.publish": CZAR,
     "worker.stage": None,
     "worker.install": None,
-    "durable": None,
+    "durable.link": None,
 }
 """Who passes a point in the life of a load; None: a worker, whichever."""
 OFTEN = {"worker.stage": 6, "durable.link": 6}
