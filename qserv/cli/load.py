@@ -108,6 +108,7 @@ def load(
     how["overlap"] = None if overlap is None else overlap / 3600
     with open_czar(czar, directory) as db, load_bar(release) as progress:
         reading = _reading(how)
+        how["rejects"] = how["rejects"] or Path(f"qserv-rejects-{release}.csv")
         given = {name: value for name, value in how.items() if value is not None}
         report = db.load(release, files, reading=reading, progress=progress, **given)
     click.echo(summary(report))

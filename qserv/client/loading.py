@@ -16,7 +16,7 @@ from qserv.ingest.loader import Settings
 from qserv.ingest.progress import LoadProgress, LoadReport
 from qserv.ingest.schema import Schema, described
 
-__all__ = ["Files", "LoadProgress", "LoadReport", "Settings", "load"]
+__all__ = ["Files", "LoadProgress", "LoadReport", "Settings", "chosen", "load"]
 
 Files = str | Path | Sequence[str | Path]
 

@@ -56,8 +56,7 @@ class Settings:
     max_rejects
         Rows that may be left out; one more, and nothing is loaded.
     rejects
-        The file that tells them; None: ``qserv-rejects-RELEASE.csv`` where the loader
-        runs.
+        A file that tells them; None: none.
     dry_run
         Do all but send and commit.
     processes
@@ -207,8 +206,7 @@ class _Loader:
             [Named(given.table, given.source) for given in self._request.inputs],
             # A dry run tells of all, however many.
             allowed=None if czar is None else self._settings.max_rejects,
-            file=self._settings.rejects
-            or Path(f"qserv-rejects-{self._request.release}.csv"),
+            file=self._settings.rejects,
         )
         with _scratch(begun, self._settings.scratch) as scratch:
             return Job(

@@ -64,11 +64,11 @@ class Rejects:
     allowed
         How many rows may be left out; None: any number.
     file
-        Where they are written down.
+        Where they are written down; None: nowhere.
     """
 
     def __init__(
-        self, inputs: Sequence[Named], *, allowed: int | None, file: Path
+        self, inputs: Sequence[Named], *, allowed: int | None, file: Path | None
     ) -> None:
         self._inputs = inputs
         self._allowed = allowed
@@ -99,7 +99,7 @@ class Rejects:
 
     def write(self) -> None:
         """Write all of them to the file, as CSV; nothing if there are none."""
-        if not self._found:
+        if not self._found or self._file is None:
             return
         lines = [self._line(reject) for reject in sorted(self._found.values())]
         write_file(self._file.absolute(), _as_csv([HEADER, *lines]).encode())
@@ -122,10 +122,11 @@ class Rejects:
         )
 
     def _remedy(self) -> str:
+        count = len(self._found)
+        where = f"all {count} are in {self._file}; " if self._file else ""
         return (
-            f"\nall {len(self._found)} are in {self._file}; correct them, or leave "
-            f"them out with --max-rejects {len(self._found)} (allowed were "
-            f"{self._allowed})"
+            f"\n{where}correct them, or leave them out with --max-rejects {count} "
+            f"(max_rejects; allowed were {self._allowed})"
         )
 
     def _line(self, reject: Reject) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qserv.catalog.tables import Column, DataType, Table, TableKind
+from qserv.ingest.loader import Settings, load
 from qserv.ingest.locate import Locator
 from qserv.ingest.partition import Located
 from qserv.ingest.rows import Rows
@@ -110,3 +111,18 @@ def located(table, where=None, **values):
     found = (where or locator()).locate(rows(table, **values))
     assert found.rejects == ()
     return found.located
+
+
+def load_all(czar, inputs, **options):
+    """Load files into a fake cluster."""
+    tables = options.pop("tables", (OBJECT, SOURCE, FORCED, FILTER))
+    progress = options.pop("progress", None)
+    settings = Settings(**({"leaf_rows": 100} | options))
+    return load(
+        czar.endpoint,
+        "dr1",
+        inputs,
+        tables=tables,
+        settings=settings,
+        progress=progress,
+    )
