@@ -3,7 +3,10 @@
 import hashlib
 import random
 from collections import defaultdict
+from contextlib import suppress
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from support import rot
 from support.processes import until
@@ -189,3 +192,24 @@ def answered(db, query):
         return bool(rows(db.query(query)))
     except ClusterError:
         return False
+
+
+def test_a_load_does_not_make_a_damaged_file_be_forgotten(sky, tmp_path):
+    """A list of files without it would pass for whole."""
+    more = sky.survey.rows["Object"]
+    keys = pc.add(more["objectId"], 10**9)
+    position = more.schema.get_field_index("objectId")
+    pq.write_table(more.set_column(position, "objectId", keys), tmp_path / "m.parquet")
+    query = "SELECT COUNT(*) FROM sky.Object WHERE mag > 0"
+    with qserv.LocalCluster(1, tmp_path / "cluster") as db:
+        sky.load(db)
+        file = next((tmp_path / "cluster").rglob("sky/Object/**/*.parquet"))
+        rot.flip(file, random.Random(SEED))
+        with pytest.raises(ClusterError):
+            db.query(query).to_arrow()
+        until(lambda: any(f.level == "problem" for f in findings(db, "copies")))
+        table = sky.survey.tables["Object"]
+        with suppress(ClusterError):
+            db.load("sky", {"Object": tmp_path / "m.parquet"}, schema=(table,))
+        with pytest.raises(ClusterError):
+            db.query(query).to_arrow()
