@@ -40,8 +40,13 @@ def named(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise BadContribution(f"{name}: cannot be read: {plain(error)}") from error
+    except MemoryError as error:
+        # Arrow raises it for packed bytes that make no sense, too.
+        raise BadContribution(
+            f"{name}: cannot be read: it wants more memory than there is, or is spoilt"
+        ) from error
 
 
 def plain(error: Exception) -> str:

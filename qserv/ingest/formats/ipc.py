@@ -59,7 +59,7 @@ def opened(piece: Piece) -> Iterator[pa.ipc.RecordBatchStreamReader]:
         handle.seek(8 if magic == _MAGIC else 0)
         try:
             reader = pa.ipc.open_stream(handle)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise piece.wrong(
                 f"is neither an Arrow IPC file nor a stream: {stores.plain(error)}"
             ) from error
@@ -77,7 +77,7 @@ def _batches(
             batch.validate(full=True)
         except StopIteration:
             return
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise piece.wrong(
                 f"cannot be read beyond row {done}: {stores.plain(error)}"
             ) from error

@@ -67,7 +67,7 @@ def read(piece: Piece) -> Iterator[Batch]:
                 first += found.num_rows
                 raw = found.rename_columns(list(kept.values()))
                 yield conform(piece, raw, numbers)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise piece.wrong(
                 f"cannot be read beyond row {first - 1}: {stores.plain(error)}"
             ) from error
@@ -84,7 +84,7 @@ def opened(piece: Piece) -> pq.ParquetFile:
     handle = stores.opened(piece.file.uri)
     try:
         return pq.ParquetFile(handle, page_checksum_verification=True, pre_buffer=False)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise piece.wrong(
             f"is not a whole Parquet file: {stores.plain(error)}"
         ) from error

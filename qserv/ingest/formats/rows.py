@@ -254,5 +254,5 @@ def _plain(scalar: pa.Scalar) -> Any:
     try:
         value = scalar.as_py()
     except (ValueError, OverflowError):  # years that Python's datetime has not
-        return str(scalar)
+        return repr(scalar)
     return value.decode("utf-8", "backslashreplace") if type(value) is bytes else value

@@ -5,7 +5,6 @@ with it. Entities and links to other files are refused.
 """
 
 import base64
-import binascii
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -212,7 +211,7 @@ def _parsed(piece: Piece, stream: Stream) -> Iterator[_Document]:
         block = stream.read(_BLOCK)
         try:
             parser.Parse(block, not block)
-        except (expat.ExpatError, binascii.Error, _Refused) as error:
+        except (expat.ExpatError, LookupError, ValueError, _Refused) as error:
             raise piece.wrong(f"is no VOTable to read: {error}") from error
         full = len(document.rows) >= _ROWS or len(document.binary) >= _BLOCK
         if document.began and (full or document.ended):
