@@ -19,10 +19,10 @@ def test_what_is_done_stays_done(tmp_path):
 
 def test_what_failed_is_done_again(tmp_path):
     def fail():
-        raise ValueError
+        raise LookupError
 
     scratch = Scratch(tmp_path)
-    with pytest.raises(ValueError):
+    with pytest.raises(LookupError):
         scratch.once("a", fail)
     assert scratch.once("a", lambda: 1) == 1
 
