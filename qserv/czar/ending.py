@@ -1,16 +1,15 @@
 """How a load ends: committed in its turn, or given up and forgotten by its workers."""
 
 import asyncio
-from contextlib import suppress
 
 from qserv.catalog import loadstore
 from qserv.catalog.snapshot import TableVersion
 from qserv.catalog.store import Store
 from qserv.czar.committing import Committing, newer
-from qserv.czar.installation import Installation, family_workers
-from qserv.czar.members import Members
+from qserv.czar.installation import Installation
 from qserv.czar.openload import Committed, OpenLoad, Wanted, wanted_to_json
 from qserv.czar.registry import Registry
+from qserv.czar.rollcall import RollCall
 from qserv.errors import ClusterError, Conflict
 from qserv.failpoint import reached
 from qserv.ingest import transaction as life
@@ -30,8 +29,8 @@ class Ending:
         The metadata.
     registry
         The loads under way.
-    members
-        The workers.
+    roll_call
+        Waits for workers after the czar's start.
     installation
         Calls them.
 
@@ -39,8 +38,6 @@ class Ending:
     ----------
     one_commit
         Held by whoever makes a snapshot: their numbers come in order.
-    joined
-        Set when a worker joins.
     """
 
     def __init__(
@@ -48,16 +45,15 @@ class Ending:
         *,
         store: Store,
         registry: Registry,
-        members: Members,
+        roll_call: RollCall,
         installation: Installation,
     ) -> None:
         self._store = store
         self._registry = registry
-        self._members = members
+        self._roll_call = roll_call
         self._installation = installation
         self._committing = Committing(store=store, installation=installation)
         self.one_commit = asyncio.Lock()
-        self.joined = asyncio.Event()
 
     async def commit(self, number: str, asked: Wanted, attempt: int) -> Committed:
         """Commit a load; see `Loads.commit`."""
@@ -97,23 +93,15 @@ class Ending:
         self.start(load)
         return ()
 
-    def start(self, load: OpenLoad, grace: float = 0.0) -> None:
-        """Begin the commit of a load, which goes on whoever waits for it.
-
-        Parameters
-        ----------
-        load
-            Its state says that it commits.
-        grace
-            Seconds that its workers have to come back, after the czar's start.
-        """
-        load.commit = asyncio.create_task(self._commit(load, grace))
+    def start(self, load: OpenLoad) -> None:
+        """Begin the commit of a load, which goes on whoever waits for it."""
+        load.commit = asyncio.create_task(self._commit(load))
         load.commit.add_done_callback(_seen)
 
-    async def _commit(self, load: OpenLoad, grace: float) -> Committed:
+    async def _commit(self, load: OpenLoad) -> Committed:
         async with self.one_commit:
             try:
-                await self._await_workers(load, grace)
+                await self._roll_call.over()
                 done = await self._committing.run(load)
             except ClusterError as error:
                 await self._reopen(load, error.text)
@@ -132,16 +120,6 @@ class Ending:
         reached("czar.commit.remembered")
         _log.info("load committed", load=load.id, snapshot=done.snapshot)
         return done
-
-    async def _await_workers(self, load: OpenLoad, grace: float) -> None:
-        """Let workers that hold files of a load come back after the czar's start."""
-        assert load.placed is not None, "a load that commits was placed"
-        needed = load.transaction.installers.union(family_workers(load.placed.family))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace or None):
-                while grace and needed - self._members.alive.keys():
-                    self.joined.clear()
-                    await self.joined.wait()
 
     async def _reopen(self, load: OpenLoad, reason: str) -> None:
         """Let a loader bring what is missing, and commit again."""

@@ -37,6 +37,7 @@ from qserv.czar.openload import (
     where,
 )
 from qserv.czar.registry import Registry
+from qserv.czar.rollcall import RollCall
 from qserv.errors import InvalidRequest, UnknownName
 from qserv.failpoint import reached
 from qserv.ingest import transaction as life
@@ -71,8 +72,8 @@ class Loads:
     lease
         Seconds of a loader's silence after which another may take its place.
     grace
-        Seconds that workers have to come back after the czar's start before a commit
-        that it found goes on without them.
+        Seconds that workers have to come back after the czar's start before it goes on
+        without them.
     clock
         Monotonic seconds.
     """
@@ -92,12 +93,12 @@ class Loads:
         self._members = members
         self._replicas = replicas
         self.lease = lease
-        self._grace = grace
+        self._roll_call = RollCall(members=members, grace=grace)
         self.registry = Registry(store=store, clock=clock)
         self._ending = Ending(
             store=store,
             registry=self.registry,
-            members=members,
+            roll_call=self._roll_call,
             installation=installation,
         )
         self._opening = Opening(
@@ -142,14 +143,15 @@ class Loads:
 
     async def recover(self) -> None:
         """Go on with the loads of an earlier czar, before anybody is served."""
+        workers = await self.registry.read(loadstore.workers)
+        self._roll_call.expect(workers)
         for number, reason in await self.registry.revive():
-            workers = await self.registry.read(loadstore.workers)
             await asyncio.to_thread(self._store.abort, number, reason, workers)
         found = [load for load in self.registry.open.values() if load.wanted]
         # The one that had a number comes first: numbers come in order.
         for load in sorted(found, key=lambda load: load.version is None):
             if load.transaction.state is State.COMMITTING:
-                self._ending.start(load, self._grace)
+                self._ending.start(load)
 
     async def begin(self, asked: Beginning) -> Begun:
         """Begin a load, or go on with the one that its loader left.
@@ -161,6 +163,7 @@ class Loads:
         InvalidRequest
             If what is asked for does not fit what there is.
         """
+        await self._roll_call.over()
         return await self._opening.begin(asked)
 
     async def place(
@@ -195,6 +198,7 @@ class Loads:
         InvalidRequest
             If the tree is none, or not the family's.
         """
+        await self._roll_call.over()
         async with self.registry.call(number, attempt) as load:
             usable = self._members.placeable.keys() - set(avoid)
             if load.placed is None:
@@ -379,7 +383,7 @@ class Loads:
 
     def joined(self) -> None:
         """Hear that a worker is there: a commit may wait for it."""
-        self._ending.joined.set()
+        self._roll_call.joined()
 
     async def close(self) -> None:
         """Wait for commits that are under way."""

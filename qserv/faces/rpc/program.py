@@ -182,7 +182,7 @@ async def _assemble(
         installation=installation,
         replicas=config.replicas,
         lease=config.load_lease,
-        grace=config.dead_after,
+        grace=config.dead_after + config.join_interval,
     )
     await loads.recover()
     stack.push_async_callback(loads.close)

@@ -200,6 +200,30 @@ async def test_a_commit_waits_for_workers_that_come_back(czar, kill, monkeypatch
         assert await commit(loads, number) == 2
 
 
+async def test_nothing_is_decided_before_workers_had_the_time_to_be_back(czar, clock):
+    async with czar.up():
+        pass
+    with closing(Store.open(czar.directory)) as store:
+        members = Members(store=store, dead_after=4.0, clock=clock)
+        installation = Installation(store=store, members=members)
+        loads = Loads(
+            store=store,
+            members=members,
+            installation=installation,
+            replicas=None,
+            grace=60,
+            clock=clock,
+        )
+        await loads.recover()
+        beginning = asyncio.create_task(begin(loads))
+        async with fake_worker.joined(members, *metadata.WORKERS):
+            loads.joined()
+            _, target = await beginning
+            # With one worker back it would have been one copy, for ever.
+            assert target.layout.replicas == 2
+        await members.close()
+
+
 async def test_a_silent_loader_is_replaced_also_after_a_restart(czar, clock):
     source = (czarloads.source("objects.parquet", "ab"),)
     async with czar.up() as loads:
