@@ -99,7 +99,9 @@ def begin(piece: Piece, stream: Stream) -> Opened:
         _hint(piece, names, dialect)
         place.row = 1
     if not names:
-        raise piece.wrong("has no header: say the names of its columns (--names)")
+        raise piece.wrong(
+            "has no header: say their `names` under `read:` in the sidecar"
+        )
     return Opened(Layout(dialect, names, nulls), rows, place)
 
 

@@ -14,6 +14,7 @@ from qserv.ingest.formats.parsing import Layout
 from qserv.ingest.formats.quotes import Dialect, Stream
 from qserv.ingest.formats.rows import Batch, Piece, wanted
 from qserv.ingest.formats.texts import parse
+from qserv.ingest.formats.values import several
 
 MAGIC: Final = b"# %ECSV "
 """How a file begins."""
@@ -67,11 +68,7 @@ def read(piece: Piece) -> Iterator[Batch]:
         refuse = {f.name for f in schema if pa.types.is_nested(f.type)}
         for i in wanted(piece, opened.layout.names):
             if (name := opened.layout.names[i]) in refuse:
-                raise piece.wrong(
-                    "has several values a row, but a column holds one; leave it out "
-                    "with --ignore",
-                    column=name,
-                )
+                raise piece.wrong(several("an object"), column=name)
         yield from delimited.read_rows(piece, opened)
 
 

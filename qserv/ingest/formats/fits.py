@@ -35,6 +35,7 @@ from qserv.ingest.formats.rows import (
     numbered,
     wanted,
 )
+from qserv.ingest.formats.values import several
 
 _FORM: Final = re.compile(r"(\d*)([LXBIJKAEDCMPQ])(.*)", re.DOTALL)
 _WIDTH: Final = {
@@ -259,11 +260,8 @@ def _read(
     fields = [table.fields[i] for i in kept]
     for field in fields:
         if not field.single:
-            raise piece.wrong(
-                "has several values a row, but a column holds one; leave it out with "
-                "--ignore, or write its values into columns of their own",
-                column=field.name,
-            )
+            kind = f"{field.repeat}{field.code}"
+            raise piece.wrong(several(kind), column=field.name)
     step = max(min(BATCH_ROWS, BATCH_BYTES // max(table.width, 1)), 1)
     for first in range(0, table.rows, step):
         rows = min(step, table.rows - first)

@@ -188,8 +188,8 @@ def wanted(piece: Piece, names: Sequence[str]) -> dict[int, str]:
     table = piece.table.name
     if unknown := [name for name in kept.values() if piece.table.find(name) is None]:
         raise piece.wrong(
-            f"column {_some(unknown)} is not in table {table}; leave it out with "
-            "--ignore, or add it to the schema"
+            f"column {_some(unknown)} is not in table {table}; name it under "
+            "`ignore:` in the sidecar, or add it to the schema"
         )
     if twice := [name for name in kept.values() if counts[name.lower()] > 1]:
         raise piece.wrong(

@@ -95,6 +95,14 @@ def convert(array: pa.Array, column: Column, *, texts: bool = False) -> Converte
     return Converted(array, nulled, bad, _reason(column), nulls)
 
 
+def several(kind: str) -> str:
+    """Return why a column of several values a row is refused, and what to do."""
+    return (
+        f"has several values a row ({kind}), but a column holds one; name it under "
+        "`ignore:` in the sidecar, or write its values into columns of their own"
+    )
+
+
 def _reason(column: Column) -> str:
     match column.datatype:
         case DataType.VARCHAR:
@@ -112,10 +120,7 @@ def _reason(column: Column) -> str:
 
 def _refusal(arrow: pa.DataType, column: Column) -> str:
     if pa.types.is_nested(arrow):
-        return (
-            f"has several values a row ({arrow}), but a column holds one; leave it "
-            "out with --ignore, or write its values into columns of their own"
-        )
+        return several(f"{arrow}")
     return (
         f"has type {arrow}, but the table wants {column.datatype}; convert the file, "
         "correct the schema, or leave the column out of both"

@@ -27,6 +27,7 @@ from qserv.ingest.formats.rows import (
     wanted,
 )
 from qserv.ingest.formats.texts import parse
+from qserv.ingest.formats.values import several
 
 _BLOCK: Final = 2**18
 _ROWS: Final = 2**14
@@ -298,12 +299,8 @@ def _typed(array: pa.Array, field: Field) -> pa.Array:
 
 def _check(piece: Piece, field: Field) -> None:
     if not field.single:
-        raise piece.wrong(
-            f"has several values a row ({field.datatype} {field.arraysize}), but a "
-            "column holds one; leave it out with --ignore, or write its values into "
-            "columns of their own",
-            column=field.name,
-        )
+        kind = f"{field.datatype} {field.arraysize}"
+        raise piece.wrong(several(kind), column=field.name)
 
 
 def _field(said: dict[str, str], number: int) -> Field:

@@ -106,7 +106,7 @@ def test_which_table_of_a_fits_file(bintable):
 def test_arrays_are_refused_by_name(bintable):
     into = table(q="INTEGER")
     with pytest.raises(
-        BadContribution, match=r"t.fits, column q: has several values .*--ignore"
+        BadContribution, match=r"t.fits, column q: has several values .*`ignore:`"
     ):
         read(bintable, into, ignore=frozenset({*EXPECTED, "v"}))
 

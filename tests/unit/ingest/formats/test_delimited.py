@@ -140,7 +140,7 @@ def test_numbers_hold_through_blocks_and_batches(csv, monkeypatch):
         (HEADER + b'7,1,x"y"\n', "t.csv, row 1: .* or stands inside a value"),
         (b"", "t.csv: is empty"),
         (b"a,b\n1,2\n", "t.csv: column s of table T is missing; the file has a, b"),
-        (b"a,b,s,q\n", "t.csv: column q is not in table T; leave it out with --ignore"),
+        (b"a,b,s,q\n", "t.csv: column q is not in table T; name it under `ignore:`"),
         (b"a,b,s,S\n", "t.csv: column s is there twice"),
         (b"a;b;s\n1;2;3\n", "header has one column, 'a;b;s': is the delimiter ';'"),
         (b"\xff\xfea\0,\0", "t.csv: is UTF-16"),
