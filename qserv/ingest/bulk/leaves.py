@@ -108,7 +108,7 @@ def make(task: LeafTask) -> Leaves:
         return Leaves(stager.deliver(_beside(task)))
     found = runs.cut(task.runs, task.share.low, task.share.high)
     assert found is not None, "a share has rows"
-    rows = found.filter(pa.array(~_dropped(task, found)))
+    rows = found if task.dropped is None else _kept(task.dropped, found)
     if task.table.kind is TableKind.REPLICATED:
         return _copies(task, stager, rows)
     located = _located(task, rows)
@@ -201,12 +201,9 @@ def _sources(task: LeafTask, rows: pa.Table) -> npt.NDArray[np.int32]:
     return found
 
 
-def _dropped(task: LeafTask, rows: pa.Table) -> npt.NDArray[np.bool_]:
-    if task.dropped is None:
-        return np.zeros(rows.num_rows, np.bool_)
+def _kept(dropped: Path, rows: pa.Table) -> pa.Table:
     row = codes(rows.column(INPUT).to_numpy(), runs.numbers(rows, NUMBER))
-    flags: npt.NDArray[np.bool_] = np.isin(row, _array(task.dropped))
-    return flags
+    return rows.filter(pa.array(~np.isin(row, _array(dropped))))
 
 
 @dataclass(frozen=True, slots=True)
