@@ -168,7 +168,7 @@ class WorkerConfig(_Config):
     """Seconds after which a file's checksum is compared again in the background; a file
     that was not compared for twice as long is compared before it is used."""
     scrub_bytes_per_second: Annotated[ByteSize, Field(ge=0)] = ByteSize(20 * MIB)
-    """Bytes that are read for that in a second at most; 0: nothing in the background."""
+    """Bytes read for that in a second at most; 0: nothing in the background."""
 
 
 class LoadConfig(_Settings):

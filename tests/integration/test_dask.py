@@ -77,9 +77,7 @@ def inputs(tmp_path):
 
 def run(czar, inputs, **settings):
     chosen = Settings(leaf_rows=100, **settings)
-    return load(
-        czar.endpoint, "dr1", inputs, tables=(OBJECT, FORCED), settings=chosen
-    )
+    return load(czar.endpoint, "dr1", inputs, tables=(OBJECT, FORCED), settings=chosen)
 
 
 def content(czar):

@@ -101,7 +101,7 @@ async def test_a_worker_that_cannot_install_leaves_everything_as_it_was(
     number, _ = await staged(loads)
     workers["w2"].trouble = TaskFailed("disk full")
 
-    with pytest.raises(WorkerUnavailable, match="kept by 0 workers.*disk full"):
+    with pytest.raises(WorkerUnavailable, match=r"kept by 0 workers.*disk full"):
         await commit(loads, number)
 
     assert store.snapshot().releases == {}
@@ -242,10 +242,10 @@ async def test_a_new_family_needs_as_many_workers_as_replicas(loads, members, st
     await commit(loads, number)
     assert {len(w) for c, w in placed.family.replicas.items() if c} == {2}
     assert placed.family.replicas[EVERYWHERE] == ("w1", "w2", "w3")
-    number, target = await begin(loads, replicas=0)
+    number, _ = await begin(loads, replicas=0)
     members.lost("w2", WorkerUnavailable("away"))
     members.lost("w3", WorkerUnavailable("away"))
-    with pytest.raises(WorkerUnavailable, match="worker w. and worker w., not alive"):
+    with pytest.raises(WorkerUnavailable, match=r"worker w. and worker w., not alive"):
         await loads.place(number, (), 1)
 
 
