@@ -86,8 +86,8 @@ def pages():
 
 
 CLAIMS = re.compile(
-    r"\b(TLS|SSL|encrypt\w*|authenticat\w*|password\w*|Kubernetes|Helm|Dask|SLURM"
-    r"|MySQL|TAP|S3|replicated to|fail-?over)\b"
+    r"\b(TLS|SSL|encrypt\w*|authenticat\w*|password\w*|Kubernetes|Helm|SLURM"
+    r"|MySQL|TAP|fail-?over)\b"
 )
 DENIAL = re.compile(
     r"\b(no|not|nor|neither|never|without|nothing|refuses?)\b", re.IGNORECASE
