@@ -29,9 +29,9 @@ class Held:
 
 
 def director_of(relation: Relation) -> Director | None:
-    """Return the director table whose keys a stored relation holds."""
+    """Return the director table by whose keys the rows of a stored relation lie."""
     stored = relation.stored
-    if stored is None or stored.table.key is None:
+    if stored is None or relation.key is None:
         return None
     name = stored.table.director or stored.table.name
     return Director(stored.release.lower(), name.lower())

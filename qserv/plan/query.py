@@ -170,9 +170,13 @@ class Relation:
 
     @property
     def key(self) -> ColumnRef | None:
-        """The director key, where it is a stored column."""
+        """The director key, where it is a stored column that says where rows live.
+
+        A table that keeps orphans has none: rows of a director that is missing live
+        where they were measured, in many chunks.
+        """
         table = None if self.stored is None else self.stored.table
-        if table is None or table.key is None:
+        if table is None or table.key is None or table.orphans:
             return None
         return ColumnRef(self.number, table.column(table.key))
 

@@ -240,7 +240,13 @@ class Chunks:
         keys = rows[table.key].combine_chunks()
         index = self._indexes[release, director]
         homes = index.locate(keys)
-        self._indexes[release, director] = index.learnt(keys, homes)
+        if table.orphans:
+            # As a load keeps them: where they were measured.
+            lost = ~pc.is_in(keys.cast(index.keys.type), index.keys).to_numpy(False)
+            lon, lat = (rows[name].to_numpy()[lost] for name in table.position)
+            homes[lost] = healpix.pixels(lon, lat)
+        else:
+            self._indexes[release, director] = index.learnt(keys, homes)
         if table.id is not None:
             ids = rows[table.id].combine_chunks()
             self._indexes[release, table.name] = _Index(ids, homes)
