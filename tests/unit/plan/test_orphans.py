@@ -20,18 +20,30 @@ QUERIES = [
     "SELECT sourceId FROM t.Source WHERE objectId IN (1, 77, 78)",
     "SELECT objectId, COUNT(*) AS n FROM t.Source GROUP BY objectId",
     "SELECT DISTINCT objectId FROM t.Source",
-    "SELECT a.sourceId, b.sourceId AS other FROM t.Source a JOIN t.Source b "
-    "ON a.objectId = b.objectId",
-    "SELECT s.sourceId, o.mag FROM t.Source s LEFT JOIN t.Object o "
-    "ON s.objectId = o.objectId",
-    "SELECT o.objectId, COUNT(s.sourceId) AS n FROM t.Object o LEFT JOIN t.Source s "
-    "ON s.objectId = o.objectId GROUP BY o.objectId",
-    "SELECT sourceId, RANK() OVER (PARTITION BY objectId ORDER BY sourceId) AS r "
-    "FROM t.Source",
-    "SELECT s.sourceId FROM t.Source s WHERE NOT EXISTS (SELECT 1 FROM t.Object o "
-    "WHERE o.objectId = s.objectId)",
-    "SELECT sourceId FROM t.Source WHERE CONTAINS(POINT(ra, dec), "
-    "CIRCLE(200, -40, 5)) = 1",
+    (
+        "SELECT a.sourceId, b.sourceId AS other FROM t.Source a JOIN t.Source b "
+        "ON a.objectId = b.objectId"
+    ),
+    (
+        "SELECT s.sourceId, o.mag FROM t.Source s LEFT JOIN t.Object o "
+        "ON s.objectId = o.objectId"
+    ),
+    (
+        "SELECT o.objectId, COUNT(s.sourceId) AS n FROM t.Object o LEFT JOIN t.Source s "
+        "ON s.objectId = o.objectId GROUP BY o.objectId"
+    ),
+    (
+        "SELECT sourceId, RANK() OVER (PARTITION BY objectId ORDER BY sourceId) AS r "
+        "FROM t.Source"
+    ),
+    (
+        "SELECT s.sourceId FROM t.Source s WHERE NOT EXISTS (SELECT 1 FROM t.Object o "
+        "WHERE o.objectId = s.objectId)"
+    ),
+    (
+        "SELECT sourceId FROM t.Source WHERE CONTAINS(POINT(ra, dec), "
+        "CIRCLE(200, -40, 5)) = 1"
+    ),
 ]
 
 
