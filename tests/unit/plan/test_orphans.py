@@ -29,8 +29,8 @@ QUERIES = [
         "ON s.objectId = o.objectId"
     ),
     (
-        "SELECT o.objectId, COUNT(s.sourceId) AS n FROM t.Object o LEFT JOIN t.Source s "
-        "ON s.objectId = o.objectId GROUP BY o.objectId"
+        "SELECT o.objectId, COUNT(s.sourceId) AS n FROM t.Object o "
+        "LEFT JOIN t.Source s ON s.objectId = o.objectId GROUP BY o.objectId"
     ),
     (
         "SELECT sourceId, RANK() OVER (PARTITION BY objectId ORDER BY sourceId) AS r "
