@@ -220,6 +220,10 @@ class _Loader:
             ).run()
 
     def _already(self, begun: pb.BeginReply) -> LoadReport:
+        # Its loader may have been killed before it heard of the commit.
+        for load in {known.load for known in begun.inputs}:
+            for left in _above(self._settings.scratch).glob(f"qserv-load-{load}-*"):
+                Scratch(left).remove()
         return LoadReport(
             release=begun.release,
             snapshot=begun.snapshot,
@@ -340,10 +344,14 @@ def _fingerprint(
     return digest.hexdigest()
 
 
+def _above(root: Path | None) -> Path:
+    return Path(tempfile.gettempdir()) if root is None else root
+
+
 @contextmanager
 def _scratch(begun: pb.BeginReply, root: Path | None) -> Iterator[Scratch]:
     """Give the load's scratch directory; a killed loader leaves it to the next one."""
-    above = Path(tempfile.gettempdir()) if root is None else root
+    above = _above(root)
     # After a restart of the machine, files may be there without their content.
     boot = _BOOT.read_text().strip()[:8] if _BOOT.exists() else "0"
     name = f"qserv-load-{begun.transaction}-{boot}"

@@ -127,7 +127,9 @@ class Czar(czar_pb2_grpc.CzarServicer):
     def known(self, given):
         """Say whether a file's content is live, and its number."""
         if snapshot := self.contents.get((given.table, given.sha256)):
-            return czar_pb2.InputKnown(number=1, snapshot=snapshot, source="there")
+            return czar_pb2.InputKnown(
+                number=1, snapshot=snapshot, load="t1", source="there"
+            )
         number = len(self.contents) + len(self.pending) + 100
         self.pending.append((given.table, given.sha256))
         return czar_pb2.InputKnown(number=number)

@@ -18,7 +18,7 @@ from support.czarloads import (
 )
 
 from qserv.catalog.snapshot import EVERYWHERE
-from qserv.czar import installation
+from qserv.czar import contents, installation
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.errors import Conflict, InvalidRequest, TaskFailed, WorkerUnavailable
@@ -207,6 +207,19 @@ async def test_a_content_that_came_meanwhile_is_not_doubled(loads, store, cut):
         await commit(loads, two, {"Filter": 6})
     assert store.snapshot().table("hip", "Filter").rows == 12
     assert loads.open == ()
+
+
+async def test_without_that_check_rows_would_count_twice(
+    loads, store, cut, monkeypatch
+):
+    """The guarantee, switched off."""
+    monkeypatch.setattr(contents, "admit", lambda *_, **__: {})
+    one, two = await copy_of(loads), await copy_of(loads)
+    for number in (one, two):
+        same = replace(read(number, 6), table="Filter", sha256="ab" * 32)
+        await loads.contribute(number, [same], [])
+        await commit(loads, number, {"Filter": 6})
+    assert store.snapshot().table("hip", "Filter").rows == 18
 
 
 async def test_a_worker_that_takes_no_files_is_fatal_with_one_copy(loads, cut):

@@ -146,6 +146,18 @@ async def test_what_the_disk_turned_into_something_else_is_refused(worker, monke
         await worker.stage(20)
 
 
+async def test_unless_it_is_read_back_any_byte_would_be_acknowledged(
+    worker, monkeypatch
+):
+    """The guarantee, switched off."""
+    promised = entry(20)
+    found = (0, promised.size, 0), promised.sha256
+    monkeypatch.setattr(module, "checksum", lambda _: found)
+    await worker.stage(20, data=content(20)[:-1] + b"X")
+    (staged,) = worker.staged()
+    assert sha256(staged.read_bytes()).hexdigest() != promised.sha256
+
+
 async def test_a_full_disk_is_told(worker, monkeypatch):
     def full(file):
         raise OSError(28, "No space left on device")

@@ -63,6 +63,13 @@ def test_a_load_that_was_left_is_gone_on_with(czar, inputs, scratch, monkeypatch
     assert sum(r.num_rows for _, r in czar.files("Source", Role.BASE)) == 9000
 
 
+def test_what_a_killed_loader_left_goes_once_its_load_is_live(czar, inputs, scratch):
+    load_all(czar, inputs)
+    (scratch / "qserv-load-t1-0" / "runs").mkdir(parents=True)
+    load_all(czar, inputs)
+    assert list(scratch.iterdir()) == []
+
+
 def test_a_load_that_was_left_would_be_read_again_without_its_notes(
     czar, inputs, scratch, monkeypatch
 ):
