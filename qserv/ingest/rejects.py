@@ -111,12 +111,11 @@ class Rejects:
         found = sorted(self._found.values())
         table = self._inputs[found[0].input].table
         lines = [
-            f"{self._inputs[r.input].source}, row {r.row}, column {r.column}: "
-            f"{r.reason}"
+            f"{self._inputs[r.input].source}, {_place(r)}: {r.reason}"
             for r in found[:LISTED]
         ]
         if (more := len(found) - LISTED) > 0:
-            lines.append(f"and {more} more bad rows")
+            lines.append(f"and {more} more bad row{'s' * (more > 1)}")
         raise BadContribution(
             f"table {table} was not loaded: " + "\n  ".join(lines) + self._remedy()
         )
@@ -139,6 +138,11 @@ class Rejects:
             reject.value,
             reject.reason,
         )
+
+
+def _place(reject: Reject) -> str:
+    where = f"row {reject.row}"
+    return f"{where}, column {reject.column}" if reject.column else where
 
 
 def _as_csv(lines: Iterable[Sequence[object]]) -> str:

@@ -95,7 +95,7 @@ def test_bad_files_leave_the_tables_as_they_were(db, place):
     missing = place / "missing.parquet"
     pq.write_table(pq.read_table(place / "o.parquet").drop_columns("ra"), missing)
     for path, message in (
-        (broken, r"broken.csv, row 31: .*Expected 4 columns, got 2"),
+        (broken, r"broken.csv, row 31: has 2 values for 4 columns"),
         (cut, r"cut.parquet: is not a whole Parquet file"),
         (missing, r"missing.parquet: column ra of table Object is missing"),
     ):

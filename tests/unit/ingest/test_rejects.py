@@ -26,7 +26,7 @@ def test_the_first_are_spelled_out_and_all_are_written(tmp_path):
         "  o1.csv, row 3, column ra: NULL",
         "  o1.csv, row 4, column ra: NULL",
         "  o,2.csv, row 2, column dec: 99 is not within ±90",
-        "  and 1 more bad rows",
+        "  and 1 more bad row",
         (
             f"all 6 are in {tmp_path / 'r.csv'}; correct them, or leave them out with "
             "--max-rejects 6 (max_rejects; allowed were 0)"
