@@ -4,7 +4,7 @@ import random
 import signal
 
 import pytest
-from support.chaos import CZAR, DEADLINE, WORKERS, Cluster, Watcher
+from support.chaos import CZAR, DEADLINE, WORKERS, Cluster, Watcher, some
 from support.processes import until
 from support.twoloads import two_loads
 
@@ -32,7 +32,7 @@ def _whole(cluster):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", some(POINTS, 3))
 def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point):
     release = f"a{POINTS.index(point)}"
     holder, *broken = random.Random(point).sample(WORKERS, 3)
@@ -54,7 +54,10 @@ def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point):
         loader.wait(DEADLINE)
         until(lambda: stuck(victim), DEADLINE)
         cluster.revive()
-        until(lambda: not cluster.leftovers() or print(cluster.leftovers()), 30)
+        # An abort that was not written down is none: the load may be gone on with.
+        if point != "czar.abort.asked":
+            until(lambda: not cluster.leftovers() or print(cluster.leftovers()), 30)
     assert watcher.wrong == []
     assert watcher.seen == {0}
     until(lambda: cluster.loader(loads.arguments(release, 1)).wait(DEADLINE) == 0)
+    until(lambda: not cluster.leftovers() or print(cluster.leftovers()), 30)

@@ -1,22 +1,33 @@
 """A program is killed at every named point of a load: nothing half, lost or doubled.
 
-Each case loads a release in two loads, the second appending to the first. One program
-is armed, dies, and is started again; the loader is run again with the same words. All
-the while somebody asks, and must see all of a load or nothing of it.
+Each case loads a release in two loads, the second appending to the first. In each of
+them one program is armed, dies, and is started again; a loader that died or gave up is
+run again with the same words. All the while somebody asks, and must see all of a load
+or nothing of it.
 """
 
-import os
 import random
+import signal
 
 import pytest
-from support.chaos import CZAR, DEADLINE, LOADER, WORKERS, Cluster, Watcher
+from support.chaos import (
+    CZAR,
+    DEADLINE,
+    LOADER,
+    ROUNDS,
+    SEED,
+    WORKERS,
+    Cluster,
+    Watcher,
+    some,
+)
 from support.processes import until
 from support.twoloads import PAIRS, ROWS, two_loads
 
 from qserv import failpoint
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "2"))
-SEED = int(os.environ.get("CHAOS_SEED", "1"))
+TURNS = range(max(1, ROUNDS // 2))
+"""Each turn is two rounds: there is an accident in both loads."""
 
 VICTIMS = {
     "loader": LOADER,
@@ -42,7 +53,11 @@ def prefix(point):
 
 
 POINTS = sorted(point for point in failpoint.NAMES if prefix(point))
+LOADERS = [point for point in POINTS if VICTIMS[prefix(point)] == LOADER]
+OTHERS = [point for point in POINTS if point not in LOADERS]
 DISK = [p for p in POINTS if VICTIMS[prefix(p)] is None and not p.endswith("edged")]
+IN_SUITE = 25
+"""Points that are tried in the whole suite, in two loads each."""
 
 
 @pytest.fixture(scope="module")
@@ -80,55 +95,82 @@ def check(cluster, loads, release):
     until(lambda: not cluster.leftovers() or print(cluster.leftovers()), 15)
 
 
-def chosen(point, turn):
-    """Return the victim of a case and what it is armed with, from the seed."""
-    rng = random.Random(f"{SEED} {point} {turn}")
+def chosen(point, turn, number):
+    """Return the victim of a load and what it is armed with, from the seed."""
+    rng = random.Random(f"{SEED} {point} {turn} {number}")
     time = rng.randint(1, OFTEN.get(point.rpartition(".")[0], 1))
     return VICTIMS[prefix(point)] or rng.choice(WORKERS), f"{point}:{time}"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("turn", range(ROUNDS))
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("point", LOADERS + some(OTHERS, IN_SUITE - len(LOADERS)))
 def test_a_load_survives_a_death(cluster, loads, point, turn):
-    victim, spec = chosen(point, turn)
-    live(cluster, loads, f"k{POINTS.index(point)}_{turn}", victim, spec, turn % 2 + 1)
+    release = f"k{POINTS.index(point)}_{turn}"
+    live(cluster, loads, release, [chosen(point, turn, number) for number in (1, 2)])
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("turn", range(max(1, ROUNDS // 2)))
-@pytest.mark.parametrize("point", DISK)
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("point", some(DISK, 3))
 def test_a_load_survives_a_broken_disk(cluster, loads, point, turn):
-    victim, spec = chosen(point, turn)
-    number = DISK.index(point)
-    action = ("=enospc", "=eio")[(number + turn) % 2]
-    live(cluster, loads, f"d{number}_{turn}", victim, spec + action, turn % 2 + 1)
+    release = f"d{DISK.index(point)}_{turn}"
+    armed = [chosen(point, turn, number) for number in (1, 2)]
+    actions = "=enospc", "=eio"
+    specs = [
+        (who, spec + does) for (who, spec), does in zip(armed, actions, strict=True)
+    ]
+    live(cluster, loads, release, specs)
 
 
-def live(cluster, loads, release, victim, spec, fails_in):
-    """Load twice, with an accident in one load, while somebody asks all the time."""
-    print(f"{spec} of {victim} in load {fails_in}")
+@pytest.mark.timeout(300)
+def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads):
+    first, second = (loads.arguments("again", number) for number in (1, 2))
+    cluster.restart(CZAR, "czar.resume.written")
+    cluster.wait_whole()
+    before = cluster.fired(CZAR)
+    killed = cluster.loader(first, "loader.file.sent")
+    assert killed.wait(DEADLINE) == -signal.SIGKILL
+    assert cluster.loader(first).wait(DEADLINE) != 0
+    assert cluster.fired(CZAR) > before
+    cluster.revive()
+    run_until_loaded(cluster, first)
+    run_until_loaded(cluster, second)
+    check(cluster, loads, "again")
+
+
+def live(cluster, loads, release, accidents):
+    """Load twice, with an accident each time, while somebody asks all the time."""
     with Watcher(cluster, loads.states(release)) as watcher:
-        for number in (1, 2):
+        for number, (victim, spec) in enumerate(accidents, 1):
+            print(f"{spec} of {victim} in load {number}")
             arguments = loads.arguments(release, number)
-            if number == fails_in:
-                have_accident(cluster, arguments, victim, spec, watcher, number)
-            run_until_loaded(cluster, arguments)
+            # A worker that stays away while the second load sends is replaced.
+            away = number == 2 and "stage" in spec
+            if not have_accident(cluster, arguments, victim, spec, away=away):
+                run_until_loaded(cluster, arguments)
             watcher.acknowledged(number)
     assert watcher.wrong == []
     assert watcher.asked > 0
     check(cluster, loads, release)
 
 
-def have_accident(cluster, arguments, victim, spec, watcher, number):
-    """Load with an armed victim, see what it was armed for, start it again."""
+def have_accident(cluster, arguments, victim, spec, *, away):
+    """Load with an armed victim that is started again; say whether all is loaded."""
     if victim != LOADER:
         cluster.restart(victim, spec)
         cluster.wait_whole()
     before = cluster.fired(victim)
     loader = cluster.loader(arguments, spec if victim == LOADER else "")
-    if loader.wait(DEADLINE) == 0:
-        watcher.acknowledged(number)
-    fired = cluster.fired(victim) > before
-    assert fired, f"{spec} was never reached; {cluster.log_of('loader')}"
+
+    def fired():
+        return cluster.fired(victim) > before
+
+    # The loader waits for a czar that comes back, and for a worker, a little.
+    until(lambda: fired() or loader.poll() is not None, DEADLINE)
+    if not away:
+        cluster.revive()
+    loaded = loader.wait(DEADLINE) == 0
+    assert fired(), f"{spec} was never reached; {cluster.log_of('loader')}"
     cluster.revive()
+    return loaded

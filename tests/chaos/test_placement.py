@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from support.chaos import some
 from support.loads import OBJECT, SOURCE, parquet
 from support.processes import until
 
@@ -79,7 +80,7 @@ def right(db):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("point", CZAR)
+@pytest.mark.parametrize("point", some(CZAR, 2))
 def test_the_czar_goes_on_where_another_died(tmp_path, files, point):
     with loaded(tmp_path, files, point) as db:
         czar = db.cluster.processes["czar"]
@@ -91,7 +92,7 @@ def test_the_czar_goes_on_where_another_died(tmp_path, files, point):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("point", WORKER)
+@pytest.mark.parametrize("point", some(WORKER, 1))
 def test_a_worker_goes_on_where_it_died(tmp_path, files, point):
     arguments = {"worker-3": ["--failpoint", point]}
     with loaded(tmp_path, files, worker_arguments=arguments) as db:

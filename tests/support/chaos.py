@@ -1,16 +1,15 @@
 """A cluster whose parts are armed, killed and started again, and who watches it."""
 
 import os
+import random
 import signal
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from support import confined
+from support.forked import Template
 from support.processes import Program, until
 
 import qserv
@@ -18,12 +17,26 @@ from qserv.errors import ClusterError, QservError, UnknownName
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import ManifestStore
 
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "0"))
+"""How often each case is tried; 0, as in the whole suite: some of them, once."""
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+
 WORKERS = ("worker-1", "worker-2", "worker-3")
 LOADER = "loader"
 CZAR = "czar"
 DEADLINE = 90.0
 """Seconds that bound a hang; nothing is proven by how long something takes."""
-_PAUSE = 0.1
+_PAUSE = 0.3
+
+
+def some(cases, count):
+    """Return all cases; in the whole suite only so many, spread evenly over them."""
+    cases = list(cases)
+    if ROUNDS or count >= len(cases):
+        return cases
+    first = random.Random(SEED).randrange(len(cases))
+    chosen = (first + n * len(cases) // count for n in range(count))
+    return sorted(cases[n % len(cases)] for n in chosen)
 
 
 class Cluster:
@@ -42,14 +55,11 @@ class Cluster:
         self._ports = dict.fromkeys((CZAR, *WORKERS), 0)
         for name in (CZAR, *WORKERS, LOADER, "logs"):
             (base / name).mkdir()
+        self._template = Template(base)
         # Who goes on with the load of a dead loader does not wait long for it.
-        (base / CZAR / "czar.toml").write_text("load_lease = 2\n")
+        (base / CZAR / "czar.toml").write_text("load_lease = 2\njoin_interval = 0.3\n")
 
-    def launcher(self, name):
-        """Return the words that start a program which sees only its directory."""
-        return [sys.executable, confined.__file__, str(self.base), self.base / name]
-
-    def start(self, name, failpoint="", without=()):
+    def start(self, name, failpoint="", without=""):
         """Start a part, armed or not, where it was; return without waiting."""
         arguments = [CZAR if name == CZAR else "worker"]
         arguments += ["--dir", self.base / name, "--port", self._ports[name]]
@@ -61,11 +71,16 @@ class Cluster:
         if failpoint:
             self._armed.add(name)
             arguments += ["--failpoint", failpoint]
-        self.programs[name] = Program(
-            *arguments,
-            log=self.base / "logs" / f"{name}.log",
-            launcher=[*self.launcher(name), *without],
-        )
+        log = self.base / "logs" / f"{name}.log"
+        with log.open("ab") as errors:
+            process = self._template.start(
+                self.base / name,
+                arguments,
+                errors=errors,
+                listened=True,
+                mechanism=without,
+            )
+        self.programs[name] = Program.of(process, log=log)
 
     def ready(self, name):
         """Wait until a part that was started serves; it keeps its port for ever."""
@@ -95,6 +110,7 @@ class Cluster:
         for program in self.programs.values():
             program.process.kill()
             program.__exit__()
+        self._template.close()
 
     def connect(self):
         """Return a new connection."""
@@ -104,7 +120,7 @@ class Cluster:
         """Say whether a part's process runs."""
         return self.programs[name].process.poll() is None
 
-    def restart(self, name, failpoint="", without=()):
+    def restart(self, name, failpoint="", without=""):
         """Kill a part and start it again, armed."""
         program = self.programs[name]
         program.process.kill()
@@ -135,16 +151,13 @@ class Cluster:
     def loader(self, arguments, failpoint=""):
         """Start ``qserv load``, armed or not."""
         scratch = self.base / LOADER
-        log = self.base / "logs" / "loader.log"
         changes = {"TMPDIR": str(scratch), "QSERV_FAILPOINT": failpoint}
-        command = [*self.launcher(LOADER), sys.executable, "-m", "qserv.cli.main"]
-        with log.open("ab") as errors:
-            return subprocess.Popen(
-                list(map(str, [*command, "load", "--czar", self.endpoint, *arguments])),
-                env=os.environ | {k: v for k, v in changes.items() if v},
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                cwd=scratch,
+        with (self.base / "logs" / "loader.log").open("ab") as errors:
+            return self._template.start(
+                scratch,
+                ["load", "--czar", self.endpoint, *arguments],
+                errors=errors,
+                env={name: value for name, value in changes.items() if value},
             )
 
     def fired(self, name):

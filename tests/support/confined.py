@@ -100,15 +100,20 @@ def mount_namespace(base: Path, own: Path) -> None:
             _checked(_LIBC.mount(b"none", point, b"tmpfs", 0, None), "mount")
 
 
-def main() -> None:
-    """Confine this process, then become the command."""
-    base, own, *command = sys.argv[1:]
-    places = Path(base).resolve(), Path(own).resolve()
+def confine(base: Path, own: Path) -> None:
+    """Let this process, and what it starts, see only `own` of `base`."""
+    places = base.resolve(), own.resolve()
     try:
         landlock(*places)
     except OSError as error:
         print(f"{error}; trying a mount namespace", file=sys.stderr)
         mount_namespace(*places)
+
+
+def main() -> None:
+    """Confine this process, then become the command."""
+    base, own, *command = sys.argv[1:]
+    confine(Path(base), Path(own))
     os.execvp(command[0], command)
 
 

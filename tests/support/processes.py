@@ -31,6 +31,13 @@ class Program:
                 list(map(str, command)), stdout=subprocess.PIPE, stderr=errors
             )
 
+    @classmethod
+    def of(cls, process, *, log: Path) -> "Program":
+        """Return the program that a process runs."""
+        program = cls.__new__(cls)
+        program.process, program.log = process, log
+        return program
+
     def ready(self) -> str:
         """Wait for the line that tells the endpoint, and return that."""
         for line in self.process.stdout:

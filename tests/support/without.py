@@ -1,10 +1,4 @@
-"""Starts a program of qserv with one of its mechanisms switched off.
-
-``python without.py MECHANISM python -m qserv.cli.main ARGUMENTS…``
-"""
-
-import runpy
-import sys
+"""Mechanisms of qserv that can be switched off in a program before it begins."""
 
 from qserv.czar.dispatch import Accept, BatchDone, Dispatch
 from qserv.czar.exchange import Ended, Exchange
@@ -88,10 +82,3 @@ MECHANISMS = {
     "batches": without_memory_of_batches,
     "asking-again": without_asking_again,
 }
-
-
-if __name__ == "__main__":
-    mechanism, _python, _m, module, *arguments = sys.argv[1:]
-    MECHANISMS[mechanism]()
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__")
