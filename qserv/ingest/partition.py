@@ -8,7 +8,6 @@ are ranges of homes, so that each chunk is one slice of the sorted rows.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.tables import CHUNK, HEALPIX, SOURCE, UNIT_VECTOR, Table
+from qserv.ingest.ordering import ascending, by_key, runs_of, untied
 from qserv.ingest.stored import stored_schema
 from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree, overlap_hosts
@@ -117,9 +117,10 @@ def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
     director's do when it is first loaded, or where the table has no position.
     """
     chunks = tree.locate(located.homes)
-    away = _from_home(located)
+    vectors = _vectors(located)
+    away = _from_home(located, vectors)
     order = sorted_by(located.keys, located.homes)
-    rows = _stored(located, chunks).take(order)
+    rows = _stored(located, chunks, vectors).take(order)
     for start, stop in runs_of(chunks[order]):
         inside = order[start:stop]
         yield Slice(
@@ -154,7 +155,7 @@ def overlap(located: Located, tree: ChunkTree, radius: float) -> Iterator[Slice]
         return
     near = _take(located, which)
     order = sorted_by(near.keys, near.homes, tree.positions(hosts))
-    rows = _stored(near, hosts).take(order)
+    rows = _stored(near, hosts, _vectors(near)).take(order)
     hosts = hosts[order]
     for start, stop in runs_of(hosts):
         yield Slice(int(hosts[start]), rows.slice(start, stop - start), None)
@@ -192,18 +193,23 @@ def _take(located: Located, which: npt.NDArray[np.intp]) -> Located:
     )
 
 
-def _from_home(located: Located) -> Floats:
+def _vectors(located: Located) -> tuple[Floats, ...]:
+    """Return x, y and z of own positions; nothing where there are none."""
+    if located.lon is None or located.lat is None:
+        return ()
+    return healpix.unit_vectors(located.lon, located.lat)
+
+
+def _from_home(located: Located, vectors: tuple[Floats, ...]) -> Floats:
     """Return how far each own position lies from its home at most, in degrees."""
     distance = np.zeros(len(located.homes), dtype=np.float64)
     if located.lon is None or located.lat is None:
         return distance
     strays = np.flatnonzero(healpix.pixels(located.lon, located.lat) != located.homes)
     if strays.size:
-        vectors = np.stack(
-            healpix.unit_vectors(located.lon[strays], located.lat[strays]), axis=-1
-        )
+        own = np.stack([values[strays] for values in vectors], axis=-1)
         homes = healpix.centers(healpix.ORDER, located.homes[strays])
-        distance[strays] = healpix.separations(vectors, homes)
+        distance[strays] = healpix.separations(own, homes)
         distance[strays] += healpix.max_radius(healpix.ORDER) + _ROUNDING
     return distance
 
@@ -214,41 +220,25 @@ def sorted_by(
     """Return what sorts rows by (host, home, key), stably."""
     if pa.types.is_string(keys.type):
         ranks = np.empty(len(keys), dtype=np.int64)
-        ranks[pc.sort_indices(keys).to_numpy()] = np.arange(len(keys))
+        ranks[by_key(keys)] = np.arange(len(keys))
     else:
         ranks = pc.fill_null(keys, 0).to_numpy()
     if hosts is not None:
         return np.lexsort((ranks, homes, hosts))
-    order = np.argsort(homes, kind="stable")
-    return _untied(order, homes[order], ranks[order])
+    order = ascending(homes)
+    return untied(order, homes[order], ranks[order])
 
 
-def _untied(
-    order: npt.NDArray[np.intp], homes: Integers, ranks: Integers
-) -> npt.NDArray[np.intp]:
-    """Sort by rank where homes are equal: seldom, and a sort by both costs fivefold."""
-    new = homes[1:] != homes[:-1]
-    wrong = ~new & (ranks[1:] < ranks[:-1])
-    if not wrong.any():
-        return order
-    group = np.concatenate(([0], np.cumsum(new)))
-    touched = np.zeros(group[-1] + 1, dtype=np.bool_)
-    touched[group[1:][wrong]] = True
-    at = np.flatnonzero(touched[group])
-    order[at] = order[at][np.lexsort((ranks[at], group[at]))]
-    return order
-
-
-def _stored(located: Located, chunks: Integers) -> pa.Table:
+def _stored(
+    located: Located, chunks: Integers, vectors: tuple[Floats, ...]
+) -> pa.Table:
     """Put the system columns before the rows."""
     system = {
         HEALPIX: pa.array(located.homes),
         CHUNK: pa.array(chunks),
         SOURCE: _sources(located.sources, len(located.homes)),
     }
-    if located.lon is not None and located.lat is not None:
-        vectors = healpix.unit_vectors(located.lon, located.lat)
-        system |= {n: pa.array(v) for n, v in zip(UNIT_VECTOR, vectors, strict=True)}
+    system |= {n: pa.array(v) for n, v in zip(UNIT_VECTOR, vectors, strict=False)}
     arrays = [system[name] for name in located.table.system_columns]
     schema = stored_schema(located.table)
     return pa.Table.from_arrays([*arrays, *located.data.columns], schema=schema)
@@ -256,12 +246,3 @@ def _stored(located: Located, chunks: Integers) -> pa.Table:
 
 def _sources(sources: npt.NDArray[np.int32] | None, count: int) -> pa.Array:
     return pa.array(np.zeros(count, np.int32) if sources is None else sources)
-
-
-def runs_of(sorted_values: Integers) -> Iterator[tuple[int, int]]:
-    """Return start and stop of each run of equal values."""
-    if not sorted_values.size:
-        return
-    cuts = np.flatnonzero(np.diff(sorted_values)) + 1
-    ends = [0, *cuts.tolist(), len(sorted_values)]
-    yield from pairwise(ends)

@@ -38,6 +38,8 @@ class Rows:
 
     def only(self, flags: Flags) -> "Rows":
         """Return the rows that are flagged."""
+        if flags.all():
+            return self
         return Rows(
             self.table,
             self.data.filter(pa.array(flags)),
@@ -47,5 +49,5 @@ class Rows:
 
     def count(self, flags: Flags) -> dict[int, int]:
         """Return how many rows of each input file are flagged, where any is."""
-        inputs, counts = np.unique(self.inputs[flags], return_counts=True)
-        return dict(zip(inputs.tolist(), counts.tolist(), strict=True))
+        counts = np.bincount(self.inputs[flags]).tolist()
+        return {number: count for number, count in enumerate(counts) if count}

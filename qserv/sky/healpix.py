@@ -127,7 +127,9 @@ def pixels(lon: npt.ArrayLike, lat: npt.ArrayLike, order: int = ORDER) -> Pixels
 def _positions(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Floats, Floats]:
     lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
     check_positions(lon, lat)
-    return np.mod(lon, 360.0), lat
+    # Most are in [0, 360), and the remainder is dear.
+    inside = np.all((lon >= 0) & (lon < 360))
+    return lon + 0.0 if inside else np.mod(lon, 360.0), lat
 
 
 def unit_vectors(

@@ -23,6 +23,7 @@ from qserv.ingest.bulk import runs
 from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER, map_batch, write_batch
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.index import LiveIndex
+from qserv.ingest.ordering import ascending, by_key
 from qserv.ingest.rejects import Reject
 
 KEY: Final = "\0key"
@@ -129,11 +130,9 @@ def _merge(task: KeyTask) -> KeyShard:
     rows = pa.Table.from_batches(
         [_slice(map_batch(run.path), task.low, task.high) for run in task.runs]
     ).combine_chunks()
-    order = pc.sort_indices(
-        rows,
-        sort_keys=[(KEY, "ascending"), (INPUT, "ascending"), (NUMBER, "ascending")],
-    )
-    rows = rows.take(order).combine_chunks()
+    # Runs, and equal keys in a run, are in the order of the input files: they stay so.
+    order = by_key(rows.column(KEY).combine_chunks())
+    rows = rows.take(pa.array(order)).combine_chunks()
     again, live = _repeated(rows), _live(task, rows)
     rejects = _rejects(task, rows, again, live)
     rows = rows.filter(pa.array(~(again | live))).select([KEY, ORDER])
@@ -250,7 +249,7 @@ def _find(sorted_keys: pa.Array, keys: pa.Array) -> Integers:
         return found
     known, wanted = sorted_keys.to_numpy(), keys.to_numpy()
     # In ascending order the look-ups go through memory once.
-    order = np.argsort(wanted)
+    order = ascending(wanted)
     at = np.searchsorted(known, wanted[order])
     at = np.where(known[np.minimum(at, len(known) - 1)] == wanted[order], at, -1)
     found = np.empty(len(keys), np.int64)

@@ -18,6 +18,7 @@ from qserv.ingest.bulk.keys import KEY, KeyShard, codes
 from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER, SECOND, Run, Share
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.extremes import extremes
+from qserv.ingest.ordering import runs_of
 from qserv.ingest.parcels import Parcel
 from qserv.ingest.partition import Located, Slice
 from qserv.ingest.staging import Delivery, Stager, Staging
@@ -161,7 +162,7 @@ def _beside(task: LeafTask) -> Iterator[Parcel]:
         runs.numbers(found, ORDER),
     )
     rows = found.drop_columns([ORDER]).take(pa.array(order))
-    for start, stop in partition.runs_of(runs.numbers(rows, CHUNK)):
+    for start, stop in runs_of(runs.numbers(rows, CHUNK)):
         chunk = rows.column(CHUNK)[start].as_py()
         part = Slice(chunk, rows.slice(start, stop - start), None)
         yield Parcel(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from qserv.catalog.tables import Table, TableKind
 from qserv.ingest import formats
@@ -17,6 +16,7 @@ from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER, SECOND, Run
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.formats import Piece
 from qserv.ingest.locate import Found, Homes, Locator
+from qserv.ingest.ordering import ascending, by_key, starts
 from qserv.ingest.partition import Located
 from qserv.ingest.rejects import Reject
 from qserv.ingest.rows import Rows
@@ -142,7 +142,7 @@ class _Reading:
         lengths = [batch.rows.num_rows for _, batch in held]
         rows = Rows(
             self._task.table,
-            pa.Table.from_batches([batch.rows for _, batch in held]).combine_chunks(),
+            pa.Table.from_batches([batch.rows for _, batch in held]),
             np.repeat(np.array([number for number, _ in held], np.int64), lengths),
             np.concatenate([batch.numbers for _, batch in held]),
         )
@@ -162,7 +162,7 @@ class _Reading:
         self._made.rows.update(rows.count(np.ones(len(rows), np.bool_)))
         if not len(rows):
             return
-        order = np.argsort(located.homes, kind="stable")
+        order = ascending(located.homes)
         self._count(located.homes[order])
         more = {} if located.seconds is None else {SECOND: located.seconds[order]}
         sorted_rows = Rows(
@@ -177,14 +177,16 @@ class _Reading:
 
     def _count(self, homes: Integers) -> None:
         pixels = homes >> 2 * (healpix.ORDER - self._task.order)
-        pixels, counts = np.unique(pixels, return_counts=True)
+        first = starts(pixels)
+        counts = np.diff(first, append=len(pixels))
         self._made.pixels, self._made.counts = added(
-            (self._made.pixels, self._made.counts), (pixels, counts)
+            (self._made.pixels, self._made.counts), (pixels[first], counts)
         )
 
     def _write(self, order: Integers, rows: Rows, more: dict[str, Integers]) -> None:
-        system = {ORDER: order, INPUT: rows.inputs.astype(np.int32)}
-        system |= {NUMBER: rows.numbers} | more
+        system = {ORDER: order, INPUT: rows.inputs.astype(np.int32)} | more
+        if rows.table.indexed is not None:
+            system[NUMBER] = rows.numbers  # Of these, rows may still be left out.
         arrays = [pa.array(values) for values in system.values()]
         table = pa.Table.from_arrays(
             [*arrays, *rows.data.columns],
@@ -195,11 +197,10 @@ class _Reading:
 
     def _keep_keys(self, located: Located, rows: Rows) -> None:
         assert located.ids is not None
-        order = pc.sort_indices(located.ids)
-        which = order.to_numpy()
+        which = by_key(located.ids)
         table = pa.table(
             {
-                KEY: located.ids.take(order),
+                KEY: located.ids.take(pa.array(which)),
                 ORDER: located.homes[which],
                 INPUT: rows.inputs[which].astype(np.int32),
                 NUMBER: rows.numbers[which],
@@ -212,7 +213,9 @@ class _Reading:
 def added(*counted: tuple[Integers, Integers]) -> tuple[Integers, Integers]:
     """Add up the counts of several sets of pixels."""
     pixels = np.concatenate([pixels for pixels, _ in counted])
-    distinct, at = np.unique(pixels, return_inverse=True)
-    counts = np.zeros(len(distinct), np.int64)
-    np.add.at(counts, at, np.concatenate([counts for _, counts in counted]))
-    return distinct, counts
+    counts = np.concatenate([counts for _, counts in counted])
+    order = ascending(pixels)
+    if not order.size:
+        return pixels, counts
+    first = starts(pixels[order])
+    return pixels[order][first], np.add.reduceat(counts[order], first)
