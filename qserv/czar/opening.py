@@ -160,9 +160,11 @@ class Opening:
                 return _ended(load) or Begun("", wanted, wait=max(left, 0.1))
             numbered = [(each.table, each.sha256) for each in load.inputs.values()]
             brought = await self._registry.origins(wanted.release, numbered)
-            if not brought:
+            versions = {v.table.name: v.manifest_version for v in wanted.existing}
+            # What the first try compared with the tables holds for those versions only.
+            if not brought and versions == load.told:
                 return await self._resumed(load, asked, wanted)
-        reason = "another load brought some of its files meanwhile"
+        reason = "another load changed its tables, or brought some of its files"
         return partial(self._abort, load.id, reason)
 
     async def _resumed(self, load: OpenLoad, asked: Beginning, wanted: Target) -> Begun:

@@ -99,9 +99,9 @@ class Job:
         self._gather()
         self._meter.enter(Phase.PARTITIONING)
         tree = self._tree()
-        np.save(self._scratch.file(leaves.TREE), tree.chunks)
+        self._scratch.save(leaves.TREE, tree.chunks)
         numbers = [known.number for known in self._begun.inputs]
-        np.save(self._scratch.file(leaves.SOURCES), np.array(numbers, np.int64))
+        self._scratch.save(leaves.SOURCES, np.array(numbers, np.int64))
         placement = self._place(tree)
         self._tell_inputs()
         sent = self._send(tree, placement)

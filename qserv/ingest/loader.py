@@ -18,7 +18,13 @@ from typing import Final
 
 from qserv import failpoint
 from qserv.catalog.tables import Table, TableKind
-from qserv.errors import Conflict, CzarUnavailable, InvalidRequest, QservError
+from qserv.errors import (
+    Conflict,
+    CzarUnavailable,
+    InvalidRequest,
+    QservError,
+    Superseded,
+)
 from qserv.ingest import inputs as files
 from qserv.ingest import peers
 from qserv.ingest.bulk.execution import executor, finished
@@ -359,7 +365,7 @@ def _scratch(begun: pb.BeginReply, root: Path | None) -> Iterator[Scratch]:
         name = f"qserv-dry-{time.time_ns()}"
     scratch = Scratch((above / name).absolute())
     try:
-        scratch.root.mkdir(parents=True, exist_ok=True)
+        scratch.make()
     except OSError as error:
         raise InvalidRequest(
             f"cannot keep what is under way in {above}: {error.strerror}; give another "
@@ -367,8 +373,8 @@ def _scratch(begun: pb.BeginReply, root: Path | None) -> Iterator[Scratch]:
         ) from error
     try:
         yield scratch
-    except CzarUnavailable:
-        raise  # the load is still open: the next try goes on with what is there
+    except (CzarUnavailable, Superseded):
+        raise  # the load is still open: who goes on with it uses what is there
     except BaseException:
         scratch.remove()
         raise

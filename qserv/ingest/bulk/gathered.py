@@ -84,8 +84,7 @@ class Gathered:
         """Take in the shards of the keys, and which rows are dropped."""
         self.shards = tuple(shards)
         if (rows := keys.dropped(shards)).size:
-            self.dropped = scratch.file(f"{self.table.name}-dropped.npy")
-            np.save(self.dropped, rows)
+            self.dropped = scratch.save(f"{self.table.name}-dropped.npy", rows)
         for shard in shards:
             self.rows.subtract(Counter(reject.input for reject in shard.rejects))
 

@@ -349,3 +349,21 @@ class TestTwoCopies:
         (request,) = workers["w2"].installed
         named = {m.table: set(m.chunks) for m in request.manifests}
         assert named["Filter"] == {EVERYWHERE}
+
+
+async def test_a_load_begins_anew_whose_tables_were_changed_meanwhile(
+    loads, clock, cut
+):
+    """What its first try compared with them holds no more."""
+    mine = asked(fingerprint="f", inputs=(source("objects.parquet", "ab"),))
+    first = await loads.begin(mine)
+    await place(loads, first.transaction, first.target)
+    other, _ = await staged(loads)
+    clock.now += 31
+    assert (await loads.begin(mine)).transaction == first.transaction
+    await commit(loads, other)
+    clock.now += 31
+    anew = await loads.begin(mine)
+    assert anew.transaction not in {"", first.transaction}
+    assert not anew.resumed
+    assert anew.target.existing[0].manifest_version == 2
