@@ -6,7 +6,6 @@ stopped is gone on with by the same command.
 """
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -23,12 +22,11 @@ from qserv.errors import (
     CzarUnavailable,
     InvalidRequest,
     QservError,
-    Superseded,
 )
 from qserv.ingest import inputs as files
 from qserv.ingest import peers
 from qserv.ingest.bulk.execution import executor, finished
-from qserv.ingest.bulk.scratch import Scratch
+from qserv.ingest.bulk.workshop import remove_scratch, scratch_of
 from qserv.ingest.gathering import Input
 from qserv.ingest.inputs import DEFAULTS, InputFile, ReadOptions
 from qserv.ingest.job import Job
@@ -40,8 +38,6 @@ from qserv.wire.messages import table_to_proto
 from qserv.wire.v1 import czar_pb2 as pb
 
 __all__ = ["LoadProgress", "LoadReport", "Settings", "load"]
-
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +210,7 @@ class _Loader:
             allowed=None if czar is None else self._settings.max_rejects,
             file=self._settings.rejects,
         )
-        with _scratch(begun, self._settings.scratch) as scratch:
+        with scratch_of(begun.transaction, self._settings.scratch) as scratch:
             return Job(
                 begun=begun,
                 czar=czar,
@@ -228,8 +224,7 @@ class _Loader:
     def _already(self, begun: pb.BeginReply) -> LoadReport:
         # Its loader may have been killed before it heard of the commit.
         for load in {known.load for known in begun.inputs}:
-            for left in _above(self._settings.scratch).glob(f"qserv-load-{load}-*"):
-                Scratch(left).remove()
+            remove_scratch(load, self._settings.scratch)
         return LoadReport(
             release=begun.release,
             snapshot=begun.snapshot,
@@ -348,37 +343,6 @@ def _fingerprint(
     ):
         digest.update(b"\0" + more.encode())
     return digest.hexdigest()
-
-
-def _above(root: Path | None) -> Path:
-    return Path(tempfile.gettempdir()) if root is None else root
-
-
-@contextmanager
-def _scratch(begun: pb.BeginReply, root: Path | None) -> Iterator[Scratch]:
-    """Give the load's scratch directory; a killed loader leaves it to the next one."""
-    above = _above(root)
-    # After a restart of the machine, files may be there without their content.
-    boot = _BOOT.read_text().strip()[:8] if _BOOT.exists() else "0"
-    name = f"qserv-load-{begun.transaction}-{boot}"
-    if not begun.transaction:
-        name = f"qserv-dry-{time.time_ns()}"
-    scratch = Scratch((above / name).absolute())
-    try:
-        scratch.make()
-    except OSError as error:
-        raise InvalidRequest(
-            f"cannot keep what is under way in {above}: {error.strerror}; give another "
-            "directory with --scratch"
-        ) from error
-    try:
-        yield scratch
-    except (CzarUnavailable, Superseded):
-        raise  # the load is still open: who goes on with it uses what is there
-    except BaseException:
-        scratch.remove()
-        raise
-    scratch.remove()
 
 
 @contextmanager
