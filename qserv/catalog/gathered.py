@@ -1,5 +1,6 @@
 """The files of tables as the manifests of several workers tell of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qserv.catalog.snapshot import ManifestEntry, Role
@@ -14,6 +15,14 @@ class Listed:
     version: int
     transaction: str
     entries: tuple[ManifestEntry, ...] = field(repr=False)
+
+    def of(self, tables: Sequence["GatheredTable"]) -> "GatheredTable | None":
+        """Return which of the tables of its name, oldest first, it tells of.
+
+        A table was dropped before the next one of its name was made.
+        """
+        then = [table for table in tables if table.first <= self.version]
+        return then[-1] if then else None
 
 
 @dataclass(slots=True)
@@ -46,6 +55,11 @@ class GatheredTable:
     wanted: dict[int, tuple[int, int | None]]
     files: dict[str, GatheredFile] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """Its first version."""
+        return min(self.wanted)
 
     def take(self, worker: str, listed: Listed) -> None:
         """Take in a manifest."""

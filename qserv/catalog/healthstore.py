@@ -101,7 +101,7 @@ def _files(
         .join(definitions, definitions.c.id == entries.c.table_id)
         .join(releases, releases.c.id == definitions.c.release_id)
         .join(replicas, replicas.c.entry_id == entries.c.id, isouter=True)
-        .where(entries.c.valid_to.is_(None))
+        .where(entries.c.valid_to.is_(None), definitions.c.valid_to.is_(None))
         .group_by(
             releases.c.name,
             definitions.c.name,

@@ -65,18 +65,34 @@ def read_snapshot(
 
 
 def read_tables(
-    connection: sa.Connection, tables: Tables, release: str
+    connection: sa.Connection,
+    tables: Tables,
+    release: str,
+    *,
+    number: int | None = None,
 ) -> dict[str, tuple[int, Table]]:
-    """Return the tables of a release: lower-case name -> (metadata id, definition)."""
+    """Return the tables of a release: lower-case name -> (metadata id, definition).
+
+    Parameters
+    ----------
+    connection, tables
+        Of the metadata.
+    release
+        Its name, in any case.
+    number
+        A snapshot; None for the newest.
+    """
     releases, definitions = tables["catalog_release"], tables["catalog_table"]
+    newest = definitions.c.valid_to.is_(None)
+    there = newest if number is None else live(definitions, number)
     rows = connection.execute(
         sa.select(definitions)
         .join(releases, releases.c.id == definitions.c.release_id)
-        .where(releases.c.folded == release.lower())
+        .where(releases.c.folded == release.lower(), there)
         .order_by(definitions.c.id)
     ).all()
     return {
-        row.folded: (row.id, _table(row, _columns(connection, tables, row.id)))
+        row.name.lower(): (row.id, _table(row, _columns(connection, tables, row.id)))
         for row in rows
     }
 
@@ -99,7 +115,7 @@ def entry(row: Any) -> ManifestEntry:
 
 
 def live(entries: sa.Table, version: int) -> sa.ColumnElement[bool]:
-    """Return the condition that a manifest entry, or a view, is live at a version."""
+    """Return the condition that a file, a table or a view is live at a version."""
     return sa.and_(
         entries.c.valid_from <= version,
         sa.or_(entries.c.valid_to.is_(None), entries.c.valid_to > version),
@@ -170,7 +186,8 @@ class _Reader:
                     views=self._views(row.id),
                 )
                 for row, versions in found
-                if versions
+                # One whose tables were all dropped is there, and keeps its family.
+                if versions or self._begun(row.id)
             },
             families=families,
         )
@@ -198,6 +215,7 @@ class _Reader:
                 tree=self._tree(row.name, row.version),
                 replicas=self._replicas(row.name),
                 copies=row.replicas,
+                cut=self._cut(row.name),
             )
 
     def _tree(self, family: str, version: int) -> ChunkTree:
@@ -232,7 +250,9 @@ class _Reader:
         if (family := families.get(release.family_name)) is None:
             return {}
         versions = {}
-        tables = read_tables(self.connection, self.tables, release.name)
+        tables = read_tables(
+            self.connection, self.tables, release.name, number=self.number
+        )
         for name, (table_id, table) in tables.items():
             if row := self._version(table_id):
                 known = self._known(release.folded, name, family)
@@ -254,6 +274,30 @@ class _Reader:
                     bounds=from_text(row.bounds),
                 )
         return versions
+
+    def _begun(self, release_id: int) -> bool:
+        """Whether a release ever had a table by then."""
+        return self._had(self.tables["catalog_release"].c.id == release_id)
+
+    def _cut(self, family: str) -> bool:
+        """Whether a family ever had a table that its tree cuts."""
+        kinds = self.tables["catalog_table"].c.kind
+        families = self.tables["catalog_release"].c.family_name
+        return self._had(families == family, kinds != TableKind.REPLICATED)
+
+    def _had(self, *conditions: sa.ColumnElement[bool]) -> bool:
+        versions, releases = (
+            self.tables["table_version"],
+            self.tables["catalog_release"],
+        )
+        definitions = self.tables["catalog_table"]
+        found = (
+            sa.select(sa.literal(1))
+            .join_from(versions, definitions)
+            .join(releases, releases.c.id == definitions.c.release_id)
+            .where(versions.c.version <= self.number, *conditions)
+        )
+        return self.connection.execute(found.limit(1)).first() is not None
 
     def _views(self, release_id: int) -> dict[str, View]:
         views = self.tables["catalog_view"]

@@ -225,6 +225,7 @@ class _Writer:
                     "latitude": latitude,
                     "description": table.description,
                     "orphans": int(table.orphans),
+                    "valid_from": self.publication.version,
                 }
             ],
         )

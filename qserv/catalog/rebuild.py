@@ -10,6 +10,7 @@ know, was never acknowledged. It is aborted, and its workers are told to forget 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -175,18 +176,21 @@ class _Rebuild:
         unknown, highest = self._gather(found)
         self._end_loads(unknown)
         number = 0
-        for table in found.values():
+        for table in chain.from_iterable(found.values()):
             number = self._write(table, number)
         self._raise_counter(highest)
-        self.report.tables = len(found)
+        self.report.tables = sum(map(len, found.values()))
 
     def _select(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
         rows = self.tables[table]
         found = self.connection.execute(sa.select(*(rows.c[name] for name in columns)))
         return [tuple(row) for row in found]
 
-    def _tables(self) -> dict[tuple[str, str], GatheredTable]:
-        """Return release and table, folded -> the table, if it was ever published."""
+    def _tables(self) -> dict[tuple[str, str], list[GatheredTable]]:
+        """Return release and table, folded -> those that were ever published.
+
+        There are several, oldest first, where one was dropped and another was made.
+        """
         wanted: dict[int, dict[int, tuple[int, int | None]]] = defaultdict(dict)
         columns = ("version", "table_id", "live_rows", "files")
         for version, table, rows, files in sorted(
@@ -195,16 +199,16 @@ class _Rebuild:
             wanted[table][version] = (rows, files)
         releases = dict(self._select("catalog_release", "id", "name"))
         definitions = self._select("catalog_table", "id", "release_id", "name")
-        return {
-            (releases[release].lower(), name.lower()): GatheredTable(
-                table, f"{releases[release]}.{name}", wanted[table]
-            )
-            for table, release, name in definitions
-            if table in wanted
-        }
+        found = defaultdict(list)
+        for table, release, name in sorted(definitions):
+            if table in wanted:
+                full = f"{releases[release]}.{name}"
+                one = GatheredTable(table, full, wanted[table])
+                found[releases[release].lower(), name.lower()].append(one)
+        return found
 
     def _gather(
-        self, found: Mapping[tuple[str, str], GatheredTable]
+        self, found: Mapping[tuple[str, str], list[GatheredTable]]
     ) -> tuple[dict[str, str], int]:
         """Read all manifests once.
 
@@ -222,8 +226,8 @@ class _Rebuild:
                 highest = max(highest, listed.version)
                 if listed.transaction not in loads:
                     unknown[listed.transaction] = listed.release
-                table = found.get((listed.release.lower(), listed.table.lower()))
-                if table is not None:
+                name = listed.release.lower(), listed.table.lower()
+                if (table := listed.of(found.get(name, []))) is not None:
                     table.take(held.worker, listed)
         return unknown, highest
 

@@ -165,6 +165,9 @@ class Family:
         are fewer or more than are wanted.
     copies
         How many workers shall hold each chunk.
+    cut
+        Whether it has, or in an older snapshot had, tables that the tree cuts: from
+        then on it is the tree.
     """
 
     name: str
@@ -175,6 +178,7 @@ class Family:
     tree: ChunkTree
     replicas: Mapping[int, tuple[str, ...]]
     copies: int = 1
+    cut: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from qserv import failpoint
-from qserv.catalog import filestore, history, loadstore, viewstore
+from qserv.catalog import filestore, history, loadstore, tablestore, viewstore
 from qserv.catalog.backends import backend, remember
 from qserv.catalog.checkpoint import FILES, TRANSIENT, Checkpoint, PartName, take
 from qserv.catalog.database import Database, now
@@ -200,6 +200,14 @@ class Store:
         return self._viewed(
             lambda connection, number: viewstore.end(
                 connection, self.tables, number, release, name
+            )
+        )
+
+    def drop_tables(self, release: str, names: Iterable[str]) -> Snapshot:
+        """End tables; return the new snapshot. Those before it keep them."""
+        return self._viewed(
+            lambda connection, number: tablestore.end(
+                connection, self.tables, number, release, names
             )
         )
 

@@ -18,6 +18,7 @@ from qserv.cli.scrub import scrub
 from qserv.cli.skymap import skymap
 from qserv.cli.sql import sql
 from qserv.cli.status import status
+from qserv.cli.table import table
 from qserv.cli.up import up
 from qserv.cli.view import view
 from qserv.errors import Fault, QservError
@@ -69,6 +70,7 @@ for command in (
     load,
     loads,
     sql,
+    table,
     view,
     status,
     placement,

@@ -114,7 +114,7 @@ def list_views(
 
         click.echo(json.dumps([asdict(each) for each in found], indent=2))
     elif found:
-        _print(_listed(found))
+        print_plain(_listed(found))
 
 
 @view.command()
@@ -149,7 +149,7 @@ def show(
     if found.trouble:
         click.echo(f"cannot be read: {found.trouble}")
     else:
-        _print(_columns(found))
+        print_plain(_columns(found))
 
 
 @view.command()
@@ -210,7 +210,8 @@ def _columns(view: "ViewStatus") -> "Table":
     return grid
 
 
-def _print(table: "Table") -> None:
+def print_plain(table: "Table") -> None:
+    """Print a table on a terminal, or wide enough where there is none."""
     from rich.console import Console
 
     # What users wrote is never markup.

@@ -10,13 +10,12 @@ from typing_extensions import override
 
 from qserv.catalog.tables import Table
 from qserv.client.address import endpoint_of
+from qserv.client.catalog import Catalog
 from qserv.client.checking import Checks
 from qserv.client.loads import Loads
 from qserv.client.placing import Placements
 from qserv.client.result import Progress, Result
 from qserv.client.status import Status, status_of
-from qserv.client.tables import ReleaseTables, tables_of
-from qserv.client.views import ViewStatus, parted, view_of
 from qserv.errors import InvalidRequest, UnsupportedQuery
 from qserv.wire.channel import sync_channel
 from qserv.wire.errors import from_rpc
@@ -64,7 +63,7 @@ def connect(address: str, token: str | None = None) -> "Connection":
     return Connection(endpoint_of(address))
 
 
-class Connection:
+class Connection(Catalog):
     """A connection to one czar; may be shared by threads.
 
     Parameters
@@ -88,6 +87,7 @@ class Connection:
         health = health_pb2_grpc.HealthStub(self._channel)
         self._call(health.Check, health_pb2.HealthCheckRequest(), CONNECT_TIMEOUT)
 
+    @override
     def _call(
         self,
         method: Callable[..., _Reply],
@@ -221,86 +221,6 @@ class Connection:
     def loads(self) -> Loads:
         """Loads under way and their history: call it, or `show` or `abort` one."""
         return Loads(self._call, self._czar, self.endpoint)
-
-    def tables(self, release: str, *, snapshot: int | None = None) -> ReleaseTables:
-        """Return what the tables of a release are: columns, kinds, keys.
-
-        Parameters
-        ----------
-        release
-            Its name; a release that does not exist has no tables.
-        snapshot
-            Id of the snapshot whose tables they are; None: the newest.
-        """
-        request = pb.ListTablesRequest(release=release, snapshot=snapshot)
-        return tables_of(self._call(self._czar.ListTables, request))
-
-    def views(
-        self, release: str = "", *, snapshot: int | None = None
-    ) -> tuple[ViewStatus, ...]:
-        """Return the views of a release, or of all.
-
-        Parameters
-        ----------
-        release
-            Its name; empty for all releases.
-        snapshot
-            Id of the snapshot whose views they are; None: the newest.
-        """
-        request = pb.ListViewsRequest(release=release, snapshot=snapshot)
-        return tuple(map(view_of, self._call(self._czar.ListViews, request).views))
-
-    def create_view(
-        self, name: str, sql: str, *, description: str = "", replace: bool = False
-    ) -> ViewStatus:
-        """Make a view: queries read it as a table, and see the newest rows in it.
-
-        Parameters
-        ----------
-        name
-            ``release.view``, in a release that exists.
-        sql
-            The query that it stands for; a table without a schema is of its release.
-        description
-            What its rows are.
-        replace
-            Take the place of a view of that name.
-
-        Raises
-        ------
-        UserError
-            If the query cannot be answered; says where and why.
-        Conflict
-            If the name is taken, or a view that reads it could not be read with it.
-        """
-        release, view = parted(name)
-        request = pb.CreateViewRequest(
-            release=release,
-            name=view,
-            text=sql,
-            description=description,
-            replace=replace,
-        )
-        return view_of(self._call(self._czar.CreateView, request).view)
-
-    def drop_view(self, name: str) -> int:
-        """Drop a view; return the first snapshot without it.
-
-        Parameters
-        ----------
-        name
-            ``release.view``.
-
-        Raises
-        ------
-        UnknownName
-            If there is no such view.
-        Conflict
-            If another view reads it.
-        """
-        release, view = parted(name)
-        request = pb.DropViewRequest(release=release, name=view)
-        return self._call(self._czar.DropView, request).snapshot
 
     def load(
         self,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from qserv.catalog.tables import Table
+from qserv.client.views import parted
 from qserv.errors import UnknownName
 from qserv.wire.messages import table_from_proto
 from qserv.wire.v1 import czar_pb2 as pb
@@ -44,6 +45,33 @@ class ReleaseTables:
         raise UnknownName(
             f"there is no table {self.release}.{name}; there is {known or 'none'}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedTables:
+    """Tables that were dropped.
+
+    Parameters
+    ----------
+    snapshot
+        The first without them.
+    names
+        In the catalog's spelling.
+    """
+
+    snapshot: int
+    names: tuple[str, ...]
+
+
+def named(name: str) -> tuple[str, str]:
+    """Take ``release.table`` apart.
+
+    Raises
+    ------
+    InvalidRequest
+        If it is not of this form.
+    """
+    return parted(name, "RELEASE.TABLE, as in dr1.Source")
 
 
 def tables_of(reply: pb.ListTablesReply) -> ReleaseTables:

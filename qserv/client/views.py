@@ -50,8 +50,8 @@ def view_of(message: pb.ViewDescription) -> ViewStatus:
     )
 
 
-def parted(name: str) -> tuple[str, str]:
-    """Take ``release.name`` apart.
+def parted(name: str, form: str = "RELEASE.VIEW, as in dr1.Bright") -> tuple[str, str]:
+    """Take ``release.name`` apart; `form` says in a message what it is to be.
 
     Raises
     ------
@@ -60,5 +60,5 @@ def parted(name: str) -> tuple[str, str]:
     """
     release, dot, view = name.partition(".")
     if not (release and dot and view) or "." in view:
-        raise InvalidRequest(f"{name!r} is not RELEASE.VIEW, as in dr1.Bright")
+        raise InvalidRequest(f"{name!r} is not {form}")
     return release, view

@@ -227,12 +227,6 @@ def _layout(asked: Beginning, snapshot: Snapshot, replicas: int) -> Layout:
         return _new_layout(
             asked, Layout(name, OVERLAP, LEAF_ROWS, LEAF_BYTES, replicas, None, False)
         )
-    cut = any(
-        version.table.partitioned
-        for release in snapshot.releases.values()
-        if release.family == family.name
-        for version in release.tables.values()
-    )
     known = Layout(
         family.name,
         family.overlap,
@@ -240,9 +234,9 @@ def _layout(asked: Beginning, snapshot: Snapshot, replicas: int) -> Layout:
         family.leaf_bytes,
         family.copies,
         family,
-        cut,
+        family.cut,
     )
-    return _known_layout(asked, known) if cut else _new_layout(asked, known)
+    return _known_layout(asked, known) if family.cut else _new_layout(asked, known)
 
 
 def _new_layout(asked: Beginning, unsaid: Layout) -> Layout:

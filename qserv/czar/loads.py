@@ -131,13 +131,9 @@ class Loads:
         return tuple(self.registry.open)
 
     def making(self, release: str, table: str) -> str | None:
-        """Return the id of the open load that makes or fills a table, if one does."""
+        """Return the id of the open load that makes, fills or reads a table, if any."""
         for number, load in self.registry.open.items():
-            names = {known.name.lower() for known in load.target.tables}
-            if (
-                load.target.release.lower() == release.lower()
-                and table.lower() in names
-            ):
+            if load.needs(release, table):
                 return number
         return None
 

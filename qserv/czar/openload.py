@@ -138,6 +138,14 @@ class OpenLoad:
                 return known.name
         return table
 
+    def needs(self, release: str, table: str) -> bool:
+        """Whether it makes or fills a table, or its children."""
+        tables = self.target.tables
+        names = {known.name.lower() for known in tables}
+        names |= {name.lower() for known in tables for _, name in known.links}
+        same = self.target.release.lower() == release.lower()
+        return same and table.lower() in names
+
     def tell(self, progress: Progress) -> None:
         """Know how far the loader is."""
         if progress.phase != self.progress.phase:

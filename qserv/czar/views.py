@@ -100,7 +100,7 @@ class Views:
         Conflict
             If its name is taken, or another view could not be read with it.
         """
-        return await self._whole(self._create(release, view, replaces=replaces))
+        return await self.whole(self._create(release, view, replaces=replaces))
 
     async def drop(self, release: str, name: str) -> int:
         """Drop a view; return the snapshot from which on it is not there.
@@ -112,7 +112,7 @@ class Views:
         Conflict
             If another view reads it.
         """
-        return await self._whole(self._drop(release, name))
+        return await self.whole(self._drop(release, name))
 
     async def describe(
         self, snapshot: int | None = None, release: str | None = None
@@ -124,8 +124,8 @@ class Views:
         """Wait for changes that are under way."""
         await asyncio.gather(*self._changes, return_exceptions=True)
 
-    async def _whole(self, change: Coroutine[Any, Any, _T]) -> _T:
-        """Bring a change to its end even if whoever asked for it goes away."""
+    async def whole(self, change: Coroutine[Any, Any, _T]) -> _T:
+        """Bring a change of the catalog to its end even if who asked for it is gone."""
         task = asyncio.create_task(change)
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
@@ -190,7 +190,7 @@ class Views:
                 ) from error
             raise
         self._columns(f'SELECT * FROM "{view.name}"', after, home)
-        for other, trouble in self._broken(snapshot, after):
+        for other, trouble in self.broken(snapshot, after):
             raise Conflict(
                 f"view {other} reads {_full(home, view)} and could not be read with "
                 f"this text: in view {other}: {trouble}; drop or replace {other} first"
@@ -210,12 +210,12 @@ class Views:
 
     def _check_unread(self, snapshot: Snapshot, home: Release, view: View) -> None:
         after = _without(snapshot, home, view)
-        for other, _ in self._broken(snapshot, after):
+        for other, _ in self.broken(snapshot, after):
             raise Conflict(
                 f"view {other} reads {_full(home, view)}: drop or replace {other} first"
             )
 
-    def _broken(self, before: Snapshot, after: Snapshot) -> Iterator[tuple[str, str]]:
+    def broken(self, before: Snapshot, after: Snapshot) -> Iterator[tuple[str, str]]:
         """Name the views that could be read before and cannot after, and say why."""
         for home in after.releases.values():
             for view in home.views.values():

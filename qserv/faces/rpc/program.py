@@ -11,6 +11,7 @@ from qserv.catalog.store import Store
 from qserv.config import CzarConfig
 from qserv.czar.admission import Admission, Limits
 from qserv.czar.damage import Damage
+from qserv.czar.dropping import Dropping
 from qserv.czar.executive import Executive
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
@@ -189,6 +190,9 @@ async def _assemble(
     planning = _Planner(config)
     views = Views(store=store, planning=planning, loads=loads)
     stack.push_async_callback(views.close)
+    dropping = Dropping(
+        store=store, loads=loads, views=views, installation=installation
+    )
     session = Session(
         preparation=Preparation(
             store=store,
@@ -225,6 +229,7 @@ async def _assemble(
         session=session,
         loads=loads,
         views=views,
+        dropping=dropping,
         installation=installation,
         damage=Damage(store=store, changed=repair.wake),
         members=members,

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from qserv.catalog.store import Store
 from qserv.czar.damage import Damage
+from qserv.czar.dropping import Dropping
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
@@ -40,6 +41,8 @@ class CzarService(LoadCalls, Checking):
         Runs loads.
     views
         Makes, drops and describes views.
+    dropping
+        Drops tables.
     installation
         Has workers forget aborted loads.
     damage
@@ -62,6 +65,7 @@ class CzarService(LoadCalls, Checking):
         session: Session,
         loads: Loads,
         views: Views,
+        dropping: Dropping,
         installation: Installation,
         damage: Damage,
         members: Members,
@@ -76,6 +80,7 @@ class CzarService(LoadCalls, Checking):
         self._placements = placements
         self._session = session
         self._views = views
+        self._dropping = dropping
         self._installation = installation
         self._damage = damage
         self._store = store
@@ -185,6 +190,18 @@ class CzarService(LoadCalls, Checking):
         snapshot = request.snapshot if request.HasField("snapshot") else None
         found = await self._views.describe(snapshot, request.release or None)
         return czar_pb2.ListViewsReply(views=map(convert.described, found))
+
+    @override
+    async def DropTable(
+        self,
+        request: czar_pb2.DropTableRequest,
+        context: "Context[czar_pb2.DropTableRequest, czar_pb2.DropTableReply]",
+    ) -> czar_pb2.DropTableReply:
+        """Drop tables."""
+        gone = await self._dropping.drop(
+            request.release, request.name, with_children=request.with_children
+        )
+        return czar_pb2.DropTableReply(snapshot=gone.snapshot, names=gone.names)
 
     @override
     async def ListTables(

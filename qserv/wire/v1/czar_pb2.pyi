@@ -734,6 +734,58 @@ class DropViewReply(_message.Message):
 Global___DropViewReply: _TypeAlias = DropViewReply  # noqa: Y015
 
 @_typing.final
+class DropTableRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    WITH_CHILDREN_FIELD_NUMBER: _builtins.int
+    release: _builtins.str
+    name: _builtins.str
+    with_children: _builtins.bool
+    """and all that name it as their director"""
+    def __init__(
+        self,
+        *,
+        release: _builtins.str = ...,
+        name: _builtins.str = ...,
+        with_children: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "release", b"release", "with_children", b"with_children"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropTableRequest: _TypeAlias = DropTableRequest  # noqa: Y015
+
+@_typing.final
+class DropTableReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.int
+    """the first without them"""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of all that went, in the catalog's spelling"""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.int = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropTableReply: _TypeAlias = DropTableReply  # noqa: Y015
+
+@_typing.final
 class ListViewsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -69,6 +69,11 @@ class CzarStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.FromString,
                 _registered_method=True)
+        self.DropTable = channel.unary_unary(
+                '/qserv.wire.v1.Czar/DropTable',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.DropTableRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.DropTableReply.FromString,
+                _registered_method=True)
         self.ListTables = channel.unary_unary(
                 '/qserv.wire.v1.Czar/ListTables',
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListTablesRequest.SerializeToString,
@@ -187,6 +192,13 @@ class CzarServicer:
 
     def ListViews(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropTable(self, request, context):
+        """Drops tables; older snapshots keep them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -322,6 +334,11 @@ def add_CzarServicer_to_server(servicer, server):
                     servicer.ListViews,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.SerializeToString,
+            ),
+            'DropTable': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropTable,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.DropTableRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.DropTableReply.SerializeToString,
             ),
             'ListTables': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTables,
@@ -583,6 +600,33 @@ class Czar:
             '/qserv.wire.v1.Czar/ListViews',
             qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_czar__pb2.ListViewsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/DropTable',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.DropTableRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.DropTableReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class CzarStub:
     """Views: named queries that stand in FROM as tables do."""
     DropView: _grpc.UnaryUnaryMultiCallable[_czar_pb2.DropViewRequest, _czar_pb2.DropViewReply]
     ListViews: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ListViewsRequest, _czar_pb2.ListViewsReply]
+    DropTable: _grpc.UnaryUnaryMultiCallable[_czar_pb2.DropTableRequest, _czar_pb2.DropTableReply]
+    """Drops tables; older snapshots keep them."""
     ListTables: _grpc.UnaryUnaryMultiCallable[_czar_pb2.ListTablesRequest, _czar_pb2.ListTablesReply]
     """What the tables of a release are: columns, kinds, keys."""
     Join: _grpc.UnaryUnaryMultiCallable[_czar_pb2.JoinRequest, _czar_pb2.JoinReply]
@@ -83,6 +85,8 @@ class CzarAsyncStub(CzarStub):
     """Views: named queries that stand in FROM as tables do."""
     DropView: _aio.UnaryUnaryMultiCallable[_czar_pb2.DropViewRequest, _czar_pb2.DropViewReply]  # type: ignore[assignment]
     ListViews: _aio.UnaryUnaryMultiCallable[_czar_pb2.ListViewsRequest, _czar_pb2.ListViewsReply]  # type: ignore[assignment]
+    DropTable: _aio.UnaryUnaryMultiCallable[_czar_pb2.DropTableRequest, _czar_pb2.DropTableReply]  # type: ignore[assignment]
+    """Drops tables; older snapshots keep them."""
     ListTables: _aio.UnaryUnaryMultiCallable[_czar_pb2.ListTablesRequest, _czar_pb2.ListTablesReply]  # type: ignore[assignment]
     """What the tables of a release are: columns, kinds, keys."""
     Join: _aio.UnaryUnaryMultiCallable[_czar_pb2.JoinRequest, _czar_pb2.JoinReply]  # type: ignore[assignment]
@@ -162,6 +166,14 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         request: _czar_pb2.ListViewsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_czar_pb2.ListViewsReply, _abc.Awaitable[_czar_pb2.ListViewsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DropTable(
+        self,
+        request: _czar_pb2.DropTableRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_czar_pb2.DropTableReply, _abc.Awaitable[_czar_pb2.DropTableReply]]:
+        """Drops tables; older snapshots keep them."""
 
     @_abc_1.abstractmethod
     def ListTables(

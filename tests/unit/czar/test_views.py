@@ -2,41 +2,17 @@
 
 import asyncio
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from support import metadata
+from support.naming import Reading
 
-from qserv.catalog.tables import Column, DataType
 from qserv.catalog.views import View
 from qserv.czar.beginning import Beginning
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.czar.views import Views
-from qserv.errors import Conflict, InvalidRequest, LimitExceeded, UnknownName
-
-
-class Reading:
-    """Plans texts like ``SELECT x y FROM hip.a b``, views inlined as they are."""
-
-    def plan(self, text, snapshot, *, language, default_release, frugal):
-        try:
-            return SimpleNamespace(
-                columns=self.columns(text, snapshot, default_release)
-            )
-        except RecursionError as error:
-            raise LimitExceeded("nested too deeply") from error
-
-    def columns(self, text, snapshot, default):
-        words, names = text.replace('"', "").removeprefix("SELECT ").split(" FROM ")
-        for name in names.split():
-            release, _, table = name.rpartition(".")
-            home = snapshot.release(release or default)
-            if (view := home.views.get(table.lower())) is not None:
-                self.columns(view.text, snapshot, home.name)
-            else:
-                snapshot.table(home.name, table)
-        return tuple(Column(word, DataType.BIGINT) for word in words.split())
+from qserv.errors import Conflict, InvalidRequest, UnknownName
 
 
 @pytest.fixture

@@ -1,0 +1,42 @@
+"""Writes into the metadata how tables go: older snapshots keep what they show.
+
+No file is touched, and none ends its life: whoever reads an older snapshot reads the
+table's last version whole, and lost copies of it are made again, as before.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import sqlalchemy as sa
+
+from qserv.catalog import history
+
+Tables = Mapping[str, sa.Table]
+
+
+def end(
+    connection: sa.Connection,
+    tables: Tables,
+    number: int,
+    release: str,
+    names: Iterable[str],
+) -> None:
+    """End the life of tables at a snapshot; their names are free from then on.
+
+    What brought their rows stays in the history, but no longer counts as live: it is
+    found by the table, and one of the same name is another table.
+
+    Parameters
+    ----------
+    connection, tables
+        Inside the transaction that makes the snapshot.
+    number
+        The snapshot, the first without them.
+    release, names
+        Which; in any case.
+    """
+    known = history.read_tables(connection, tables, release)
+    rows = tables["catalog_table"]
+    for name in names:
+        table_id, _ = known[name.lower()]
+        gone = {"valid_to": number, "folded": f"{name.lower()}#{table_id}"}
+        connection.execute(sa.update(rows).where(rows.c.id == table_id).values(gone))
