@@ -28,7 +28,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _whole(cluster):
     """Begin each case with a whole cluster, whatever became of the one before."""
-    cluster.revive()
+    cluster.clean()
 
 
 @pytest.mark.timeout(300)

@@ -66,7 +66,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def loads(tmp_path_factory):
-    return two_loads(tmp_path_factory.mktemp("two-loads"))
+    return two_loads(tmp_path_factory.mktemp("two-loads"), leaf_rows=60)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,12 @@ def cluster(loads, tmp_path_factory):
                 loader = running.loader(loads.arguments("sky", number))
                 assert loader.wait(DEADLINE) == 0, running.log_of("loader")
             yield running
+
+
+@pytest.fixture(autouse=True)
+def _whole(cluster):
+    """Begin each case with a whole cluster, whatever became of the one before."""
+    cluster.revive()
 
 
 def ask(cluster, query):

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import threading
 from contextlib import suppress
@@ -127,6 +128,12 @@ class Cluster:
         program.__exit__()
         self.start(name, failpoint, without)
         self.ready(name)
+
+    def clean(self):
+        """Begin anew after whatever went wrong before: whole, without leftovers."""
+        self.revive()
+        for left in (self.base / LOADER).iterdir():
+            shutil.rmtree(left)
 
     def revive(self):
         """Start again what died or may yet die, wake what stands, wait for all."""

@@ -54,10 +54,13 @@ class TwoLoads:
         Where the files lie.
     rows
         Table -> the rows of each load.
+    leaf_rows
+        That make the sky fall into few chunks, or more.
     """
 
     place: Path
     rows: dict[str, list[pa.Table]]
+    leaf_rows: int
 
     def arguments(self, release, load):
         """Return the words of ``qserv load`` for load 1 or 2."""
@@ -66,7 +69,7 @@ class TwoLoads:
             release,
             *(f"{table}={self.place}/{table}{load}*.parquet" for table in loaded),
             *("--sidecar", self.place / "sidecar.yaml"),
-            *("--replicas", 2, "--leaf-rows", 120, "--overlap", 60),
+            *("--replicas", 2, "--leaf-rows", self.leaf_rows, "--overlap", 60),
         ]
 
     @cached_property
@@ -100,7 +103,7 @@ class TwoLoads:
         return len(kdtree_pairs(ra, dec, RADIUS))
 
 
-def two_loads(place: Path, seed: int = 7) -> TwoLoads:
+def two_loads(place: Path, seed: int = 7, leaf_rows: int = 120) -> TwoLoads:
     """Make them: a crowded field around a corner of four base pixels."""
     rng = np.random.default_rng(seed)
     objects = [_objects(rng, 1, 400), _objects(rng, 401, 200)]
@@ -110,7 +113,8 @@ def two_loads(place: Path, seed: int = 7) -> TwoLoads:
     filters = pa.table(
         {"filterId": pa.array(range(6), pa.int16()), "band": list("ugrizy")}
     )
-    made = TwoLoads(place, {"Object": objects, "Source": sources, "Filter": [filters]})
+    rows = {"Object": objects, "Source": sources, "Filter": [filters]}
+    made = TwoLoads(place, rows, leaf_rows)
     (place / "sidecar.yaml").write_text(SIDECAR)
     for table, parts in made.rows.items():
         for number, part in enumerate(parts, 1):
