@@ -46,11 +46,8 @@ async def test_a_worker_joins_and_shows(czar):
     assert (reply.interval, list(reply.open_transactions)) == (1.0, [])
     status = await czar.Status(pb.StatusRequest())
     (worker,) = status.workers
-    assert (worker.worker_id, worker.alive, worker.threads) == (
-        reply.worker_id,
-        True,
-        2,
-    )
+    # Nobody listens at its address: the czar may have found that out by now.
+    assert (worker.worker_id, worker.threads) == (reply.worker_id, 2)
     assert (status.snapshot, len(status.releases)) == (0, 0)
 
 
