@@ -13,7 +13,7 @@ from qserv.errors import (
     WorkerUnavailable,
 )
 from qserv.faces.rpc.program import serving
-from qserv.wire.channel import aio_channel
+from qserv.wire.channel import aio_channel, start_server
 from qserv.wire.errors import from_rpc
 from qserv.wire.messages import table_to_proto
 from qserv.wire.v1 import czar_pb2 as pb
@@ -40,15 +40,22 @@ async def refusal(call):
 
 
 async def test_a_worker_joins_and_shows(czar):
-    reply = await czar.Join(pb.JoinRequest(endpoint="127.0.0.1:1", threads=2))
+    # Somebody must listen there: the czar calls it at once, and would find it dead.
+    listens, port = await start_server("127.0.0.1", 0, lambda _: None)
+    joining = pb.JoinRequest(endpoint=f"127.0.0.1:{port}", threads=2)
+    reply = await czar.Join(joining)
     assert reply.worker_id
     assert reply.cluster_id
     assert (reply.interval, list(reply.open_transactions)) == (1.0, [])
     status = await czar.Status(pb.StatusRequest())
     (worker,) = status.workers
-    # Nobody listens at its address: the czar may have found that out by now.
-    assert (worker.worker_id, worker.threads) == (reply.worker_id, 2)
+    assert (worker.worker_id, worker.alive, worker.threads) == (
+        reply.worker_id,
+        True,
+        2,
+    )
     assert (status.snapshot, len(status.releases)) == (0, 0)
+    await listens.stop(None)
 
 
 async def test_errors_keep_their_class(czar):
