@@ -138,17 +138,22 @@ class Ending:
 
     async def abort(self, number: str, reason: str, attempt: int) -> None:
         """Give a load up; see `Loads.abort`."""
-        if (load := self._registry.open.get(number)) is None:
+        newest = _newest(self._registry.open.get(number))
+        try:
+            async with self._registry.call(number, attempt or newest) as load:
+                await self._abort(load, reason)
+        except Conflict:
             past = await self._registry.past(number)
-            if past is not None and past.state == State.ABORTED:
-                return
-        async with self._registry.call(number, attempt or _newest(load)) as load:
-            if load.transaction.state is State.COMMITTING:
-                raise Conflict(
-                    f"load {number} is being published: it cannot be aborted now"
-                )
-            transaction, _ = life.step(load.transaction, Abort(reason))
-            await self._undo(load, transaction)
+            if past is None or past.state != State.ABORTED:
+                raise
+
+    async def _abort(self, load: OpenLoad, reason: str) -> None:
+        if load.transaction.state is State.COMMITTING:
+            raise Conflict(
+                f"load {load.id} is being published: it cannot be aborted now"
+            )
+        transaction, _ = life.step(load.transaction, Abort(reason))
+        await self._undo(load, transaction)
 
     async def _undo(self, load: OpenLoad, aborted: Transaction) -> None:
         reached("czar.abort.asked")

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-import grpc.aio
 import sqlalchemy as sa
 
 from qserv.catalog import filestore, healthstore, workerstore
@@ -15,10 +14,11 @@ from qserv.catalog.health import Facts, Finding, TableFacts, WorkerFacts
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.store import Store
 from qserv.catalog.workerstore import WorkerState
+from qserv.czar.answering import answering
 from qserv.czar.installation import family_workers, manifest
 from qserv.czar.members import Member, Members
+from qserv.errors import QservError
 from qserv.storage.manifest import content
-from qserv.wire.errors import from_rpc
 from qserv.wire.v1 import worker_pb2
 
 _PATIENCE: Final = 120.0
@@ -130,12 +130,11 @@ def _with_lists(
 
 
 async def _examined(member: Member) -> WorkerFacts:
+    request = worker_pb2.ExamineRequest()
     try:
-        reply = await member.stub.Examine(
-            worker_pb2.ExamineRequest(), timeout=_PATIENCE
-        )
-    except grpc.aio.AioRpcError as error:
-        text = from_rpc(error, member.endpoint).text
-        return WorkerFacts(member.id, alive=True, trouble=text)
+        with answering(member):
+            reply = await member.stub.Examine(request, timeout=_PATIENCE)
+    except QservError as error:
+        return WorkerFacts(member.id, alive=True, trouble=error.text)
     # It reads its clock last, right before this.
     return worker_facts(reply, time.time())

@@ -6,16 +6,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-import grpc.aio
-
 from qserv.catalog.publication import HeldFile
 from qserv.catalog.snapshot import EVERYWHERE, Family, Role
 from qserv.catalog.store import Store
 from qserv.catalog.tables import Table
+from qserv.czar.answering import answering
 from qserv.czar.members import Members
 from qserv.errors import ClusterError, QservError, WorkerUnavailable
 from qserv.telemetry import logger
-from qserv.wire.errors import from_rpc
 from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
 
@@ -261,10 +259,8 @@ class Installation:
     ) -> None:
         member = self._members.get(worker)
         request = worker_pb2.InstallRequest(transaction=load, manifests=manifests)
-        try:
+        with answering(member):
             await member.stub.Install(request, timeout=_PATIENCE)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, member.endpoint) from error
 
     async def forget(self, workers: Iterable[str]) -> None:
         """Have workers forget the aborted loads that they have not forgotten yet.
@@ -289,7 +285,5 @@ class Installation:
     async def _discard(self, worker: str, load: str) -> None:
         member = self._members.get(worker)
         request = worker_pb2.DiscardRequest(transaction=load)
-        try:
+        with answering(member):
             await member.stub.Discard(request, timeout=_PATIENCE)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc(error, member.endpoint) from error

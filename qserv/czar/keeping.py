@@ -2,22 +2,18 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
-
-import grpc.aio
 
 from qserv.catalog import copystore
 from qserv.catalog.store import Store
 from qserv.czar import replication
+from qserv.czar.answering import answering
 from qserv.czar.holdings import Known, State, Version
 from qserv.czar.members import Member
 from qserv.czar.replication import Listed
-from qserv.errors import WorkerUnavailable
 from qserv.storage.manifest import content
 from qserv.telemetry import logger
-from qserv.wire.errors import from_rpc
 from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
 
@@ -31,21 +27,6 @@ _ANSWER: Final = 30.0
 _TAKE_OVER: Final = 600.0
 """Seconds that a worker may take to take manifests over."""
 _EMPTY: Final = content((), ())
-
-
-@contextmanager
-def answering(member: Member) -> Iterator[None]:
-    """Turn what ends a call to a worker in the block into our errors."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc(error, member.endpoint) from error
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # It was not us: the channel was closed under the call.
-        raise WorkerUnavailable(f"the channel to {member.endpoint} closed") from None
 
 
 class Keeping:

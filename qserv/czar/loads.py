@@ -41,13 +41,9 @@ from qserv.czar.rollcall import RollCall
 from qserv.errors import InvalidRequest, UnknownName
 from qserv.failpoint import reached
 from qserv.ingest import transaction as life
-from qserv.ingest.events import (
-    Contribute,
-    Place,
-    StagedFile,
-    State,
-)
+from qserv.ingest.events import Contribute, Place, StagedFile, State
 from qserv.telemetry import logger
+from qserv.wire.calls import Calls, finished
 
 _log = logger(__name__)
 
@@ -94,6 +90,7 @@ class Loads:
         self._replicas = replicas
         self.lease = lease
         self._roll_call = RollCall(members=members, grace=grace)
+        self.calls = Calls()
         self.registry = Registry(store=store, clock=clock)
         self._ending = Ending(
             store=store,
@@ -107,6 +104,7 @@ class Loads:
             replicas=self.replicas,
             lease=lease,
             abort=self.abort,
+            calls=self.calls,
         )
 
     @property
@@ -162,6 +160,7 @@ class Loads:
         await self._roll_call.over()
         return await self._opening.begin(asked)
 
+    @finished
     async def place(
         self,
         number: str,
@@ -231,6 +230,7 @@ class Loads:
             usable=usable,
         )
 
+    @finished
     async def contribute(
         self,
         number: str,
@@ -315,6 +315,7 @@ class Loads:
             load.noted = load.heard
             await self.registry.write(loadstore.change, number)
 
+    @finished
     async def commit(
         self,
         number: str,
@@ -356,6 +357,7 @@ class Loads:
         wanted = Wanted(rows, bounds or {}, checked or {})
         return await self._ending.commit(number, wanted, attempt)
 
+    @finished
     async def abort(self, number: str, reason: str, attempt: int = 0) -> None:
         """Give a load up; its workers forget it. Repeating it does nothing.
 
@@ -382,7 +384,8 @@ class Loads:
         self._roll_call.joined()
 
     async def close(self) -> None:
-        """Wait for commits that are under way."""
+        """Wait for what must not stop half-way."""
+        await self.calls.close()
         await self._ending.close()
 
 

@@ -24,6 +24,7 @@ from qserv.failpoint import reached
 from qserv.ingest import transaction as life
 from qserv.ingest.events import Resume
 from qserv.telemetry import logger
+from qserv.wire.calls import Calls
 
 _log = logger(__name__)
 
@@ -102,6 +103,8 @@ class Opening:
         Seconds of a loader's silence after which another may take its place.
     abort
         Gives a load up, for a reason.
+    calls
+        Lets what is begun go on to its end.
     """
 
     def __init__(
@@ -112,23 +115,28 @@ class Opening:
         replicas: Callable[[], int],
         lease: float,
         abort: Callable[[str, str], Awaitable[None]],
+        calls: Calls,
     ) -> None:
         self._store = store
         self._registry = registry
         self._replicas = replicas
         self._lease = lease
         self._abort = abort
+        self._calls = calls
         self._one_at_a_time = asyncio.Lock()
 
     async def begin(self, asked: Beginning) -> Begun:
         """Begin a load, or go on with one; raises as `Loads.begin`."""
         while True:
-            async with self._one_at_a_time:
-                outcome = await self._begin(asked)
+            outcome = await self._calls.finish(self._look(asked))
             if isinstance(outcome, Begun):
                 return outcome
             await outcome()
             # Time has passed: somebody else may have begun, or even committed.
+
+    async def _look(self, asked: Beginning) -> Outcome:
+        async with self._one_at_a_time:
+            return await self._begin(asked)
 
     async def _begin(self, asked: Beginning) -> Outcome:
         """Begin; or return the commit to wait for; or None to look again."""

@@ -10,16 +10,14 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Final
 
-import grpc.aio
-
 from qserv.catalog.checkpoint import Checkpoint, PartName
 from qserv.catalog.rebuild import ENOUGH
 from qserv.catalog.store import Store
+from qserv.czar.answering import answering
 from qserv.czar.members import Member, Members
 from qserv.errors import MetadataUnavailable, QservError, TaskFailed
 from qserv.storage.remembered import packed
 from qserv.telemetry import logger
-from qserv.wire.errors import from_rpc
 from qserv.wire.v1 import worker_pb2
 
 _log = logger(__name__)
@@ -132,14 +130,12 @@ class Remembrance:
         checkpoint = self._checkpoint
         assert checkpoint is not None
         try:
-            missing = await self._send(member, checkpoint, ())
-            for some in self._messages(missing):
-                missing = await self._send(member, checkpoint, some)
+            with answering(member):
+                missing = await self._send(member, checkpoint, ())
+                for some in self._messages(missing):
+                    missing = await self._send(member, checkpoint, some)
             if missing:
                 raise TaskFailed(f"it still misses {len(missing)} parts")
-        except grpc.aio.AioRpcError as error:
-            told = from_rpc(error, member.endpoint)
-            _log.warning("catalog not kept", worker=member.id, why=str(told))
         except QservError as error:
             _log.warning("catalog not kept", worker=member.id, why=str(error))
         else:

@@ -21,8 +21,9 @@ from qserv import failpoint
 from qserv.catalog import copystore
 from qserv.catalog.store import Store
 from qserv.czar import replication
+from qserv.czar.answering import answering
 from qserv.czar.holdings import Known, State
-from qserv.czar.keeping import Contents, Keeping, answering, contents
+from qserv.czar.keeping import Contents, Keeping, contents
 from qserv.czar.leaving import Leavers
 from qserv.czar.members import Members
 from qserv.czar.replication import Copy

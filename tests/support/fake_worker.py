@@ -143,6 +143,8 @@ class FakeWorker(WorkerServicer):
     async def Install(self, request, context):
         if isinstance(self.trouble, Exception):
             raise self.trouble
+        if self.trouble == "hangs":
+            await self.hang()
         self.installed.append(request)
         return pb.InstallReply()
 
