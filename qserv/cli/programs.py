@@ -141,6 +141,7 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
 def _serve(program: Coroutine[Any, Any, None]) -> None:
     import asyncio
 
+    serving.begin()
     try:
         asyncio.run(program)
     finally:

@@ -135,6 +135,7 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    serving.begin()
     running = _Running()
     threading.Thread(target=_watch, args=(stops, running), daemon=True).start()
     try:

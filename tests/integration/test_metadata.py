@@ -18,6 +18,7 @@ from qserv.catalog import backup
 from qserv.catalog.backends import backend
 from qserv.cli.main import main
 from qserv.errors import QservError
+from qserv.ingest import peers
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.remembered import Remembered
 
@@ -244,6 +245,8 @@ def test_what_was_acknowledged_a_moment_ago_is_there(sky, tmp_path):
 def test_a_load_caught_before_its_publication_never_was(sky, tmp_path, monkeypatch):
     directory = sky.again(tmp_path)
     monkeypatch.setenv("QSERV_FAILPOINT", "metadata.publish.written")
+    # Nobody starts the czar again, for whom a loader would wait.
+    monkeypatch.setattr(peers, "PATIENCE", 1.0)
     with cluster(directory) as db, pytest.raises(QservError):
         load(db, sky.parts[3])
     monkeypatch.delenv("QSERV_FAILPOINT")
