@@ -106,6 +106,7 @@ NAMES: Final = frozenset(
         "czar.abort.asked",
         "czar.abort.written",
         "czar.abort.forgotten",
+        "czar.publish.replaced",
         "czar.publish.files",
     }
 )

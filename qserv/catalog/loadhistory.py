@@ -35,6 +35,8 @@ class PastLoad:
         That made it visible; None where none did.
     rows, rejected
         Rows read, and left out; 0 while it has not ended.
+    replaced
+        As in `qserv.catalog.provenance.Load`.
     """
 
     id: str
@@ -52,6 +54,7 @@ class PastLoad:
     snapshot: int | None
     rows: int
     rejected: int
+    replaced: tuple[str, ...] = ()
 
 
 def loads(
@@ -107,6 +110,7 @@ def _past(row: Any) -> PastLoad:
         snapshot=row.snapshot,
         rows=row.total_rows,
         rejected=row.rejected,
+        replaced=tuple(json.loads(row.replaced)),
     )
 
 
@@ -131,6 +135,7 @@ def contributions(
             wrapped=row.wrapped,
             rejected=row.rejected,
             number=row.id,
+            gone=row.valid_to or 0,
         )
         for row in rows
     )
@@ -163,7 +168,9 @@ def origins(
         asked.setdefault(table, set()).add(content)
     known = history.read_tables(connection, tables, release) if asked else {}
     return {
-        (table, row.sha256): Origin(row.source, row.load_id, row.snapshot, row.id)
+        (table, row.sha256): Origin(
+            row.source, row.load_id, row.snapshot, row.id, row.held_since
+        )
         for table, contents in asked.items()
         if table.lower() in known
         for some in batches(sorted(contents))
@@ -181,8 +188,13 @@ def _brought(
             files.c.sha256,
             files.c.source,
             files.c.load_id,
+            files.c.held_since,
             snapshots.c.id.label("snapshot"),
         )
         .join(snapshots, snapshots.c.load_id == files.c.load_id)
-        .where(files.c.table_id == table_id, files.c.sha256.in_(contents))
+        .where(
+            files.c.table_id == table_id,
+            files.c.valid_to.is_(None),
+            files.c.sha256.in_(contents),
+        )
     ).all()

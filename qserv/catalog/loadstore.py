@@ -75,6 +75,7 @@ def remember(connection: sa.Connection, tables: Tables, load: Load) -> None:
             configuration=load.configuration,
             input_ids=json.dumps(load.input_ids),
             table_names=json.dumps(load.tables),
+            replaced=json.dumps(load.replaced),
         )
     )
 

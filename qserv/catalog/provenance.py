@@ -19,6 +19,8 @@ class Load:
         Hash of that pipeline's configuration, and what it read.
     tables
         The tables that it may load.
+    replaced
+        Those of them of which all or some goes when it commits.
     """
 
     id: str
@@ -29,6 +31,7 @@ class Load:
     configuration: str = ""
     input_ids: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Contribution:
         Rows left out.
     number
         Unique in the cluster, and what `_source` says in its rows; 0: none was given.
+    gone
+        The first snapshot without its rows; 0 while they are live.
     """
 
     table: str
@@ -61,6 +66,7 @@ class Contribution:
     wrapped: int
     rejected: int = 0
     number: int = 0
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +83,15 @@ class Origin:
         The snapshot that made it visible.
     number
         Of the contribution.
+    held
+        The snapshot whose files hold the rows.
     """
 
     source: str
     load: str
     snapshot: int
     number: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qserv.catalog import history, viewstore
+from qserv.catalog import history, replacing, viewstore
 from qserv.catalog.bounds import Bounds, from_text, to_text, widened
 from qserv.catalog.counters import reserve
 from qserv.catalog.database import integer, now
 from qserv.catalog.provenance import Contribution
+from qserv.catalog.replacing import Replaced
 from qserv.catalog.snapshot import Family, ManifestEntry, ReleaseState, Role
 from qserv.catalog.tables import Table
 from qserv.failpoint import reached
@@ -52,6 +53,8 @@ class Publication:
         Where their rows came from.
     bounds
         Table -> bounds of its new rows.
+    replaces
+        What goes.
     """
 
     load: str
@@ -63,6 +66,7 @@ class Publication:
     files: tuple[HeldFile, ...]
     contributions: tuple[Contribution, ...]
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    replaces: tuple[Replaced, ...] = ()
 
 
 def entry_row(number: int, table_id: int, entry: ManifestEntry) -> dict[str, Any]:
@@ -112,12 +116,18 @@ class _Writer:
             ],
         )
         self._family()
+        self._replaced()
         self._release()
         known = history.read_tables(self.connection, self.tables, publication.release)
         ids = {name: number for name, (number, _) in known.items()}
         self._files(ids)
         reached("czar.publish.files")
         self._contributions(ids)
+        for each in publication.replaces:
+            number, kept = ids[each.table.lower()], each.kept
+            replacing.keep(
+                self.connection, self.tables, publication.version, number, kept
+            )
         for table in publication.tables:
             self._version(ids[table.name.lower()], table.name)
 
@@ -177,6 +187,17 @@ class _Writer:
                 for preference, worker in enumerate(workers)
             ],
         )
+
+    def _replaced(self) -> None:
+        publication = self.publication
+        replacing.end(
+            self.connection,
+            self.tables,
+            publication.version,
+            publication.release,
+            publication.replaces,
+        )
+        reached("czar.publish.replaced")
 
     def _release(self) -> None:
         publication, name = self.publication, self.publication.release
@@ -290,29 +311,40 @@ class _Writer:
                     "nulled": contribution.nulled,
                     "wrapped": contribution.wrapped,
                     "rejected": contribution.rejected,
+                    "held_since": self.publication.version,
                 }
                 for contribution in contributions
             ],
         )
 
-    def _bounds(self, table_id: int, table: str) -> str:
-        """Widen the bounds that the table had by those of the new rows."""
+    def _bounds(self, table_id: int, table: str) -> dict[str, str]:
+        """Widen the bounds that are known of older rows by those of the new ones."""
         files = [f.entry for f in self.publication.files if f.table == table]
         if any(entry.role is Role.DELTA for entry in files):
-            return to_text({})
+            return {"bounds": to_text({}), "own_bounds": to_text({})}
         new = self.publication.bounds.get(table, {})
+        known = self._bounds_before(table_id, table)
+        if known is None:
+            known = new
+        elif any(entry.role is Role.BASE for entry in files):
+            known = widened(known, new)
+        return {"bounds": to_text(known), "own_bounds": to_text(new)}
+
+    def _bounds_before(self, table_id: int, table: str) -> Bounds | None:
+        """Return the bounds of the rows that stay; None if there are none."""
+        if table.lower() in replacing.named(self.publication.replaces):
+            version = self.publication.version
+            return replacing.bounds_left(
+                self.connection, self.tables, table_id, version
+            )
         versions = self.tables["table_version"].c
         before = self.connection.execute(
-            sa.select(versions.bounds)
-            .where(versions.table_id == table_id, versions.live_rows > 0)
+            sa.select(versions.bounds, versions.live_rows)
+            .where(versions.table_id == table_id)
             .order_by(versions.version.desc())
             .limit(1)
         ).first()
-        if before is None:
-            return to_text(new)
-        known = from_text(before.bounds)
-        more = any(entry.role is Role.BASE for entry in files)
-        return to_text(widened(known, new) if more else known)
+        return from_text(before.bounds) if before and before.live_rows else None
 
     def _version(self, table_id: int, table: str) -> None:
         entries, version = self.tables["manifest_entry"], self.publication.version
@@ -332,7 +364,7 @@ class _Writer:
                     "tree_version": self.publication.family.tree_version,
                     "live_rows": rows,
                     "files": files,
-                    "bounds": self._bounds(table_id, table),
+                    **self._bounds(table_id, table),
                 }
             ],
         )

@@ -22,8 +22,7 @@ def end(
 ) -> None:
     """End the life of tables at a snapshot; their names are free from then on.
 
-    What brought their rows stays in the history, but no longer counts as live: it is
-    found by the table, and one of the same name is another table.
+    What brought their rows stays in the history, but no longer counts as live.
 
     Parameters
     ----------
@@ -40,3 +39,9 @@ def end(
         table_id, _ = known[name.lower()]
         gone = {"valid_to": number, "folded": f"{name.lower()}#{table_id}"}
         connection.execute(sa.update(rows).where(rows.c.id == table_id).values(gone))
+        brought = tables["contribution"]
+        connection.execute(
+            sa.update(brought)
+            .where(brought.c.table_id == table_id, brought.c.valid_to.is_(None))
+            .values(valid_to=number)
+        )

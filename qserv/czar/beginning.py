@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from qserv.catalog.provenance import Origin
+from qserv.catalog.replacing import Replaced, named
 from qserv.catalog.snapshot import Family, Release, Snapshot, TableVersion
 from qserv.catalog.tables import Table, TableKind
 from qserv.errors import Conflict, InvalidRequest
@@ -13,6 +15,9 @@ OVERLAP: Final = 60 / 3600
 """Degrees, unless a family's first load says otherwise."""
 LEAF_ROWS: Final = 1_000_000
 LEAF_BYTES: Final = 2**30
+
+Content = tuple[str, str]
+"""(table, sha256)."""
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -61,6 +66,8 @@ class Beginning:
         empty: none is.
     dry_run
         Whether nothing shall begin.
+    replaces
+        What goes when it commits.
     """
 
     release: str
@@ -77,6 +84,7 @@ class Beginning:
     inputs: tuple[Source, ...] = ()
     fingerprint: str = ""
     dry_run: bool = False
+    replaces: tuple[Replaced, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +130,32 @@ class Target:
     tables
         As the catalog knows them, or will.
     existing
-        Those of them, and of the directors that they name, that are live already.
+        Those of them, and of the directors that they name, that are live already; of
+        what is replaced the rest.
+    replaces
+        What goes.
     """
 
     release: str
     layout: Layout
     tables: tuple[Table, ...]
     existing: tuple[TableVersion, ...]
+    replaces: tuple[Replaced, ...] = ()
+
+    def needs(self, table: str) -> bool:
+        """Whether it makes or fills a table, or its children."""
+        names = {known.name.lower() for known in self.tables}
+        names |= {name.lower() for known in self.tables for _, name in known.links}
+        return table.lower() in names
+
+    def staying(self, live: Mapping[Content, Origin]) -> dict[Content, Origin]:
+        """Return those of the contents that are live which the load does not end."""
+        going = named(self.replaces)
+        return {
+            (table, content): origin
+            for (table, content), origin in live.items()
+            if table.lower() not in going or not going[table.lower()].ends(origin)
+        }
 
 
 def target(asked: Beginning, snapshot: Snapshot, *, replicas: int) -> Target:
@@ -158,7 +185,8 @@ def target(asked: Beginning, snapshot: Snapshot, *, replicas: int) -> Target:
         release=release.name if release else asked.release,
         layout=_layout(asked, snapshot, replicas),
         tables=tables,
-        existing=_existing(tables, known),
+        existing=_existing(tables, known, named(asked.replaces)),
+        replaces=asked.replaces,
     )
 
 
@@ -174,19 +202,28 @@ def tables_of(asked: Beginning, snapshot: Snapshot) -> tuple[Table, ...]:
     """
     release = snapshot.releases.get(asked.release.lower())
     known = release.tables if release else {}
-    tables = tuple(_table(table, known) for table in asked.tables)
-    _check_directors(tables, known)
+    whole = {each.table.lower() for each in asked.replaces if each.whole}
+    stay = {name: version for name, version in known.items() if name not in whole}
+    tables = tuple(_table(table, stay) for table in asked.tables)
+    _check_directors(tables, stay)
     if release:
         _check_views(tables, release)
     return tables
 
 
 def _existing(
-    tables: tuple[Table, ...], known: Mapping[str, TableVersion]
+    tables: tuple[Table, ...],
+    known: Mapping[str, TableVersion],
+    going: Mapping[str, Replaced],
 ) -> tuple[TableVersion, ...]:
     names = [table.name.lower() for table in tables]
     names += [director.lower() for table in tables for _, director in table.links]
-    return tuple(known[name] for name in dict.fromkeys(names) if name in known)
+    live = {name: known[name] for name in dict.fromkeys(names) if name in known}
+    rest = (
+        going[name].rest(version) if name in going else version
+        for name, version in live.items()
+    )
+    return tuple(version for version in rest if version is not None)
 
 
 def _check_names(asked: Beginning) -> None:

@@ -7,11 +7,12 @@ now and what the load adds.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Container, Mapping
 
 from qserv.catalog import loadhistory, loadstore
 from qserv.catalog.provenance import Origin
 from qserv.catalog.publication import Publication
+from qserv.catalog.replacing import named
 from qserv.catalog.snapshot import Family, Snapshot, TableVersion
 from qserv.catalog.store import Store
 from qserv.catalog.tables import Table
@@ -19,6 +20,7 @@ from qserv.czar import contents
 from qserv.czar.beginning import tables_of
 from qserv.czar.installation import Installation
 from qserv.czar.openload import Committed, OpenLoad, Wanted, held
+from qserv.czar.replacing import Replacing, check_same
 from qserv.errors import Conflict, InvalidRequest
 from qserv.failpoint import reached
 from qserv.ingest import transaction as life
@@ -40,20 +42,25 @@ def newer(
     Raises
     ------
     Conflict
-        If a table that the load builds on is no more.
+        If a table that the load builds on is no more, or one that it replaces is not
+        what it was.
     """
+    check_same(load.target, snapshot)
     release = snapshot.releases.get(load.target.release.lower())
     live = release.tables if release else {}
-    told = {name.lower(): version for name, version in load.told.items()}
-    checked = {name.lower(): version for name, version in wanted.checked.items()}
+    # What is replaced did not change: its keys are compared with what stays of it.
+    going = named(load.target.replaces)
+    told = _folded(load.told, going)
+    checked = _folded(wanted.checked, going)
     for name, version in (told | checked).items():
         if version and name not in live:
             raise Conflict(
                 f"table {load.target.release}.{name} was dropped while load {load.id} "
                 "ran: begin a new one"
             )
+    filled = _folded(wanted.rows, going)
     names = {t.name.lower() for t in load.target.tables if t.indexed} & {
-        name.lower() for name, rows in wanted.rows.items() if rows
+        name for name, rows in filled.items() if rows
     }
     seen = told | checked
     return tuple(
@@ -61,6 +68,10 @@ def newer(
         for name in sorted(names | checked.keys())
         if name in live and live[name].manifest_version > seen.get(name, 0)
     )
+
+
+def _folded(values: Mapping[str, int], without: Container[str]) -> dict[str, int]:
+    return {k.lower(): v for k, v in values.items() if k.lower() not in without}
 
 
 class Committing:
@@ -72,11 +83,16 @@ class Committing:
         The metadata.
     installation
         Calls the workers.
+    replacing
+        Knows what may be replaced.
     """
 
-    def __init__(self, *, store: Store, installation: Installation) -> None:
+    def __init__(
+        self, *, store: Store, installation: Installation, replacing: Replacing
+    ) -> None:
         self._store = store
         self._installation = installation
+        self._replacing = replacing
 
     async def run(self, load: OpenLoad) -> Committed:
         """Commit a load whose state says so.
@@ -92,6 +108,7 @@ class Committing:
         snapshot = self._store.snapshot()
         if compare := newer(load, load.wanted, snapshot):
             return Committed(newer=compare)
+        await self._replacing.check(load.target, snapshot, load.wanted.rows)
         tables, family = _tables(load, snapshot), _family(load, snapshot)
         await self._check_contents(load)
         version = await self._version(load)
@@ -106,7 +123,7 @@ class Committing:
                 tables = self._store.tables
                 return loadhistory.origins(connection, tables, release, with_rows)
 
-        found = await asyncio.to_thread(live)
+        found = load.target.staying(await asyncio.to_thread(live))
         contents.admit(release, read, here={}, live=found)
 
     async def _version(self, load: OpenLoad) -> int:
@@ -135,6 +152,7 @@ class Committing:
             version=version,
             family=family,
             files=[held(file) for file in load.transaction.files.values()],
+            replaces=load.target.replaces,
             copies=load.placed.copies,
         )
         reached("czar.commit.installed")
@@ -149,6 +167,7 @@ class Committing:
             files=fresh,
             contributions=load.contributions,
             bounds=load.wanted.bounds,
+            replaces=load.target.replaces,
         )
         snapshot = await asyncio.to_thread(self._store.publish, publication)
         reached("czar.commit.published")
@@ -163,7 +182,10 @@ class Committing:
 
 
 def _tables(load: OpenLoad, snapshot: Snapshot) -> tuple[Table, ...]:
-    """Return the tables that get a new version: those with new files, and new ones."""
+    """Return the tables that get a new version: those with new files, and new ones.
+
+    What is replaced gets one, too, even if nothing comes in its place.
+    """
     try:
         tables = tables_of(load.asked, snapshot)
     except InvalidRequest as error:
@@ -171,6 +193,7 @@ def _tables(load: OpenLoad, snapshot: Snapshot) -> tuple[Table, ...]:
     release = snapshot.releases.get(load.target.release.lower())
     live = release.tables if release else {}
     filled = {file.table.lower() for file in load.transaction.files.values()}
+    filled |= named(load.target.replaces).keys()
     return tuple(
         table
         for table in tables

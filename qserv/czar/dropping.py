@@ -12,6 +12,7 @@ from qserv.catalog.snapshot import Release, Snapshot
 from qserv.catalog.store import Store
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
+from qserv.czar.replacing import children
 from qserv.czar.views import Views
 from qserv.errors import Conflict, UnknownName
 from qserv.telemetry import logger
@@ -102,14 +103,14 @@ class Dropping:
                 "drop_view"
             )
         table = snapshot.table(home.name, name).table
-        children = _children(home, table.name)
-        if children and not with_children:
+        their = children(home, table.name)
+        if their and not with_children:
             raise Conflict(
                 f"{home.name}.{table.name} is the director of "
-                f"{_full(home, children)}: drop them first, or ask to drop them too "
+                f"{_full(home, their)}: drop them first, or ask to drop them too "
                 "(--with-children, with_children=True)"
             )
-        return table.name, *children
+        return table.name, *their
 
     def _check_loads(self, home: Release, names: Iterable[str]) -> None:
         for name in names:
@@ -131,15 +132,6 @@ class Dropping:
                 f"{_full(home, names)} is read by the views {', '.join(broken)}: drop "
                 "or replace them first"
             )
-
-
-def _children(home: Release, director: str) -> tuple[str, ...]:
-    """Return the tables that name a table as a director of theirs."""
-    return tuple(
-        version.table.name
-        for version in home.tables.values()
-        if director.lower() in {name.lower() for _, name in version.table.links}
-    )
 
 
 def _full(home: Release, names: Iterable[str]) -> str:

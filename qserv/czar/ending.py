@@ -9,6 +9,7 @@ from qserv.czar.committing import Committing, newer
 from qserv.czar.installation import Installation
 from qserv.czar.openload import Committed, OpenLoad, Wanted, wanted_to_json
 from qserv.czar.registry import Registry
+from qserv.czar.replacing import Replacing
 from qserv.czar.rollcall import RollCall
 from qserv.errors import ClusterError, Conflict
 from qserv.failpoint import reached
@@ -33,6 +34,8 @@ class Ending:
         Waits for workers after the czar's start.
     installation
         Calls them.
+    replacing
+        Knows what may be replaced.
 
     Attributes
     ----------
@@ -47,12 +50,15 @@ class Ending:
         registry: Registry,
         roll_call: RollCall,
         installation: Installation,
+        replacing: Replacing,
     ) -> None:
         self._store = store
         self._registry = registry
         self._roll_call = roll_call
         self._installation = installation
-        self._committing = Committing(store=store, installation=installation)
+        self._committing = Committing(
+            store=store, installation=installation, replacing=replacing
+        )
         self.one_commit = asyncio.Lock()
 
     async def commit(self, number: str, asked: Wanted, attempt: int) -> Committed:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from qserv.catalog.publication import HeldFile
+from qserv.catalog.replacing import Replaced, named
 from qserv.catalog.snapshot import EVERYWHERE, Family, Role
 from qserv.catalog.store import Store
 from qserv.catalog.tables import Table
@@ -168,6 +169,7 @@ class Installation:
         family: Family,
         files: Collection[HeldFile],
         copies: int,
+        replaces: Collection[Replaced] = (),
     ) -> tuple[HeldFile, ...]:
         """Have the workers of the family keep the new version of every table.
 
@@ -183,6 +185,8 @@ class Installation:
             What it adds.
         copies
             How many workers each of these needs.
+        replaces
+            What goes.
 
         Returns
         -------
@@ -200,8 +204,11 @@ class Installation:
             replace(file, entry=replace(file.entry, validity=(version, None)))
             for file in files
         )
+        going = named(replaces)
         live = {
-            table.name: await asyncio.to_thread(self._store.files, release, table.name)
+            table.name: await asyncio.to_thread(
+                self._staying, release, table.name, going.get(table.name.lower())
+            )
             for table in tables
         }
         for file in fresh:
@@ -230,6 +237,13 @@ class Installation:
         except WorkerUnavailable as error:
             raise WorkerUnavailable(f"{error.text}{trouble}") from None
         return held
+
+    def _staying(
+        self, release: str, table: str, going: Replaced | None
+    ) -> tuple[HeldFile, ...]:
+        """Return the live files of a table that do not go."""
+        live = self._store.files(release, table)
+        return tuple(f for f in live if going is None or not going.takes(f.entry))
 
     async def _all(
         self, load: str, manifests: Mapping[str, list[common_pb2.Manifest]]

@@ -37,6 +37,7 @@ from qserv.czar.openload import (
     where,
 )
 from qserv.czar.registry import Registry
+from qserv.czar.replacing import Replacing
 from qserv.czar.rollcall import RollCall
 from qserv.errors import InvalidRequest, UnknownName
 from qserv.failpoint import reached
@@ -72,6 +73,7 @@ class Loads:
         without them.
     clock
         Monotonic seconds.
+
     """
 
     def __init__(
@@ -92,17 +94,20 @@ class Loads:
         self._roll_call = RollCall(members=members, grace=grace)
         self.calls = Calls()
         self.registry = Registry(store=store, clock=clock)
+        self.replacing = Replacing(store)
         self._ending = Ending(
             store=store,
             registry=self.registry,
             roll_call=self._roll_call,
             installation=installation,
+            replacing=self.replacing,
         )
         self._opening = Opening(
             store=store,
             registry=self.registry,
             replicas=self.replicas,
             lease=lease,
+            replacing=self.replacing,
             abort=self.abort,
             calls=self.calls,
         )
@@ -252,7 +257,8 @@ class Loads:
             live = await self.registry.origins(
                 release, [(each.table, each.sha256) for each in read if each.rows]
             )
-            contents.admit(release, read, here=load.contents, live=live)
+            staying = load.target.staying(live)
+            contents.admit(release, read, here=load.contents, live=staying)
             staged = tuple(replace(f, table=load.spelling(f.table)) for f in files)
             before = load.transaction
             after, _ = life.step(before, Contribute(staged))

@@ -15,10 +15,11 @@ from functools import partial
 from qserv.catalog import loadstore
 from qserv.catalog.provenance import Input, Load, Origin
 from qserv.catalog.store import Store
-from qserv.czar.beginning import Beginning, Target, target
+from qserv.czar.beginning import Beginning, Content, Target, target
 from qserv.czar.choosing import Placed
 from qserv.czar.openload import OpenLoad, fresh, kept
 from qserv.czar.registry import Registry
+from qserv.czar.replacing import Replacing, is_same
 from qserv.errors import Conflict, InvalidRequest
 from qserv.failpoint import reached
 from qserv.ingest import transaction as life
@@ -27,9 +28,6 @@ from qserv.telemetry import logger
 from qserv.wire.calls import Calls
 
 _log = logger(__name__)
-
-Content = tuple[str, str]
-"""(table, sha256)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,8 @@ class Known:
     number
         What `_source` says in its rows.
     snapshot, load, source
-        Not 0: its content is live since then, by that load, under that name.
+        Not 0: its content is live since then, by that load, under that name. Of a
+        content that is replaced only the load.
     """
 
     number: int
@@ -101,6 +100,8 @@ class Opening:
         Returns the copies of each chunk of a new family.
     lease
         Seconds of a loader's silence after which another may take its place.
+    replacing
+        Knows what a load may replace.
     abort
         Gives a load up, for a reason.
     calls
@@ -114,6 +115,7 @@ class Opening:
         registry: Registry,
         replicas: Callable[[], int],
         lease: float,
+        replacing: Replacing,
         abort: Callable[[str, str], Awaitable[None]],
         calls: Calls,
     ) -> None:
@@ -121,6 +123,7 @@ class Opening:
         self._registry = registry
         self._replicas = replicas
         self._lease = lease
+        self._replacing = replacing
         self._abort = abort
         self._calls = calls
         self._one_at_a_time = asyncio.Lock()
@@ -140,17 +143,26 @@ class Opening:
 
     async def _begin(self, asked: Beginning) -> Outcome:
         """Begin; or return the commit to wait for; or None to look again."""
-        wanted = target(asked, self._store.snapshot(), replicas=self._replicas())
-        if asked.dry_run:
-            return Begun("", wanted, _known(asked, await self._live(asked, wanted), ()))
-        if (mine := self._same(asked)) is not None:
-            return _ended(mine) or await self._go_on(mine, asked)
-        if (other := self._in_the_way(asked, wanted)) is not None:
-            return _ended(other) or partial(self._give_up, other)
+        asked = await self._replacing.resolved(asked)
+        snapshot = self._store.snapshot()
+        wanted = target(asked, snapshot, replicas=self._replicas())
+        if not asked.dry_run:
+            if (mine := self._same(asked)) is not None:
+                return _ended(mine) or await self._go_on(mine, asked)
+            if (other := self._in_the_way(asked, wanted)) is not None:
+                return _ended(other) or partial(self._give_up, other)
+        if not is_same(wanted, snapshot):
+            # A commit came between the two looks at the metadata.
+            return partial(asyncio.sleep, 0)
+        await self._replacing.check(wanted, snapshot)
         live = await self._live(asked, wanted)
-        if asked.inputs and len(live) == len(_contents(asked, wanted)):
-            newest = max(origin.snapshot for origin in live.values())
-            return Begun("", wanted, _known(asked, live, ()), snapshot=newest)
+        if asked.dry_run:
+            return Begun("", wanted, _known(asked, wanted, live, ()))
+        there = wanted.staying(live)
+        if asked.inputs and len(there) == len(_contents(asked, wanted)):
+            newest = max(origin.snapshot for origin in there.values())
+            known = _known(asked, wanted, live, ())
+            return Begun("", wanted, known, snapshot=newest)
         return await self._open(asked, wanted, live)
 
     def _same(self, asked: Beginning) -> OpenLoad | None:
@@ -167,10 +179,12 @@ class Opening:
             if left > 0 or load.commit or load.id not in self._registry.open:
                 return _ended(load) or Begun("", wanted, wait=max(left, 0.1))
             numbered = [(each.table, each.sha256) for each in load.inputs.values()]
-            brought = await self._registry.origins(wanted.release, numbered)
+            live = await self._registry.origins(wanted.release, numbered)
+            brought = wanted.staying(live)
             versions = {v.table.name: v.manifest_version for v in wanted.existing}
+            same = versions == load.told and is_same(wanted, snapshot)
             # What the first try compared with the tables holds for those versions only.
-            if not brought and versions == load.told:
+            if not brought and same:
                 return await self._resumed(load, asked, wanted)
         reason = "another load changed its tables, or brought some of its files"
         return partial(self._abort, load.id, reason)
@@ -186,7 +200,7 @@ class Opening:
         return Begun(
             transaction=load.id,
             target=wanted,
-            inputs=_known(asked, live, tuple(load.inputs.values())),
+            inputs=_known(asked, wanted, live, tuple(load.inputs.values())),
             attempt=resumed.attempt,
             resumed=True,
             placed=load.placed,
@@ -235,11 +249,13 @@ class Opening:
             configuration=asked.configuration,
             input_ids=asked.input_ids,
             tables=load.transaction.tables,
+            replaced=tuple(each.table for each in wanted.replaces if each.version),
         )
+        staying = wanted.staying(live)
         inputs = [
             Input(0, load.spelling(source.table), source.name, source.sha256)
             for source in asked.inputs
-            if (load.spelling(source.table), source.sha256) not in live
+            if (load.spelling(source.table), source.sha256) not in staying
         ]
         reached("czar.begin.checked")
         # Known from here on, so that nobody begins another beside it.
@@ -252,7 +268,7 @@ class Opening:
             raise
         reached("czar.begin.written")
         _log.info("load begun", load=number, release=wanted.release)
-        known = _known(asked, live, tuple(load.inputs.values()))
+        known = _known(asked, wanted, live, tuple(load.inputs.values()))
         return Begun(number, wanted, known, attempt=1)
 
 
@@ -288,14 +304,25 @@ def _conflict(load: OpenLoad, wanted: Target, contents: set[Content]) -> str:
         (each.table, each.sha256) for each in load.inputs.values()
     ):
         return "reads some of the same files"
+    if one_release and (name := _replaced(mine, other) or _replaced(other, mine)):
+        return f"one of the two replaces the table {name}, which the other needs"
     return ""
 
 
+def _replaced(one: Target, other: Target) -> str:
+    """Return the name of a table that one load replaces and another needs."""
+    return next((r.table for r in one.replaces if other.needs(r.table)), "")
+
+
 def _known(
-    asked: Beginning, live: dict[Content, Origin], inputs: Sequence[Input]
+    asked: Beginning,
+    wanted: Target,
+    live: dict[Content, Origin],
+    inputs: Sequence[Input],
 ) -> tuple[Known, ...]:
     """Say of each input where it is live, or which number it has."""
     by_table = {(table.lower(), content): at for (table, content), at in live.items()}
+    staying = {(table.lower(), content) for table, content in wanted.staying(live)}
     numbers = {
         (each.table.lower(), each.source, each.sha256): each.number for each in inputs
     }
@@ -304,9 +331,12 @@ def _known(
         table = source.table.lower()
         number = numbers.get((table, source.name, source.sha256), 0)
         origin = by_table.get((table, source.sha256))
-        known.append(
-            Known(origin.number, origin.snapshot, origin.load, origin.source)
-            if origin and not number
-            else Known(number)
-        )
+        if origin and (table, source.sha256) not in staying:
+            known.append(Known(number, load=origin.load))
+        elif origin and not number:
+            known.append(
+                Known(origin.number, origin.snapshot, origin.load, origin.source)
+            )
+        else:
+            known.append(Known(number))
     return tuple(known)

@@ -11,6 +11,7 @@ from qserv.catalog.bounds import Bounds, from_text, to_text
 from qserv.catalog.loadstore import Kept
 from qserv.catalog.provenance import Contribution, Input
 from qserv.catalog.publication import HeldFile
+from qserv.catalog.replacing import Replaced
 from qserv.catalog.snapshot import EVERYWHERE, Family, Snapshot, TableVersion
 from qserv.catalog.tables import Column, DataType, Table, TableKind
 from qserv.czar.beginning import Beginning, Layout, Target, target
@@ -140,11 +141,8 @@ class OpenLoad:
 
     def needs(self, release: str, table: str) -> bool:
         """Whether it makes or fills a table, or its children."""
-        tables = self.target.tables
-        names = {known.name.lower() for known in tables}
-        names |= {name.lower() for known in tables for _, name in known.links}
         same = self.target.release.lower() == release.lower()
-        return same and table.lower() in names
+        return same and self.target.needs(table)
 
     def tell(self, progress: Progress) -> None:
         """Know how far the loader is."""
@@ -325,8 +323,21 @@ def _wanted(plain: Any) -> Wanted:
 
 def _beginning(plain: Any) -> Beginning:
     tables = tuple(_table(dict(table)) for table in plain["tables"])
-    lists = {"tables": tables, "inputs": (), "input_ids": tuple(plain["input_ids"])}
+    lists = {
+        "tables": tables,
+        "inputs": (),
+        "input_ids": tuple(plain["input_ids"]),
+        # A load of an earlier qserv replaces nothing.
+        "replaces": tuple(map(_replaced, plain.get("replaces", ()))),
+    }
     return Beginning(**plain | lists)
+
+
+def _replaced(plain: dict[str, Any]) -> Replaced:
+    lists = {
+        name: tuple(each) for name, each in plain.items() if isinstance(each, list)
+    }
+    return Replaced(**plain | lists)
 
 
 def _plain(asked: Beginning) -> Any:
@@ -336,7 +347,7 @@ def _plain(asked: Beginning) -> Any:
         | {"columns": [asdict(column) for column in table.columns]}
         for table in asked.tables
     ]
-    return plain | {"tables": tables}
+    return plain | {"tables": tables, "replaces": list(map(asdict, asked.replaces))}
 
 
 def _table(plain: dict[str, Any]) -> Table:

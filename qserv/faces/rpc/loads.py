@@ -7,6 +7,7 @@ from qserv.catalog.bounds import Ends
 from qserv.catalog.loadhistory import PastLoad
 from qserv.catalog.provenance import Contribution
 from qserv.catalog.publication import HeldFile
+from qserv.catalog.replacing import Replaced
 from qserv.catalog.snapshot import EVERYWHERE, IndexShard, TableVersion
 from qserv.czar.beginning import Beginning, Source
 from qserv.czar.choosing import Lists, Placed
@@ -51,6 +52,10 @@ def beginning(message: czar_pb2.BeginRequest) -> Beginning:
         ),
         fingerprint=message.fingerprint,
         dry_run=message.dry_run,
+        replaces=tuple(
+            Replaced(each.table, tuple(each.loads), tuple(each.kept))
+            for each in message.replaces
+        ),
     )
 
 
@@ -77,6 +82,17 @@ def begun(value: Begun, members: Members, lease: float) -> czar_pb2.BeginReply:
         snapshot=value.snapshot,
         lease=lease,
         wait=value.wait,
+        replaced=[_replaced(each) for each in value.target.replaces if each.version],
+    )
+
+
+def _replaced(value: Replaced) -> czar_pb2.ReplacedTable:
+    return czar_pb2.ReplacedTable(
+        name=value.table,
+        manifest_version=value.version,
+        rows=value.rows,
+        files=value.files,
+        size=value.size,
     )
 
 
@@ -233,6 +249,7 @@ def _open(load: OpenLoad, loads: Loads) -> czar_pb2.LoadDescription:
         rows=load.rows,
         rejected=load.rejected,
         tables=load.transaction.tables,
+        replaced=[r.table for r in load.target.replaces if r.version],
         attempt=load.transaction.attempt,
         silence=loads.registry.silence(load),
         phase=told.phase,
@@ -273,6 +290,7 @@ def _described(past: PastLoad, loads: Loads) -> czar_pb2.LoadDescription:
         rows=past.rows,
         rejected=past.rejected,
         tables=past.tables,
+        replaced=past.replaced,
         left=-1,
     )
 
@@ -292,6 +310,7 @@ def brought(values: Iterable[Contribution]) -> Iterator[czar_pb2.ListLoadsReply]
                     wrapped=each.wrapped,
                     rejected=each.rejected,
                     number=each.number,
+                    gone=each.gone,
                 )
                 for each in some
             ]

@@ -185,10 +185,11 @@ async def _assemble(
         lease=config.load_lease,
         grace=config.dead_after + config.join_interval,
     )
-    await loads.recover()
-    stack.push_async_callback(loads.close)
     planning = _Planner(config)
     views = Views(store=store, planning=planning, loads=loads)
+    loads.replacing.broken = views.broken
+    await loads.recover()
+    stack.push_async_callback(loads.close)
     stack.push_async_callback(views.close)
     dropping = Dropping(
         store=store, loads=loads, views=views, installation=installation

@@ -985,6 +985,7 @@ class BeginRequest(_message.Message):
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     INPUT_IDS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     family: _builtins.str
     """empty: the release's, or its name"""
@@ -1014,6 +1015,10 @@ class BeginRequest(_message.Message):
     def input_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of what that pipeline read"""
 
+    @_builtins.property
+    def replaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replacement]:
+        """what goes when the load commits"""
+
     def __init__(
         self,
         *,
@@ -1031,10 +1036,11 @@ class BeginRequest(_message.Message):
         configuration: _builtins.str = ...,
         input_ids: _abc.Iterable[_builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
+        replaces: _abc.Iterable[Global___Replacement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "configuration", b"configuration", "dry_run", b"dry_run", "family", b"family", "fingerprint", b"fingerprint", "input_ids", b"input_ids", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "pipeline", b"pipeline", "release", b"release", "replicas", b"replicas", "tables", b"tables", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes", "_leaf_rows", b"_leaf_rows", "_overlap", b"_overlap", "configuration", b"configuration", "dry_run", b"dry_run", "family", b"family", "fingerprint", b"fingerprint", "input_ids", b"input_ids", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "overlap", b"overlap", "pipeline", b"pipeline", "release", b"release", "replaces", b"replaces", "replicas", b"replicas", "tables", b"tables", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__leaf_bytes: _TypeAlias = _typing.Literal["leaf_bytes"]  # noqa: Y015
     _WhichOneofArgType__leaf_bytes: _TypeAlias = _typing.Literal["_leaf_bytes", b"_leaf_bytes"]  # noqa: Y015
@@ -1050,6 +1056,43 @@ class BeginRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap) -> _WhichOneofReturnType__overlap | None: ...
 
 Global___BeginRequest: _TypeAlias = BeginRequest  # noqa: Y015
+
+@_typing.final
+class Replacement(_message.Message):
+    """A table of a load of which live files go when the load commits: older snapshots keep
+    them. Not until then may another load go into it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    LOADS_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    @_builtins.property
+    def loads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The loads whose files go; none: the whole table, which may become another one."""
+
+    @_builtins.property
+    def kept(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Contributions whose rows the load brings again, as `_source` still says: they stay
+        live. All others of the files that go do not.
+        """
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        loads: _abc.Iterable[_builtins.str] | None = ...,
+        kept: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "loads", b"loads", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replacement: _TypeAlias = Replacement  # noqa: Y015
 
 @_typing.final
 class InputFile(_message.Message):
@@ -1097,7 +1140,7 @@ class InputKnown(_message.Message):
     snapshot: _builtins.int
     """not 0: its content is live since then, by `load`,"""
     load: _builtins.str
-    """and the loader leaves it out"""
+    """and the loader leaves it out; 0: that load's goes"""
     source: _builtins.str
     """as it was named then"""
     def __init__(
@@ -1138,6 +1181,7 @@ class BeginReply(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     overlap: _builtins.float
     leaf_rows: _builtins.int
@@ -1177,6 +1221,13 @@ class BeginReply(_message.Message):
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputKnown]:
         """aligned with the request's"""
 
+    @_builtins.property
+    def replaced(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplacedTable]:
+        """of lately; nothing began; ask again after this
+        many seconds
+        what goes when the load commits
+        """
+
     def __init__(
         self,
         *,
@@ -1196,14 +1247,50 @@ class BeginReply(_message.Message):
         snapshot: _builtins.int = ...,
         lease: _builtins.float = ...,
         wait: _builtins.float = ...,
+        replaced: _abc.Iterable[Global___ReplacedTable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "definitions", b"definitions", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "lease", b"lease", "overlap", b"overlap", "placed", b"placed", "release", b"release", "resumed", b"resumed", "snapshot", b"snapshot", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "definitions", b"definitions", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "lease", b"lease", "overlap", b"overlap", "placed", b"placed", "release", b"release", "replaced", b"replaced", "resumed", b"resumed", "snapshot", b"snapshot", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BeginReply: _TypeAlias = BeginReply  # noqa: Y015
+
+@_typing.final
+class ReplacedTable(_message.Message):
+    """How much of a table goes when a load commits. `ExistingTable` tells what stays of it;
+    of one that is wholly replaced, nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MANIFEST_VERSION_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    manifest_version: _builtins.int
+    rows: _builtins.int
+    files: _builtins.int
+    size: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        manifest_version: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        files: _builtins.int = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "manifest_version", b"manifest_version", "name", b"name", "rows", b"rows", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplacedTable: _TypeAlias = ReplacedTable  # noqa: Y015
 
 @_typing.final
 class ExistingTable(_message.Message):
@@ -1437,6 +1524,7 @@ class Contribution(_message.Message):
     WRAPPED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
     table: _builtins.str
     source: _builtins.str
     sha256: _builtins.bytes
@@ -1449,6 +1537,8 @@ class Contribution(_message.Message):
     """rows left out"""
     number: _builtins.int
     """as in InputKnown"""
+    gone: _builtins.int
+    """the first snapshot without its rows; 0: they are live"""
     def __init__(
         self,
         *,
@@ -1460,10 +1550,11 @@ class Contribution(_message.Message):
         wrapped: _builtins.int = ...,
         rejected: _builtins.int = ...,
         number: _builtins.int = ...,
+        gone: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nulled", b"nulled", "number", b"number", "rejected", b"rejected", "rows", b"rows", "sha256", b"sha256", "source", b"source", "table", b"table", "wrapped", b"wrapped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "nulled", b"nulled", "number", b"number", "rejected", b"rejected", "rows", b"rows", "sha256", b"sha256", "source", b"source", "table", b"table", "wrapped", b"wrapped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2273,6 +2364,7 @@ class LoadDescription(_message.Message):
     RATE_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     release: _builtins.str
     family: _builtins.str
@@ -2312,6 +2404,10 @@ class LoadDescription(_message.Message):
     def input_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def tables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def replaced(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tables of which all or some goes when it commits"""
+
     def __init__(
         self,
         *,
@@ -2339,10 +2435,11 @@ class LoadDescription(_message.Message):
         rate: _builtins.float = ...,
         left: _builtins.float = ...,
         files: _builtins.int = ...,
+        replaced: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "begun", b"begun", "configuration", b"configuration", "done", b"done", "ended", b"ended", "family", b"family", "files", b"files", "id", b"id", "input_ids", b"input_ids", "left", b"left", "phase", b"phase", "pipeline", b"pipeline", "rate", b"rate", "reason", b"reason", "rejected", b"rejected", "release", b"release", "rows", b"rows", "silence", b"silence", "snapshot", b"snapshot", "state", b"state", "table", b"table", "tables", b"tables", "total", b"total", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "begun", b"begun", "configuration", b"configuration", "done", b"done", "ended", b"ended", "family", b"family", "files", b"files", "id", b"id", "input_ids", b"input_ids", "left", b"left", "phase", b"phase", "pipeline", b"pipeline", "rate", b"rate", "reason", b"reason", "rejected", b"rejected", "release", b"release", "replaced", b"replaced", "rows", b"rows", "silence", b"silence", "snapshot", b"snapshot", "state", b"state", "table", b"table", "tables", b"tables", "total", b"total", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

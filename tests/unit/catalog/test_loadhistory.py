@@ -27,7 +27,7 @@ def test_a_content_is_known_by_the_table_it_went_to(store):
     known, new = "cd" * 32, "ef" * 32
     wanted = [("Object", known), ("Object", new), ("Source", known)]
     found = ask(store, loadhistory.origins, "HIP", wanted)
-    assert found == {("Object", known): Origin("objects.parquet", "load-1", 1, 1)}
+    assert found == {("Object", known): Origin("objects.parquet", "load-1", 1, 1, 1)}
     assert ask(store, loadhistory.origins, "other", wanted) == {}
 
 
