@@ -202,7 +202,7 @@ def _contributions(
 ) -> dict[int, int]:
     """Return number -> rows of the contributions whose rows go."""
     rows = tables["contribution"].c
-    wanted = sa.select(rows.id, rows.total_rows - rows.rejected).where(
+    wanted = sa.select(rows.id, rows.total_rows).where(
         rows.table_id == table_id, rows.valid_to.is_(None)
     )
     if not found.whole:
