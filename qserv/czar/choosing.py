@@ -8,12 +8,12 @@ a family that nobody reads yet: that one is changed.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qserv.catalog.placement import place
 from qserv.catalog.snapshot import EVERYWHERE, Family
-from qserv.errors import WorkerUnavailable
+from qserv.errors import InvalidRequest, WorkerUnavailable
 
 Workers = tuple[str, ...]
 Lists = Mapping[int, Workers]
@@ -167,3 +167,27 @@ def _grouped(lists: Lists) -> dict[Workers, list[int]]:
     for number, workers in lists.items():
         groups[workers].append(number)
     return groups
+
+
+def check_same(placed: Placed, chunks: Sequence[int], shards: int) -> None:
+    """Refuse another placement of a load than it was given before.
+
+    Parameters
+    ----------
+    placed
+        The one that it was given.
+    chunks, shards
+        The tree, if the loader sent one, and how many shards of an index it wants.
+
+    Raises
+    ------
+    InvalidRequest
+        If they differ.
+    """
+    if len(chunks) and list(chunks) != placed.family.tree.chunks.tolist():
+        raise InvalidRequest("the load was placed before; the loader sent another tree")
+    if shards != len(placed.shards):
+        raise InvalidRequest(
+            f"the load was placed before with {len(placed.shards)} index shards, "
+            f"not {shards}"
+        )

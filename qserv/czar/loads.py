@@ -39,7 +39,7 @@ from qserv.czar.openload import (
 from qserv.czar.registry import Registry
 from qserv.czar.replacing import Replacing
 from qserv.czar.rollcall import RollCall
-from qserv.errors import InvalidRequest, UnknownName
+from qserv.errors import UnknownName
 from qserv.failpoint import reached
 from qserv.ingest import transaction as life
 from qserv.ingest.events import Contribute, Place, StagedFile, State
@@ -204,7 +204,7 @@ class Loads:
             if load.placed is None:
                 placed = await self._first(load, chunks, shards, usable)
             else:
-                _same_again(load.placed, chunks, shards)
+                choosing.check_same(load.placed, chunks, shards)
                 if not avoid:
                     return load.placed
                 replicas = load.target.layout.replicas
@@ -393,13 +393,3 @@ class Loads:
         """Wait for what must not stop half-way."""
         await self.calls.close()
         await self._ending.close()
-
-
-def _same_again(placed: Placed, chunks: Sequence[int], shards: int) -> None:
-    if len(chunks) and list(chunks) != placed.family.tree.chunks.tolist():
-        raise InvalidRequest("the load was placed before; the loader sent another tree")
-    if shards != len(placed.shards):
-        raise InvalidRequest(
-            f"the load was placed before with {len(placed.shards)} index shards, "
-            f"not {shards}"
-        )
