@@ -8,9 +8,10 @@ instruction leaves what was, or what was asked for, and every call may be repeat
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from qserv import failpoint
 from qserv.catalog.snapshot import ManifestEntry
@@ -24,13 +25,17 @@ from qserv.storage.durable import (
 )
 from qserv.storage.inventory import checksum
 from qserv.storage.layout import WorkerDirectory, check_path, made_by
-from qserv.storage.manifest import Manifest, ManifestStore
+from qserv.storage.manifest import Manifest
+from qserv.storage.manifests import ManifestStore
 from qserv.storage.room import Room
 from qserv.telemetry import logger
+from qserv.wire.calls import Calls
 from qserv.wire.messages import entry_from_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
 
 __all__ = ["Receiver", "manifest_from_proto"]
+
+Answer = TypeVar("Answer")
 
 _log = logger(__name__)
 
@@ -58,8 +63,8 @@ class Receiver:
         self._directory = directory
         self._room = room or Room(directory.root, 0)
         self._manifests = manifests
+        self.calls = Calls()
         self._one_at_a_time = asyncio.Lock()
-        self._found_at_start = directory.transactions
         self._remove_unacknowledged()
 
     async def stage(
@@ -109,13 +114,21 @@ class Receiver:
             If the disk does not take it.
         """
         made = [manifest_from_proto(m, request.transaction) for m in request.manifests]
-        async with self._one_at_a_time:
-            try:
-                await asyncio.to_thread(self._install, request.transaction, made)
-            except OSError as error:
-                raise TaskFailed(
-                    f"the worker cannot install {request.transaction}: {error.strerror}"
-                ) from error
+        try:
+            await self._alone(self._install, request.transaction, made)
+        except OSError as error:
+            raise TaskFailed(
+                f"the worker cannot install {request.transaction}: {error.strerror}"
+            ) from error
+
+    async def _alone(self, change: Callable[..., Answer], *given: Any) -> Answer:
+        """Change the disk while nobody else does, to the end."""
+
+        async def changed() -> Answer:
+            async with self._one_at_a_time:
+                return await asyncio.to_thread(change, *given)
+
+        return await self.calls.finish(changed())
 
     async def take_over(
         self, manifests: Collection[Manifest], dropped: Collection[str]
@@ -140,8 +153,7 @@ class Receiver:
             If a file is to be dropped that a manifest lists; the manifests are in
             place.
         """
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(self._take_over, manifests, dropped)
+        return await self._alone(self._take_over, manifests, dropped)
 
     def _take_over(
         self, manifests: Collection[Manifest], dropped: Collection[str]
@@ -167,25 +179,13 @@ class Receiver:
         Conflict
             If a later version builds on it, so that it was committed.
         """
-        async with self._one_at_a_time:
-            await asyncio.to_thread(self._discard, transaction)
+        await self._alone(self._discard, transaction)
 
-    async def forget_all_but(self, transactions: Collection[str]) -> None:
-        """Drop what earlier runs of this worker staged for loads that have ended.
-
-        Parameters
-        ----------
-        transactions
-            Those that the czar still has open.
-        """
-        ended = self._found_at_start - set(transactions)
-        self._found_at_start = frozenset()
-        for transaction in sorted(ended):
+    async def forget(self, transactions: Iterable[str]) -> None:
+        """Drop what was staged for loads that have ended."""
+        for transaction in sorted(transactions):
             _log.info("forgets what an ended load had staged", transaction=transaction)
-            async with self._one_at_a_time:
-                await asyncio.to_thread(
-                    remove_tree, self._directory.transaction(transaction)
-                )
+            await self._alone(remove_tree, self._directory.transaction(transaction))
 
     def _remove_unacknowledged(self) -> None:
         for file in self._directory.staging.glob("*/.*"):
@@ -221,20 +221,18 @@ class Receiver:
 
     def _discard(self, transaction: str) -> None:
         failpoint.reached("worker.discard.asked")
-        holdings = list(self._manifests.all())
-        mine = [h.manifest for h in holdings if h.manifest.transaction == transaction]
-        others = [h.manifest for h in holdings if h.manifest.transaction != transaction]
-        kept = {entry.path for manifest in others for entry in manifest.entries}
-        if committed := sorted(path for path in kept if made_by(path, transaction)):
-            raise Conflict(
-                f"{transaction} was committed: a later version reads {committed[0]}"
-            )
+        mine = list(self._manifests.by(transaction))
+        listed = Counter(entry.path for m in mine for entry in m.entries)
+        made = [e.path for e in self._manifests.files() if made_by(e.path, transaction)]
+        for path in sorted(made):
+            if self._manifests.count(path) > listed[path]:
+                raise Conflict(
+                    f"{transaction} was committed: a later version reads {path}"
+                )
         staged = self._directory.staged_paths(transaction)
-        installed = {e.path for manifest in mine for e in manifest.entries} - kept
-        for path in sorted(installed | set(staged)):
-            if made_by(path, transaction):
-                remove_file(self._directory.file(path))
-                failpoint.reached("worker.discard.file")
+        for path in sorted({*made, *(p for p in staged if made_by(p, transaction))}):
+            remove_file(self._directory.file(path))
+            failpoint.reached("worker.discard.file")
         # Manifest and staging go last: they are what a repeated discard starts from.
         for manifest in mine:
             self._manifests.remove(manifest)

@@ -19,7 +19,8 @@ from qserv.czar.examination import metadata_facts
 from qserv.errors import ClusterError, InvalidRequest, MetadataUnavailable
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore, content
+from qserv.storage.manifest import content
+from qserv.storage.manifests import ManifestStore
 
 _CZAR: Final = "czar"
 _SHOWN: Final = 100

@@ -33,6 +33,9 @@ from qserv.errors import InvalidRequest
 DIRECTORY_STEP: Final = 10_000
 """HATS: pixels in one ``Dir=``."""
 
+PULL: Final = "pull-"
+"""What copies from peers arrive in begins with this; no transaction does."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*")
 _PATH: Final = re.compile(
     r"[A-Za-z0-9_][A-Za-z0-9_+-]*(/[A-Za-z0-9_][A-Za-z0-9_=.+-]*)+\.parquet"
@@ -167,7 +170,8 @@ class WorkerDirectory:
         """Names of the transactions that have staged something."""
         if not self.staging.is_dir():
             return frozenset()
-        return frozenset(path.name for path in self.staging.iterdir())
+        names = (path.name for path in self.staging.iterdir())
+        return frozenset(name for name in names if not name.startswith(PULL))
 
     @property
     def identity(self) -> Path:
@@ -195,6 +199,11 @@ class WorkerDirectory:
         """Return the paths that a transaction has staged; raises `InvalidRequest`."""
         found = self.transaction(transaction).glob(f"[!.]*{_SLASH}*")
         return sorted(file.name.replace(_SLASH, "/") for file in found)
+
+    @property
+    def pulls(self) -> list[Path]:
+        """Where copies arrive, or were arriving when this worker was killed."""
+        return sorted(self.staging.glob(f"{PULL}*"))
 
     def transaction(self, transaction: str) -> Path:
         """Return where a transaction stages; raises `InvalidRequest`."""

@@ -2,24 +2,23 @@
 
 A manifest is whole: it lists every live file that this worker holds of the table, and
 every chunk that is placed here, so that an empty chunk is told from one that is not
-held. Each version is a file of its own; older ones stay while snapshots may read them.
-A file is JSON lines: a head, the entries, and at last the sha256 of what stands above.
+held. On the disk it is JSON lines: a head, the entries, and at last the sha256 of what
+stands above.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
-from qserv.errors import Conflict, CorruptData, InvalidRequest
-from qserv.storage.durable import remove_file, write_file
-from qserv.storage.layout import WorkerDirectory
-from qserv.storage.quarantine import Quarantine
+from qserv.errors import CorruptData, InvalidRequest
+
+Key = tuple[str, str, int]
+"""Release, table and version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,11 @@ class Manifest:
     transaction: str
     chunks: tuple[int, ...]
     entries: tuple[ManifestEntry, ...]
+
+    @property
+    def key(self) -> Key:
+        """What it is of."""
+        return self.release, self.table, self.version
 
 
 FORMAT: Final = 1
@@ -114,151 +118,6 @@ class Holding:
         return sum(entry.size for entry in self.manifest.entries)
 
 
-class ManifestStore:
-    """The manifests of one worker, durable, each read once.
-
-    Parameters
-    ----------
-    directory
-        The worker's.
-    quarantine
-        Takes manifests that cannot be read; None leaves them where they are.
-
-    Notes
-    -----
-    Reads may come from any thread, changes from one at a time.
-    """
-
-    def __init__(
-        self, directory: WorkerDirectory, quarantine: Quarantine | None = None
-    ) -> None:
-        self._directory = directory
-        self._quarantine = quarantine
-        self._read: dict[tuple[str, str, int], Holding] = {}
-
-    def cached(self, release: str, table: str, version: int) -> Holding | None:
-        """Return a holding that was read before, without touching the disk."""
-        return self._read.get((release, table, version))
-
-    def holding(self, release: str, table: str, version: int) -> Holding | None:
-        """Return what is held of a table at a version, or None.
-
-        Raises
-        ------
-        CorruptData
-            If the manifest's bytes do not match their checksum.
-        """
-        key = (release, table, version)
-        if key not in self._read:
-            path = self._directory.manifest(release, table, version)
-            if not path.is_file():
-                return None
-            self._read[key] = Holding.of(self._decoded(path))
-        return self._read[key]
-
-    def readable(self) -> Iterator[Holding]:
-        """Walk every version of every table, but those whose manifest is bad."""
-        for key in self._keys():
-            # A bad one is noted, and in the log, when it is put into quarantine.
-            with suppress(CorruptData):
-                if (holding := self.holding(*key)) is not None:
-                    yield holding
-
-    def each(self) -> Iterator[Manifest]:
-        """Read every manifest from the disk, but bad ones, and keep none in memory."""
-        for key in self._keys():
-            with suppress(CorruptData):
-                yield self._decoded(self._directory.manifest(*key))
-
-    def check(self) -> list[str]:
-        """Read all manifests from the disk; return what is wrong with which.
-
-        One that was read before is written again from memory.
-        """
-        trouble = []
-        for key in self._keys():
-            path = self._directory.manifest(*key)
-            try:
-                _decode(path)
-            except CorruptData as error:
-                trouble.append(error.text)
-                if (known := self._read.get(key)) is not None:
-                    write_file(path, _encode(known.manifest))
-        return trouble
-
-    def _decoded(self, path: Path) -> Manifest:
-        try:
-            return _decode(path)
-        except CorruptData as error:
-            if self._quarantine:
-                name = "/".join(path.parts[-3:])
-                self._quarantine.take(path, name, error.text)
-            raise
-
-    def install(self, manifest: Manifest) -> None:
-        """Make a manifest durable; the same one again is fine.
-
-        Raises
-        ------
-        Conflict
-            If the version has another content already.
-        InvalidRequest
-            If files need what this worker cannot do yet.
-        """
-        if delta := [e.path for e in manifest.entries if e.role is Role.DELTA]:
-            raise InvalidRequest(f"{delta[0]}: workers read no delta files yet")
-        key = (manifest.release, manifest.table, manifest.version)
-        if (held := self.holding(*key)) is not None:
-            if held.manifest != manifest:
-                raise Conflict(
-                    f"version {manifest.version} of {manifest.release}."
-                    f"{manifest.table} has another content already; use a new version"
-                )
-            return
-        write_file(self._directory.manifest(*key), _encode(manifest))
-        self._read[key] = Holding.of(manifest)
-
-    def replace(self, manifest: Manifest) -> None:
-        """Take over, durably, what the czar says that a version is here."""
-        key = (manifest.release, manifest.table, manifest.version)
-        write_file(self._directory.manifest(*key), _encode(manifest))
-        self._read[key] = Holding.of(manifest)
-
-    def lists(self, path: str) -> bool:
-        """Say whether any version lists a file."""
-        release, table, *_ = path.split("/")
-        versions = self._keys(release, table.partition(".")[0])
-        held = (self.holding(*key) for key in reversed(versions))
-        return any(path in holding.paths for holding in held if holding is not None)
-
-    def remove(self, manifest: Manifest) -> None:
-        """Forget a manifest durably; its files stay."""
-        key = (manifest.release, manifest.table, manifest.version)
-        self._read.pop(key, None)
-        remove_file(self._directory.manifest(*key))
-
-    def newest(self) -> Iterator[Holding]:
-        """Walk the newest version of each table."""
-        versions: dict[tuple[str, str], int] = defaultdict(int)
-        for release, table, version in self._keys():
-            versions[release, table] = max(version, versions[release, table])
-        for (release, table), version in sorted(versions.items()):
-            if (holding := self.holding(release, table, version)) is not None:
-                yield holding
-
-    def all(self) -> Iterator[Holding]:
-        """Walk every version of every table."""
-        for key in self._keys():
-            if (holding := self.holding(*key)) is not None:
-                yield holding
-
-    def _keys(self, release: str = "*", table: str = "*") -> list[tuple[str, str, int]]:
-        return sorted(
-            (path.parts[-3], path.parts[-2], int(path.stem))
-            for path in self._directory.manifests.glob(f"{release}/{table}/*.json")
-        )
-
-
 def content(chunks: Iterable[int], paths: Iterable[str]) -> bytes:
     """Return what tells two contents of one manifest's version apart."""
     lines = [*map(str, sorted(chunks)), *sorted(paths)]
@@ -275,14 +134,24 @@ def _by_chunk(
     return {chunk: tuple(files) for chunk, files in found.items()}
 
 
-def _encode(manifest: Manifest) -> bytes:
+def encode(manifest: Manifest) -> bytes:
+    """Turn a manifest into the bytes of its file."""
     head = {"format": FORMAT} | {name: getattr(manifest, name) for name in _HEAD}
     lines = [json.dumps(head), *(json.dumps(_plain(e)) for e in manifest.entries)]
     body = "\n".join(lines).encode()
     return body + b"\n" + sha256(body).hexdigest().encode() + b"\n"
 
 
-def _decode(path: Path) -> Manifest:
+def decode(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises
+    ------
+    CorruptData
+        If it cannot be read, or does not match its checksum.
+    InvalidRequest
+        If a newer qserv wrote it.
+    """
     name = "/".join(path.parts[-3:])
     try:
         content_of = path.read_bytes()

@@ -10,7 +10,7 @@ from qserv.catalog.rebuild import Held
 from qserv.errors import InvalidRequest
 from qserv.storage.format import check
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore
+from qserv.storage.manifests import ManifestStore
 from qserv.storage.remembered import Remembered
 
 

@@ -28,8 +28,8 @@ from qserv.storage.durable import (
     remove_tree,
 )
 from qserv.storage.inventory import checksum
-from qserv.storage.layout import WorkerDirectory, check_path
-from qserv.storage.manifest import ManifestStore
+from qserv.storage.layout import PULL, WorkerDirectory, check_path
+from qserv.storage.manifests import ManifestStore
 from qserv.storage.room import Room
 from qserv.telemetry import logger
 from qserv.wire.errors import from_rpc
@@ -102,6 +102,8 @@ class Copier:
         self._peers = peers
         self._room = room
         self._pace = Pace()
+        for left in directory.pulls:
+            remove_tree(left)
         self._numbers = count(1)
 
     async def send(self, path: str, offset: int) -> AsyncGenerator[bytes]:
@@ -144,7 +146,7 @@ class Copier:
         """
         self._pace.rate = request.bytes_per_second
         progress = worker_pb2.PullProgress()
-        staging = f"pull-{next(self._numbers)}"
+        staging = f"{PULL}{next(self._numbers)}"
         try:
             for group in _groups(request.files):
                 progress.size += await self._copy(staging, group, request.peers)

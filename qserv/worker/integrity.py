@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from importlib.metadata import version
 from typing import Final
@@ -18,7 +18,7 @@ from qserv.catalog.snapshot import ManifestEntry
 from qserv.errors import ClusterError, InternalError, QservError
 from qserv.storage.inventory import Inventory, Pinned
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import Holding, ManifestStore, content
+from qserv.storage.manifests import ManifestStore
 from qserv.wire.v1 import common_pb2, worker_pb2
 from qserv.worker.damage import TOLD, Damages, message
 from qserv.worker.scrub import Progress, Scrub
@@ -135,7 +135,7 @@ class Integrity:
             clock=time.time(),
             disk_free=disk.free,
             disk_total=disk.total,
-            held=[_held(holding) for holding in self._newest().values()],
+            held=self._newest(),
             damaged=map(message, damaged[:TOLD]),
             damaged_total=len(damaged),
             trouble=trouble,
@@ -151,22 +151,16 @@ class Integrity:
             transactions=sorted(self._directory.transactions),
         )
 
-    def _newest(self) -> Mapping[tuple[str, str], Holding]:
-        # They come in the order of their versions.
-        return {
-            (holding.manifest.release, holding.manifest.table): holding
-            for holding in self._manifests.readable()
-        }
-
-
-def _held(holding: Holding) -> worker_pb2.HeldManifest:
-    manifest = holding.manifest
-    return worker_pb2.HeldManifest(
-        release=manifest.release,
-        table=manifest.table,
-        version=manifest.version,
-        content=content(manifest.chunks, holding.paths),
-    )
+    def _newest(self) -> Iterator[worker_pb2.HeldManifest]:
+        told = self._manifests.told()
+        newest = {(release, table): at for release, table, at in sorted(told)}
+        for (release, table), at in newest.items():
+            yield worker_pb2.HeldManifest(
+                release=release,
+                table=table,
+                version=at,
+                content=told[release, table, at].content,
+            )
 
 
 def _step(progress: Progress) -> common_pb2.ScrubProgress:

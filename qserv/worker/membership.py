@@ -55,7 +55,10 @@ class Membership:
     threads
         DuckDB threads over all executors.
     joined
-        Called at every join with the worker's id and the loads that are still open.
+        Called at every join with the worker's id and what was staged for loads that
+        have ended.
+    staged
+        Returns the loads that have staged something.
     disk
         Returns the bytes that its disk may still take, and has.
     damaged
@@ -70,6 +73,7 @@ class Membership:
         version: str,
         threads: int,
         joined: Callable[[str, Collection[str]], Awaitable[None]],
+        staged: Callable[[], Collection[str]],
         disk: Callable[[], tuple[int, int]],
         damaged: Callable[[], tuple[Sequence[common_pb2.DamagedFile], int]],
     ) -> None:
@@ -78,6 +82,7 @@ class Membership:
         self._version = version
         self._threads = threads
         self._joined = joined
+        self._staged = staged
         self._disk = disk
         self._damaged = damaged
         self._identity = self._read()
@@ -122,6 +127,9 @@ class Membership:
 
     async def _join_as(self, identity: Identity | None, stub: Any, czar: str) -> float:
         free, total = await asyncio.to_thread(self._disk)
+        # A loader that was given up may still send files. What is there now, and is of
+        # no load that the czar then has open, is of none that began meanwhile.
+        staged = await asyncio.to_thread(self._staged)
         damaged, damaged_total = await asyncio.to_thread(self._damaged)
         request = czar_pb2.JoinRequest(
             worker_id=identity.worker_id if identity else "",
@@ -138,7 +146,8 @@ class Membership:
         except grpc.RpcError as error:
             raise from_rpc(error, czar, czar=True) from None
         self._recognize(Identity(reply.worker_id, reply.cluster_id), czar)
-        await self._joined(reply.worker_id, reply.open_transactions)
+        ended = set(staged) - set(reply.open_transactions)
+        await self._joined(reply.worker_id, ended)
         return float(reply.interval)
 
     def _recognize(self, given: Identity, czar: str) -> None:

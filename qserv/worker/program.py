@@ -21,7 +21,7 @@ from qserv.storage.durable import make_directory
 from qserv.storage.format import settle
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore
+from qserv.storage.manifests import ManifestStore
 from qserv.storage.quarantine import Quarantine
 from qserv.storage.room import Room
 from qserv.storage.verified import VerifiedLog
@@ -141,9 +141,9 @@ async def _serve(
         threads=threads,
     )
 
-    async def joined(worker_id: str, transactions: Collection[str]) -> None:
+    async def joined(worker_id: str, ended: Collection[str]) -> None:
         service.worker_id = room.worker = worker_id
-        await receiver.forget_all_but(transactions)
+        await receiver.forget(ended)
 
     server, port = await start_server(
         config.host,
@@ -158,6 +158,7 @@ async def _serve(
         version=version("qserv"),
         threads=threads,
         joined=joined,
+        staged=lambda: directory.transactions,
         disk=lambda: (room.free, room.total),
         damaged=guard.damages.told,
     )

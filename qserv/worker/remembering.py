@@ -9,6 +9,7 @@ from qserv.errors import InvalidRequest
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.recollection import listed
 from qserv.storage.remembered import Remembered
+from qserv.wire.calls import Calls
 from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
 
@@ -27,6 +28,7 @@ class Remembering:
     def __init__(self, directory: WorkerDirectory) -> None:
         self._directory = directory
         self._remembered = Remembered(directory)
+        self._calls = Calls()
         self._one_at_a_time = asyncio.Lock()
 
     async def remember(
@@ -41,6 +43,11 @@ class Remembering:
         CorruptData
             If it is damaged.
         """
+        return await self._calls.finish(self._remember(request))
+
+    async def _remember(
+        self, request: worker_pb2.RememberRequest
+    ) -> worker_pb2.RememberReply:
         async with self._one_at_a_time:
             missing = await asyncio.to_thread(
                 self._remembered.remember, request.checkpoint, request.parts

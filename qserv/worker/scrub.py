@@ -23,7 +23,7 @@ from qserv.errors import Cancelled, CorruptData, TaskFailed
 from qserv.storage.durable import write_file
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore
+from qserv.storage.manifests import ManifestStore
 from qserv.telemetry import logger
 from qserv.worker.damage import Damages
 
@@ -195,10 +195,7 @@ class Scrub:
 
     def files(self) -> list[ManifestEntry]:
         """Return all files that readable manifests name, each once; blocks."""
-        found = {}
-        for holding in self._manifests.readable():
-            found.update({e.path: e for e in holding.manifest.entries})
-        return list(found.values())
+        return self._manifests.files()
 
     def due(self) -> list[ManifestEntry]:
         """Return the files to be verified now, in order; blocks."""

@@ -7,7 +7,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Iterator,
 )
 from contextlib import AsyncExitStack, aclosing
 from importlib.metadata import version
@@ -23,7 +22,7 @@ from qserv.ingest.receiver import Receiver
 from qserv.sky.healpix import ORDER
 from qserv.storage.inventory import Pinned
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore, content
+from qserv.storage.manifests import ManifestStore
 from qserv.telemetry import logger, query_context
 from qserv.wire.bundle import Bundle
 from qserv.wire.messages import keys_from_proto
@@ -268,6 +267,23 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         self, request: worker_pb2.DescribeRequest, context: Context
     ) -> worker_pb2.DescribeReply:
         """Tell who this worker is, what it holds and what runs on it."""
+        held, manifests = await asyncio.to_thread(self._described, request.manifests)
+        return worker_pb2.DescribeReply(
+            worker_id=self.worker_id,
+            version=version("qserv"),
+            executors=self._executors,
+            threads=self._threads,
+            running_batches=self._pool.running,
+            waiting_batches=self._pool.waiting,
+            disk_free=shutil.disk_usage(self._directory.root).free,
+            disk_used=sum(table.size for table in held),
+            held=held,
+            manifests=manifests,
+        )
+
+    def _described(
+        self, manifests: bool
+    ) -> tuple[list[worker_pb2.HeldTable], list[worker_pb2.HeldManifest]]:
         held = [
             worker_pb2.HeldTable(
                 release=holding.manifest.release,
@@ -279,28 +295,13 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
             )
             for holding in self._manifests.newest()
         ]
-        return worker_pb2.DescribeReply(
-            worker_id=self.worker_id,
-            version=version("qserv"),
-            executors=self._executors,
-            threads=self._threads,
-            running_batches=self._pool.running,
-            waiting_batches=self._pool.waiting,
-            disk_free=shutil.disk_usage(self._directory.root).free,
-            disk_used=sum(table.size for table in held),
-            held=held,
-            manifests=self._described() if request.manifests else (),
-        )
-
-    def _described(self) -> Iterator[worker_pb2.HeldManifest]:
-        for holding in self._manifests.all():
-            manifest = holding.manifest
-            yield worker_pb2.HeldManifest(
-                release=manifest.release,
-                table=manifest.table,
-                version=manifest.version,
-                content=content(holding.placed, holding.paths),
+        told = self._manifests.told() if manifests else {}
+        return held, [
+            worker_pb2.HeldManifest(
+                release=release, table=table, version=version, content=each.content
             )
+            for (release, table, version), each in told.items()
+        ]
 
     @override
     async def Fetch(

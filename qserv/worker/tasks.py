@@ -12,7 +12,8 @@ from typing import Final
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry
 from qserv.errors import ChunkMissing, InvalidRequest, UnsupportedQuery
 from qserv.plan.plan import Extent, ScanClass
-from qserv.storage.manifest import Holding, ManifestStore
+from qserv.storage.manifest import Holding
+from qserv.storage.manifests import ManifestStore
 from qserv.wire.codec import decode_schema, encode_schema
 from qserv.wire.messages import RemoteSource, source_from_proto, value_from_proto
 from qserv.wire.v1 import worker_pb2

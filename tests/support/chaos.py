@@ -16,7 +16,7 @@ from support.processes import Program, until
 import qserv
 from qserv.errors import ClusterError, QservError, UnknownName
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore
+from qserv.storage.manifests import ManifestStore
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "0"))
 """How often each case is tried; 0, as in the whole suite: some of them, once."""
@@ -201,7 +201,7 @@ class Cluster:
     def held(self, name):
         """Return the entries of a worker's manifests, by path."""
         manifests = ManifestStore(WorkerDirectory(self.base / name))
-        return {e.path: e for h in manifests.all() for e in h.manifest.entries}
+        return {e.path: e for h in manifests.readable() for e in h.manifest.entries}
 
     def copies(self, release):
         """Return how many good copies each file of a release has, by path."""

@@ -9,7 +9,7 @@ from support.czarloads import commit, files, place, read, staged
 
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
-from qserv.errors import Conflict, WorkerUnavailable
+from qserv.errors import Conflict, MetadataUnavailable, WorkerUnavailable
 
 
 @pytest.fixture
@@ -96,3 +96,23 @@ async def test_a_worker_that_joins_again_under_an_install_is_skipped(
         await committing
     workers["w2"].trouble = None
     assert await commit(loads, number) == 2
+
+
+async def test_a_commit_whose_answer_was_lost_is_found_to_be_one(
+    loads, store, monkeypatch
+):
+    def unanswered(publication):
+        before = store._newest
+        publish(publication)
+        store._newest = before
+        raise MetadataUnavailable("server closed the connection unexpectedly")
+
+    publish = store.publish
+    number, _ = await staged(loads)
+    monkeypatch.setattr(store, "publish", unanswered)
+    with pytest.raises(MetadataUnavailable):
+        await commit(loads, number)
+    monkeypatch.undo()
+    assert await commit(loads, number) == 1
+    assert loads.open == ()
+    assert store.snapshot().table("hip", "Object").rows == 20

@@ -1,6 +1,8 @@
 """Stage, install, discard: durable, repeatable, whole after a crash anywhere."""
 
+import asyncio
 import os
+import threading
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from qserv.ingest import receiver as module
 from qserv.ingest.receiver import Receiver
 from qserv.storage import layout
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore
+from qserv.storage.manifests import ManifestStore
 from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
 
@@ -218,16 +220,49 @@ async def test_what_a_later_version_reads_is_not_discarded(worker):
     assert worker.held(1) is not None
 
 
-async def test_after_a_restart_staged_files_count_until_their_load_has_ended(tmp_path):
+async def test_what_arrived_half_is_gone_after_a_restart(tmp_path):
     await Worker(tmp_path).stage(20, "open")
-    await Worker(tmp_path).stage(20, "aborted")
     (tmp_path / "staging" / "open" / ".half").write_bytes(b"half a file")
-    again = Worker(tmp_path)
-    await again.stage(20, "new")
-    await again.receiver.forget_all_but({"open"})
-    await again.receiver.forget_all_but(set())
-    assert again.directory.transactions == {"open", "new"}
-    assert [p.name for p in again.staged() if p.name.startswith(".")] == []
+    assert len(Worker(tmp_path).staged()) == 1
+
+
+async def test_a_discard_waits_for_an_install_that_was_cut_off(worker, monkeypatch):
+    """Else what it links afterwards would stay for ever."""
+    reached, opened = threading.Event(), threading.Event()
+
+    def slow(*given):
+        reached.set()
+        opened.wait()
+        link(*given)
+
+    link = module.link_files
+    monkeypatch.setattr(module, "link_files", slow)
+    await worker.stage(20)
+    installing = asyncio.create_task(
+        worker.receiver.install(install_request(entry(20)))
+    )
+    await asyncio.to_thread(reached.wait)
+    installing.cancel()
+    discarding = asyncio.create_task(worker.receiver.discard("t1"))
+    await asyncio.wait([installing])
+    opened.set()
+    await discarding
+    await worker.receiver.calls.close()
+    assert worker.files() == set()
+    assert worker.held() is None
+
+
+async def test_a_commit_that_failed_keeps_no_file_here(worker):
+    """The load commits with another version; later its files move elsewhere."""
+    await worker.load("t1", 1)
+    entries = [entry(chunk) for chunk in CHUNKS]
+    await worker.receiver.install(install_request(*entries, version=2))
+    assert worker.held(1) is None
+    fewer = module.manifest_from_proto(
+        install_request(*entries[1:], version=2).manifests[0], "t1"
+    )
+    assert await worker.receiver.take_over([fewer], [entries[0].path]) == []
+    assert worker.files() == {each.path for each in entries[1:]}
 
 
 STEPS = (

@@ -9,7 +9,8 @@ from qserv.errors import InvalidRequest
 from qserv.storage import format as of_directory
 from qserv.storage import manifest
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import Manifest, ManifestStore
+from qserv.storage.manifest import Manifest
+from qserv.storage.manifests import ManifestStore
 from qserv.storage.recollection import recollect
 
 

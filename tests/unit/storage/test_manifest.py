@@ -5,7 +5,9 @@ import pytest
 from qserv.catalog.snapshot import ManifestEntry, Role
 from qserv.errors import Conflict, CorruptData, InvalidRequest
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import Manifest, ManifestStore
+from qserv.storage.manifest import Manifest
+from qserv.storage.manifests import ManifestStore
+from qserv.storage.quarantine import Quarantine
 
 
 def entry(role=Role.BASE, chunk=4, name="t1-0", **more):
@@ -52,10 +54,11 @@ def test_what_was_installed_is_read_back_by_another_process(directory):
 def test_older_versions_stay_and_the_newest_is_known(directory):
     store = ManifestStore(directory)
     for version in (9, 10, 2):
-        store.install(manifest(version, [entry(name=f"t{version}-0")]))
+        made = [entry(name=f"t{version}-0")]
+        store.install(manifest(version, made, transaction=f"t{version}"))
     again = ManifestStore(directory)
     assert [h.manifest.version for h in again.newest()] == [10]
-    assert sorted(h.manifest.version for h in again.all()) == [2, 9, 10]
+    assert sorted(h.manifest.version for h in again.readable()) == [2, 9, 10]
     assert again.holding("dr1", "Object", 3) is None
 
 
@@ -79,3 +82,50 @@ def test_a_changed_byte_is_noticed(directory):
 def test_delta_files_are_refused(directory):
     with pytest.raises(InvalidRequest, match="no delta files yet"):
         ManifestStore(directory).install(manifest(entries=[entry(Role.DELTA)]))
+
+
+def test_memory_holds_so_many_entries_and_tells_of_all(directory):
+    """A table that is loaded again and again has ever more manifests, nearly equal."""
+    before = []
+    store = ManifestStore(directory, kept=10)
+    for version in range(1, 9):
+        before.append(entry(name=f"t{version}-0"))
+        store.install(manifest(version, before, transaction=f"t{version}"))
+    for known in (store, again := ManifestStore(directory, kept=10)):
+        assert known.files() == before
+        assert known.count(before[0].path) == 8
+        assert len(known.told()) == 8
+        assert sum(len(held.paths) for held in known._read.values()) <= 10
+        assert known.holding("dr1", "Object", 3).manifest.entries == tuple(before[:3])
+    first, last = (again.holding("dr1", "Object", version) for version in (1, 8))
+    assert first.manifest.entries[0] is last.manifest.entries[0]
+
+
+def test_a_version_that_its_load_did_not_publish_goes_with_the_next(directory):
+    store, first = ManifestStore(directory), entry(name="t0-0")
+    store.install(manifest(1, [first], transaction="t0"))
+    store.install(manifest(2, [first, entry()]))
+    store.install(manifest(4, [first, entry()]))
+    for known in (store, ManifestStore(directory)):
+        assert {version for *_, version in known.told()} == {1, 4}
+        assert known.count(first.path) == 2
+
+
+def test_what_took_another_place_or_went_bad_is_not_listed(directory):
+    quarantine = Quarantine(directory.quarantine)
+    store = ManifestStore(directory, quarantine)
+    store.install(manifest(1, [entry(), entry(name="t1-1")], transaction="t1"))
+    store.install(manifest(2, [entry(name="t1-2")], transaction="t2"))
+    store.replace(manifest(1, [entry()], transaction="t1"))
+    assert {e.path for e in store.files()} == {entry().path, entry(name="t1-2").path}
+    store.remove(manifest(1, [entry()], transaction="t1"))
+    assert not store.lists(entry().path)
+    again = ManifestStore(directory, quarantine)
+    assert again.lists(entry(name="t1-2").path)
+    again._read.clear()
+    path = directory.manifest("dr1", "Object", 2)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorruptData):
+        again.holding("dr1", "Object", 2)
+    assert again.told() == {}
+    assert again.files() == []

@@ -6,7 +6,8 @@ from support import worker as w
 
 from qserv.errors import ChunkMissing, Conflict, CorruptData, DiskFull, InvalidRequest
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.manifest import ManifestStore, content
+from qserv.storage.manifest import content
+from qserv.storage.manifests import ManifestStore
 from qserv.wire.errors import from_rpc
 from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import common_pb2

@@ -40,11 +40,9 @@ class Shard:
         self.inventory = Inventory(
             self.directory.data, quarantine=quarantine, damaged=self.damages.add
         )
-        manifest = SimpleNamespace(entries=self.entries)
-        holding = SimpleNamespace(manifest=manifest)
         self.scrub = Scrub(
             directory=self.directory,
-            manifests=SimpleNamespace(readable=lambda: [holding], check=list),
+            manifests=SimpleNamespace(files=lambda: self.entries, check=list),
             inventory=self.inventory,
             damages=self.damages,
             rate=0,

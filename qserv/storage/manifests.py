@@ -1,0 +1,263 @@
+"""The manifests of one worker, durable.
+
+Each version of a table is a file of its own; older ones stay while snapshots may read
+them. Those that were used last are kept in memory, up to so many entries; of the others
+only what they list together.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from qserv.catalog.snapshot import ManifestEntry, Role
+from qserv.errors import Conflict, CorruptData, InvalidRequest
+from qserv.storage.durable import remove_file, write_file
+from qserv.storage.layout import WorkerDirectory
+from qserv.storage.listing import Listing, Told
+from qserv.storage.manifest import Holding, Key, Manifest, decode, encode
+from qserv.storage.quarantine import Quarantine
+
+Answer = TypeVar("Answer")
+
+_KEPT: Final = 1_000_000
+"""Entries of manifests that are kept in memory: some 200 bytes each, for versions share
+what is the same."""
+
+
+class ManifestStore:
+    """The manifests of one worker.
+
+    Parameters
+    ----------
+    directory
+        The worker's.
+    quarantine
+        Takes manifests that cannot be read; None leaves them where they are.
+    kept
+        Entries of manifests that are kept in memory; the newest used is kept whatever
+        it has.
+
+    Notes
+    -----
+    Reads may come from any thread, changes from one at a time.
+    """
+
+    def __init__(
+        self,
+        directory: WorkerDirectory,
+        quarantine: Quarantine | None = None,
+        kept: int = _KEPT,
+    ) -> None:
+        self._directory = directory
+        self._quarantine = quarantine
+        self._most = kept
+        self._read: OrderedDict[Key, Holding] = OrderedDict()
+        self._reading = threading.Lock()
+        self._listing: Listing | None = None
+        self._listings = 0
+        self._changing = threading.RLock()
+
+    def holding(self, release: str, table: str, version: int) -> Holding | None:
+        """Return what is held of a table at a version, or None.
+
+        Raises
+        ------
+        CorruptData
+            If the manifest's bytes do not match their checksum.
+        """
+        key = (release, table, version)
+        with self._reading:
+            if (known := self._read.get(key)) is not None:
+                self._read.move_to_end(key)
+                return known
+        path = self._directory.manifest(release, table, version)
+        if not path.is_file():
+            return None
+        return self._keep(self._decoded(path))
+
+    def _keep(self, manifest: Manifest) -> Holding:
+        """Keep a manifest in memory, in the place of those that were not used."""
+        listing = self._listing
+        holding = Holding.of(listing.shared(manifest) if listing else manifest)
+        with self._reading:
+            self._read[manifest.key] = holding
+            self._read.move_to_end(manifest.key)
+            size = sum(len(held.paths) for held in self._read.values())
+            while size > self._most and len(self._read) > 1:
+                _, oldest = self._read.popitem(last=False)
+                size -= len(oldest.paths)
+        return holding
+
+    def readable(self) -> Iterator[Holding]:
+        """Walk every version of every table, but those whose manifest is bad."""
+        for key in self._keys():
+            # A bad one is noted, and in the log, when it is put into quarantine.
+            with suppress(CorruptData):
+                if (holding := self.holding(*key)) is not None:
+                    yield holding
+
+    def each(self) -> Iterator[Manifest]:
+        """Read every manifest from the disk, but bad ones, and keep none in memory."""
+        for key in self._keys():
+            with suppress(CorruptData):
+                yield self._decoded(self._directory.manifest(*key))
+
+    def check(self) -> list[str]:
+        """Read all manifests from the disk; return what is wrong with which.
+
+        One that is in memory is written again; another one goes into quarantine.
+        """
+        trouble = []
+        for key in self._keys():
+            path = self._directory.manifest(*key)
+            try:
+                decode(path)
+            except CorruptData as error:
+                trouble.append(error.text)
+                self._heal(key, path)
+        return trouble
+
+    def _heal(self, key: Key, path: Path) -> None:
+        if (known := self._read.get(key)) is not None:
+            write_file(path, encode(known.manifest))
+        else:
+            with suppress(CorruptData):
+                self._decoded(path)
+
+    def _decoded(self, path: Path) -> Manifest:
+        try:
+            return decode(path)
+        except CorruptData as error:
+            if self._quarantine:
+                name = "/".join(path.parts[-3:])
+                self._quarantine.take(path, name, error.text)
+                self._unlist()
+            raise
+
+    def _unlist(self) -> None:
+        """Forget what all list together: one of them is not there any more."""
+        self._listings += 1
+        self._listing = None
+
+    def install(self, manifest: Manifest) -> None:
+        """Make a manifest durable; the same one again is fine.
+
+        Raises
+        ------
+        Conflict
+            If the version has another content already.
+        InvalidRequest
+            If files need what this worker cannot do yet.
+        """
+        if delta := [e.path for e in manifest.entries if e.role is Role.DELTA]:
+            raise InvalidRequest(f"{delta[0]}: workers read no delta files yet")
+        if (held := self.holding(*manifest.key)) is None:
+            self._write(manifest)
+        elif held.manifest != manifest:
+            raise Conflict(
+                f"version {manifest.version} of {manifest.release}."
+                f"{manifest.table} has another content already; use a new version"
+            )
+        self._supersede(manifest)
+
+    def replace(self, manifest: Manifest) -> None:
+        """Take over, durably, what the czar says that a version is here."""
+        self._write(manifest)
+        self._supersede(manifest)
+
+    def _write(self, manifest: Manifest) -> None:
+        with self._changing:
+            self._leave_out(manifest.key)
+            write_file(self._directory.manifest(*manifest.key), encode(manifest))
+            kept = self._keep(manifest).manifest
+            if self._listing is not None:
+                self._listing.add(kept)
+
+    def _leave_out(self, key: Key) -> None:
+        if self._listing is None or key not in self._listing.told:
+            return
+        try:
+            before = self.holding(*key)
+        except CorruptData:
+            before = None
+        if before is None:
+            self._unlist()
+        else:
+            self._listing.remove(before.manifest)
+
+    def _supersede(self, manifest: Manifest) -> None:
+        """Forget versions that its load installed and that were never published.
+
+        A load is published once; what it installed for a commit that failed would
+        keep its files here for ever.
+        """
+        release, table, version = manifest.key
+        for key, told in self.told().items():
+            mine = told.transaction == manifest.transaction != ""
+            if mine and key[:2] == (release, table) and key[2] != version:
+                self._remove(key)
+
+    def remove(self, manifest: Manifest) -> None:
+        """Forget a manifest durably; its files stay."""
+        self._remove(manifest.key)
+
+    def _remove(self, key: Key) -> None:
+        with self._changing:
+            self._leave_out(key)
+            with self._reading:
+                self._read.pop(key, None)
+            remove_file(self._directory.manifest(*key))
+
+    def newest(self) -> Iterator[Holding]:
+        """Walk the newest version of each table."""
+        newest = {(release, table): version for release, table, version in self._keys()}
+        for (release, table), version in sorted(newest.items()):
+            if (holding := self.holding(release, table, version)) is not None:
+                yield holding
+
+    def by(self, transaction: str) -> Iterator[Manifest]:
+        """Walk the manifests that a load installed."""
+        for key, told in self.told().items():
+            mine = told.transaction == transaction
+            if mine and (holding := self.holding(*key)) is not None:
+                yield holding.manifest
+
+    def told(self) -> dict[Key, Told]:
+        """Return what is told of every version of every table, but bad ones."""
+        return self._asked(lambda listing: dict(listing.told))
+
+    def files(self) -> list[ManifestEntry]:
+        """Return all files that readable manifests list, each once."""
+        return self._asked(lambda listing: listing.files)
+
+    def lists(self, path: str) -> bool:
+        """Say whether any version lists a file."""
+        return self.count(path) > 0
+
+    def count(self, path: str) -> int:
+        """Return how many versions list a file."""
+        return self._asked(lambda listing: listing.count(path))
+
+    def _asked(self, ask: Callable[[Listing], Answer]) -> Answer:
+        with self._changing:
+            while (listing := self._listing) is None:
+                number, listing = self._listings, self._listed()
+                if number == self._listings:
+                    self._listing = listing
+                    break
+            return ask(listing)
+
+    def _listed(self) -> Listing:
+        listing = Listing()
+        for holding in self.readable():
+            listing.add(listing.shared(holding.manifest))
+        return listing
+
+    def _keys(self) -> list[Key]:
+        return sorted(
+            (path.parts[-3], path.parts[-2], int(path.stem))
+            for path in self._directory.manifests.glob("*/*/*.json")
+        )
