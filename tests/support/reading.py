@@ -10,12 +10,17 @@ from qserv.wire.codec import arrow_schema
 
 
 def table(**types):
-    """Return a table; a type that ends in ! may hold no NULL."""
-    columns = [
-        Column(name, DataType(said.rstrip("!")), nullable=not said.endswith("!"))
-        for name, said in types.items()
-    ]
-    return Table("T", TableKind.REPLICATED, tuple(columns))
+    """Return a table; a type that ends in ! holds no NULL, VARCHAR(2) has a length."""
+    columns = tuple(_column(name, said) for name, said in types.items())
+    return Table("T", TableKind.REPLICATED, columns)
+
+
+def _column(name, said):
+    datatype, _, length = said.rstrip("!)").partition("(")
+    nullable = not said.endswith("!")
+    return Column(
+        name, DataType(datatype), nullable=nullable, length=int(length or 0) or None
+    )
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,13 @@ def each(
     return pa.concat_arrays(done), bad if bad.any() else None
 
 
+def either(one: Mask | None, other: Mask | None) -> Mask | None:
+    """Return which rows are in one of two masks; None is a mask of no row."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
+
+
 def _decoded(value: bytes | None) -> str | None:
     try:
         return None if value is None else value.decode()
@@ -167,7 +174,7 @@ def _times(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]
         zoned,
         lambda some: some.cast(zoned),
     )
-    return array.cast(target), _either(_unknown(texts, known), late)
+    return array.cast(target), either(_unknown(texts, known), late)
 
 
 def _floats(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
@@ -201,7 +208,7 @@ def _integers(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | No
         good, pc.if_else(good, floats, zero).cast(target, safe=False), array
     )
     known = pc.or_(whole, good)
-    return array, _either(_unknown(texts, known), _either(bad, large))
+    return array, either(_unknown(texts, known), either(bad, large))
 
 
 def _or(texts: pa.Array, other: str) -> pa.Array:
@@ -212,9 +219,3 @@ def _or(texts: pa.Array, other: str) -> pa.Array:
 def _unknown(texts: pa.Array, known: pa.Array) -> Mask | None:
     bad = np.asarray(pc.and_(texts.is_valid(), pc.invert(known.fill_null(False))))
     return bad if bad.any() else None
-
-
-def _either(one: Mask | None, other: Mask | None) -> Mask | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return one | other

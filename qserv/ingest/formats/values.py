@@ -1,7 +1,8 @@
 """Turns the columns of a file into the types of the table, and says which do not fit.
 
 A type may widen. Where it narrows (DOUBLE for REAL, BIGINT for SMALLINT …) each value
-must survive unchanged, else its row is told. NaN becomes NULL and is counted.
+must survive unchanged, else its row is told; so must a text that is longer than its
+column. NaN becomes NULL and is counted.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qserv.catalog.tables import Column, DataType
-from qserv.ingest.formats.texts import Mask, each, parse, text_of
+from qserv.ingest.formats.texts import Mask, each, either, parse, text_of
 from qserv.wire.codec import arrow_schema
 
 _TEXT: Final = (pa.string(), pa.large_string(), pa.string_view())
@@ -26,29 +27,35 @@ class Converted:
 
     Parameters
     ----------
+    column
+        What they should be.
     array
         The values; what does not fit is anything.
     nulled
         How many NaN became NULL.
     bad
         Which rows do not fit; None where all do.
-    reason
-        Why they do not, where they are no NULL.
     nulls
         Which of them are NULL where the table has none; None where none is.
+    long
+        Which of them are texts that are too long; None where none is.
     """
 
+    column: Column
     array: pa.Array
     nulled: int = 0
     bad: Mask | None = None
-    reason: str = ""
     nulls: Mask | None = None
+    long: Mask | None = None
 
     def why(self, row: int) -> str:
         """Return why a row does not fit."""
         if self.nulls is not None and self.nulls[row]:
             return "is NULL or NaN, but the column has none"
-        return self.reason
+        if self.long is not None and self.long[row]:
+            count = len(self.array[row].as_py())
+            return f"has {count} characters, but the column {self.column.length}"
+        return _reason(self.column)
 
 
 def convert(array: pa.Array, column: Column, *, texts: bool = False) -> Converted:
@@ -80,19 +87,19 @@ def convert(array: pa.Array, column: Column, *, texts: bool = False) -> Converte
         array, bad = text_of(array)
     if array.type in _TEXT and (texts or pa.types.is_timestamp(target)):
         array, worse = parse(array.cast(pa.string()), target)
-        bad = worse if bad is None else bad if worse is None else bad | worse
+        bad = either(bad, worse)
     if not _may_become(array.type, target):
         raise TypeError(_refusal(array.type, column))
     array, nulled = _without_nan(array)
     if array.type != target:
         array, worse = _cast(array, target)
         bad = worse if bad is None else bad
-    nulls = None
+    nulls, long = None, _too_long(array, column)
     if not column.nullable and array.null_count:
         nulls = np.asarray(array.is_null())
         nulls = nulls if bad is None else nulls & ~bad
-        bad = nulls if bad is None else bad | nulls
-    return Converted(array, nulled, bad, _reason(column), nulls)
+    bad = either(bad, either(nulls, long))
+    return Converted(column, array, nulled, bad, nulls, long)
 
 
 def several(kind: str) -> str:
@@ -138,6 +145,22 @@ def _plain(array: pa.Array) -> pa.Array:
     if pa.types.is_float16(array.type):
         array = array.cast(pa.float32())  # Arrow computes little with half floats
     return array
+
+
+def _too_long(array: pa.Array, column: Column) -> Mask | None:
+    """Return which texts have more characters than their column; None where none has.
+
+    A length counts characters (Unicode code points), as VARCHAR(n) of SQL does, which
+    Felis makes of it. Bytes would refuse texts that a file's own declaration allows:
+    an element of VOTable's ``unicodeChar`` is a character of any number of bytes.
+    """
+    if column.length is None or column.datatype is not DataType.VARCHAR:
+        return None
+    # No text has more characters than bytes, and these need no counting.
+    if (pc.max(pc.binary_length(array)).as_py() or 0) <= column.length:
+        return None
+    long = np.asarray(pc.greater(pc.utf8_length(array), column.length).fill_null(False))
+    return long if long.any() else None
 
 
 def _may_become(arrow: pa.DataType, target: pa.DataType) -> bool:
