@@ -1,6 +1,6 @@
 """Makes tables out of the columns that files have: types, kinds, keys, positions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -48,17 +48,24 @@ class Sight:
         The columns that had a value, never twice the same, in each row of the sample.
     rows
         Rows of the sample.
+    strays
+        Columns of texts most of which are numbers, but not all.
     """
 
     table: str
     columns: tuple[Column, ...]
     unique: frozenset[str]
     rows: int = 0
+    strays: frozenset[str] = frozenset()
 
     def find(self, name: str) -> Column | None:
         """Return the column of that name in any case, or None."""
         folded = name.lower()
         return next((c for c in self.columns if c.name.lower() == folded), None)
+
+    def may_be_number(self, column: Column) -> bool:
+        """Return whether its values are numbers, but for a few."""
+        return column.datatype.is_numeric or column.name in self.strays
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +84,17 @@ class Guess:
     why: tuple[str, ...]
 
 
-def infer(name: str, columns: Sequence[Column], entry: Entry) -> Table:
+def infer(sight: Sight, entry: Entry) -> Table:
     """Make a table from the columns that its files have.
 
     Parameters
     ----------
-    name
-        The table's name.
-    columns
-        The columns, named as the table names them.
+    sight
+        The table.
     entry
-        How the rows are spread. What it names a position is DOUBLE and what it names
-        an id is BIGINT, if it is a number: the next files may have others.
+        How the rows are spread. What it names a position is DOUBLE, even if a few of
+        its values are no numbers: their rows are bad ones. What it names an id is
+        BIGINT, if it is a whole number: the next files may have larger ones.
 
     Raises
     ------
@@ -98,14 +104,14 @@ def infer(name: str, columns: Sequence[Column], entry: Entry) -> Table:
     positions = {each.lower() for each in entry.position or ()}
     ids = {each.lower() for each in (entry.key, entry.second_key, entry.id) if each}
     return Table(
-        name=name,
+        name=sight.table,
         columns=tuple(
             _as(column, DataType.DOUBLE)
-            if column.name.lower() in positions and column.datatype.is_numeric
+            if column.name.lower() in positions and sight.may_be_number(column)
             else _as(column, DataType.BIGINT)
             if column.name.lower() in ids and column.datatype.is_integer
             else column
-            for column in columns
+            for column in sight.columns
         ),
         **entry.spread,
     )
@@ -260,7 +266,7 @@ def _position(sight: Sight) -> tuple[tuple[str, str] | None, str]:
     for lon, lat in pairs:
         if lon is None or lat is None:
             continue
-        if not (lon.datatype.is_numeric and lat.datatype.is_numeric):
+        if not (sight.may_be_number(lon) and sight.may_be_number(lat)):
             return None, (
                 f"{lon.name}, {lat.name} are no numbers; a position is in degrees."
             )

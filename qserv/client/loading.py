@@ -39,7 +39,9 @@ def load(
     """
     lists = {table: _several(table, files) for table, files in inputs.items()}
     if schema is None or isinstance(schema, str | Path):
-        found = described(lists, schema=schema, sidecar=sidecar, known=known())
+        found = described(
+            lists, schema=schema, sidecar=sidecar, known=known(), reading=reading
+        )
     else:
         found = Schema(tuple(schema), {}, None)
     if settings.overlap is None:

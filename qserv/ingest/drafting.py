@@ -8,8 +8,8 @@ from qserv.catalog import felistext, names
 from qserv.catalog.felistext import Notes
 from qserv.catalog.inference import Guess, guess, infer
 from qserv.catalog.sidecar import Entry, Reading, Sidecar, read_sidecar
-from qserv.catalog.tables import Table
-from qserv.ingest.looking import LIMIT, Look, look
+from qserv.catalog.tables import Column, Table
+from qserv.ingest.looking import LIMIT, Look, Stray, look
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,7 @@ def draft(
     }
     guesses = {table: _guess(said, looks, table) for table in looks}
     tables = tuple(
-        infer(table, each.sight.columns, guesses[table].entry)
-        for table, each in looks.items()
+        infer(each.sight, guesses[table].entry) for table, each in looks.items()
     )
     notes = Notes(
         tables={table.lower(): each.why for table, each in guesses.items()},
@@ -133,8 +132,17 @@ def _columns(
             lines = []
             if column.name in each.empty:
                 lines.append("No file has a value here: say which type it has.")
+            if (stray := each.strays.get(column.name)) is not None:
+                lines += _mixed(column, stray)
             if column.name in quoted:
                 lines.append("A reserved word: a query has to write it in quotes.")
             if lines:
                 notes[table.name.lower(), column.name.lower()] = lines
     return notes
+
+
+def _mixed(column: Column, stray: Stray) -> Sequence[str]:
+    first = f"Numbers, but not in {stray.place(short=True)}."
+    if column.datatype.is_numeric:
+        return [first, "Such a row is a bad row."]
+    return [first, "If it should be a number, say long or double: such rows are bad."]

@@ -6,6 +6,7 @@ are read, up to a limit of rows. Uniqueness is seen in a sample of the first fil
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +16,10 @@ import pyarrow.compute as pc
 from qserv.catalog import names
 from qserv.catalog.inference import Sight, columns_of, wider
 from qserv.catalog.sidecar import Reading
-from qserv.catalog.tables import Column
+from qserv.catalog.tables import Column, Table, TableKind
 from qserv.catalog.tables import DataType as D
 from qserv.errors import BadContribution
-from qserv.ingest.formats import raw, schema_of
+from qserv.ingest.formats import pieces, raw, read, schema_of
 from qserv.ingest.formats.texts import WORDS, parse
 from qserv.ingest.inputs import Format, InputFile, ReadOptions, find, read_options
 from qserv.wire.codec import arrow_schema
@@ -47,6 +48,43 @@ _LONG: Final = r"^\s*[+-]?[0-9]{16,}\s*$"
 
 
 @dataclass(frozen=True, slots=True)
+class Stray:
+    """That a text was seen in a column of numbers.
+
+    Parameters
+    ----------
+    file
+        Where.
+    options
+        How it is read.
+    column
+        The column, as the file names it.
+    """
+
+    file: InputFile
+    options: ReadOptions
+    column: str
+
+    def place(self, *, short: bool = False) -> str:
+        """Return file (if `short`, without its path), row and text of the first one."""
+        name = self.file.name.rpartition("/")[2] if short else self.file.name
+        others = set(schema_of(self.file, self.options).names) - {self.column}
+        options = replace(
+            self.options,
+            ignore=self.options.ignore | others,
+            rename={self.column: _VALUE.name},
+        )
+        table = Table("T", TableKind.REPLICATED, (_VALUE,))
+        batches = chain.from_iterable(map(read, pieces(table, self.file, options)))
+        rejects = chain.from_iterable(batch.rejects for batch in batches)
+        first = next((reject for reject in rejects if reject.column), None)
+        return f"{name}, row {first.row}: {first.value!r}" if first else name
+
+
+_VALUE: Final = Column("v", D.DOUBLE)
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What was seen of the files of one table.
 
@@ -64,6 +102,8 @@ class Look:
         Columns without any value in the files that were read.
     reading
         How the files are read: as was said, and whatever their names need besides.
+    strays
+        Column -> where the first text stands, of columns whose texts are numbers else.
     """
 
     sight: Sight
@@ -72,6 +112,7 @@ class Look:
     whole: bool
     empty: frozenset[str]
     reading: Reading
+    strays: Mapping[str, Stray]
 
 
 def look(
@@ -120,12 +161,14 @@ def look(
             tuple(replace(column, name=called[column.name]) for column in kept),
             frozenset(called[name] for name in unique),
             rows,
+            frozenset(called[name] for name in found.strays if name in called),
         ),
         files=len(files),
         rows=found.rows,
         whole=found.whole,
         empty=frozenset(called[name] for name in found.empty if name in called),
         reading=reading,
+        strays={called[n]: each for n, each in found.strays.items() if n in called},
     )
 
 
@@ -137,6 +180,7 @@ class _Seen:
     rows: int
     whole: bool
     empty: frozenset[str]
+    strays: Mapping[str, Stray]
 
 
 def _seen(
@@ -165,6 +209,7 @@ def _seen(
         rows=texts.rows,
         whole=texts.whole,
         empty=frozenset(first) - known.keys(),
+        strays=texts.strays,
     )
 
 
@@ -251,6 +296,8 @@ class _Texts:
         self._limit = limit
         self.known: dict[str, Column] = {}
         """Those that have a value, each of a type that fits all of them."""
+        self.strays: dict[str, Stray] = {}
+        """Those in which texts stand between numbers."""
         self._large: set[str] = set()
 
     def read(
@@ -263,12 +310,14 @@ class _Texts:
                 return
             self.rows += batch.num_rows
             for name, texts in zip(batch.schema.names, batch.columns, strict=True):
-                self._take(called[name], texts)
+                if self._take(called[name], texts):
+                    self.strays[called[name]] = Stray(file, options, name)
 
-    def _take(self, name: str, texts: pa.Array) -> None:
+    def _take(self, name: str, texts: pa.Array) -> bool:
+        """Widen a column, and return whether texts were found between numbers."""
         known = self.known.get(name)
         if texts.null_count == len(texts) or (known is None and not len(_said(texts))):
-            return
+            return False
         datatype = next(
             each
             for each in _FITTING[known.datatype if known else None]
@@ -277,6 +326,16 @@ class _Texts:
         self.known[name] = Column(name, datatype)
         if datatype is D.BIGINT and _is_large(parse(texts, pa.int64())[0]):
             self._large.add(name)
+        if datatype is not D.VARCHAR or (known and known.datatype is datatype):
+            return False
+        return _between(texts, numbers=known is not None and known.datatype.is_numeric)
+
+
+def _between(texts: pa.Array, *, numbers: bool) -> bool:
+    """Return whether some texts are no numbers, where all were before or most are."""
+    texts = _said(texts)
+    bad = parse(texts, pa.float64())[1]
+    return bad is not None and (numbers or 2 * int(bad.sum()) < len(texts))
 
 
 def _fit(texts: pa.Array, datatype: D) -> bool:

@@ -1,8 +1,9 @@
 """What the tables of a load are: live already, said in Felis, or inferred."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from qserv.catalog import felis
 from qserv.catalog.inference import infer
@@ -16,7 +17,7 @@ from qserv.catalog.sidecar import (
 )
 from qserv.catalog.tables import Table
 from qserv.errors import InvalidRequest
-from qserv.ingest.looking import look
+from qserv.ingest.looking import Look, look
 
 Inputs = Mapping[str, Sequence[str | Path]]
 """Table name -> files, directories or wildcards."""
@@ -58,6 +59,7 @@ def described(
     schema: str | Path | None = None,
     sidecar: str | Path | None = None,
     known: Sequence[Table] = (),
+    reading: Mapping[str, Any] | None = None,
 ) -> Schema:
     """Find out what the tables of inputs are, and how their files are read.
 
@@ -73,12 +75,15 @@ def described(
     known
         The tables that the release has. Without `schema` they are taken as they are,
         and nothing is inferred: the next files may look different from the first.
+    reading
+        How all files are read; it goes before what the sidecar says.
 
     Raises
     ------
     InvalidRequest
         If nothing says what a table is, or what is said is wrong, or differs from the
-        table that is live.
+        table that is live, or a column cannot be a position, or a key has another type
+        than that of its director.
     BadContribution
         If columns are to be inferred from a file that cannot be read.
     """
@@ -86,36 +91,97 @@ def described(
         schema, sidecar = None, schema
     if schema is not None:
         said = felis.sidecar_of(schema, sidecar)
-        tables = felis.tables_of(Path(schema), said, only=inputs.keys())
+        tables, looks = felis.tables_of(Path(schema), said, only=inputs.keys()), {}
     else:
         said = read_sidecar(sidecar) if sidecar else Sidecar()
         live = {table.name.lower(): table for table in known}
-        tables = tuple(
-            _table(name, found, said, live.get(name.lower()))
+        looks = {
+            name.lower(): look(name, found, _reading(_entry(name, said), reading))
             for name, found in inputs.items()
+            if name.lower() not in live
+        }
+        tables = tuple(
+            _live(live[name], said) if name in live else _inferred(looks[name], said)
+            for name in map(str.lower, inputs)
         )
-    reading = {name: entry.reading for name, entry in said.entries.items()}
-    return Schema(tables, reading, said.overlap)
+    _check_positions(tables)
+    _check_keys(tables, known, looks)
+    return Schema(
+        tables,
+        {name: entry.reading for name, entry in said.entries.items()},
+        said.overlap,
+    )
 
 
-def _table(
-    name: str, patterns: Sequence[str | Path], said: Sidecar, live: Table | None
-) -> Table:
-    entry = said.entries.get(name.lower())
-    if live is not None:
-        if entry is not None:
-            _check_same(live, entry)
-        return live
+def _entry(name: str, said: Sidecar) -> Entry:
     if said.path is None:
         raise InvalidRequest(
             f"nothing says what table {name} is: give a Felis schema, or a sidecar "
             "whose columns are then inferred from the files; "
             f"`qserv schema infer {name}=FILES` writes both"
         )
-    if entry is None:
+    if (entry := said.entries.get(name.lower())) is None:
         raise no_entry(name, said.path)
-    seen = look(name, patterns, entry.reading)
-    return infer(name, seen.sight.columns, entry)
+    return entry
+
+
+def _reading(entry: Entry, said: Mapping[str, Any] | None) -> Reading:
+    options = {**entry.reading.options, **(said or {})}
+    return replace(entry.reading, options=options)
+
+
+def _live(table: Table, said: Sidecar) -> Table:
+    if (entry := said.entries.get(table.name.lower())) is not None:
+        _check_same(table, entry)
+    return table
+
+
+def _inferred(seen: Look, said: Sidecar) -> Table:
+    return infer(seen.sight, _entry(seen.sight.table, said))
+
+
+def _check_positions(tables: Sequence[Table]) -> None:
+    for table in tables:
+        for name in table.position or ():
+            column = table.column(name)
+            if not column.datatype.is_numeric:
+                raise InvalidRequest(
+                    f"table {table.name}: {column.name} is {column.datatype}, but a "
+                    "position is two numbers, in degrees: correct `position:` in the "
+                    "sidecar, or convert the files"
+                )
+
+
+def _check_keys(
+    tables: Sequence[Table], known: Sequence[Table], looks: Mapping[str, Look]
+) -> None:
+    """Refuse keys of another type than those that they name."""
+    named = {table.name.lower(): table for table in (*known, *tables)}
+    for table in tables:
+        for key, link in table.links:
+            director = named.get(link.lower())
+            if director is None or director.key is None:
+                continue
+            places = (table, key), (director, director.key)
+            mine, theirs = (each.column(name) for each, name in places)
+            if mine.datatype.is_integer != theirs.datatype.is_integer:
+                raise InvalidRequest(
+                    f"table {table.name}: key {mine.name} is {mine.datatype}, but "
+                    f"{theirs.name} of its director {director.name} is "
+                    f"{theirs.datatype}: only keys of one type can be the same"
+                    + "".join(_strayed(looks, *place) for place in places)
+                )
+
+
+def _strayed(looks: Mapping[str, Look], table: Table, name: str) -> str:
+    """Say which value made a column of numbers one of texts."""
+    seen, column = looks.get(table.name.lower()), table.column(name).name
+    if seen is None or (stray := seen.strays.get(column)) is None:
+        return ""
+    return (
+        f"; {table.name}.{column} is text because of {stray.place()}: mend that row, "
+        "or say `datatype: long` in a Felis schema, and such rows are bad rows"
+    )
 
 
 def _check_same(live: Table, entry: Entry) -> None:

@@ -1,5 +1,7 @@
 """Types, kinds, keys and positions that columns suggest."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
@@ -57,8 +59,18 @@ def test_the_wider_of_two_types(one, other, both):
 def test_positions_are_double_and_ids_are_bigint():
     columns = [Column(c, D.SMALLINT) for c in ("id", "ra", "dec", "n")]
     entry = Entry(TableKind.DIRECTOR, key="ID", position=("ra", "DEC"))
-    found = infer("T", columns, entry).columns
+    found = infer(sight(*columns), entry).columns
     assert [c.datatype for c in found] == [D.BIGINT, D.DOUBLE, D.DOUBLE, D.SMALLINT]
+
+
+def test_a_few_texts_do_not_make_a_position_one_of_texts():
+    columns = (*(Column(c, D.VARCHAR) for c in ("ra", "s")), "dec", "id")
+    strayed = replace(sight(*columns, unique=["id"]), strays=frozenset({"ra", "s"}))
+    found = guess(strayed).entry
+    assert found.position == ("ra", "dec")
+    assert [c.datatype for c in infer(strayed, found).columns] == [
+        D.DOUBLE, D.VARCHAR, D.DOUBLE, D.BIGINT,
+    ]  # fmt: skip
 
 
 def sight(*columns, unique=(), table="T"):

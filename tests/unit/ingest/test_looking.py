@@ -90,6 +90,34 @@ def test_a_type_fits_all_texts_wherever_they_stand(tmp_path, values, datatype):
     assert types(look("T", apart, PLAIN))["x"] == datatype
 
 
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        (["1", "2.5", "x1"], "3: 'x1'"),
+        (["x1", "null", "2", "3"], "1: 'x1'"),
+        (["9000000000000000000", "12h", "1"], "2: '12h'"),
+        (["1", "x1", "x2"], None),
+        (["1", "true"], None),
+        (["1", "2"], None),
+        (["9000000000000000000", "1.5"], None),
+        (["a", "1", "2", "3"] * 9, "1: 'a'"),
+    ],
+)
+def test_the_first_text_between_numbers_is_known(tmp_path, values, place):
+    # A line of another length is a row, too.
+    lines = ["n,B-V", *(f"1,{value}" for value in values)]
+    strays = look("T", [csv(tmp_path / "a.csv", *lines)], PLAIN).strays
+    assert [each.place(short=True) for each in strays.values()] == (
+        [f"a.csv, row {place}"] if place else []
+    )
+
+
+def test_rows_are_counted_as_a_load_counts_them(tmp_path):
+    path = csv(tmp_path / "a.csv", "n,v", "1,1", "1", "1,2", "1,x")
+    (stray,) = look("T", [path], PLAIN).strays.values()
+    assert stray.place() == f"{path}, row 4: 'x'"
+
+
 def test_beyond_the_limit_nothing_is_promised(tmp_path, monkeypatch):
     files = [csv(tmp_path / f"{n}.csv", "x", n) for n in ("1", "2.5", "z")]
     assert types(look("T", files, PLAIN)) == {"x": "VARCHAR"}

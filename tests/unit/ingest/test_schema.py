@@ -6,7 +6,7 @@ import pytest
 from support.loads import FILTER, parquet
 
 from qserv.catalog.tables import Column, DataType, TableKind
-from qserv.errors import InvalidRequest
+from qserv.errors import BadContribution, InvalidRequest
 from qserv.ingest.schema import described, tables_of
 
 SIDECAR = "tables: {Filter: {kind: replicated}, Visit: {kind: replicated}}"
@@ -65,3 +65,51 @@ def test_what_a_sidecar_wishes_besides(inputs, tmp_path):
     assert [c.name for c in found.tables[0].columns] == ["id"]
     assert found.overlap == 0.01
     assert found.reading["filter"].options == {"format": "parquet"}
+
+
+KEYS = """tables:
+  Object: {kind: director, key: objectId, position: [ra, dec]}
+  Source: {kind: child, key: objectId, director: Object}
+"""
+
+
+@pytest.fixture
+def sky(tmp_path):
+    (tmp_path / "s.sidecar.yaml").write_text(KEYS)
+    (tmp_path / "o.csv").write_text("objectId,ra,dec\n1,10,-3\n2,10.1,?\n3,11,-4\n")
+    (tmp_path / "s.csv").write_text("objectId\n1\n2\n")
+    return {"Object": [tmp_path / "o.csv"], "Source": [tmp_path / "s.csv"]}
+
+
+def test_a_position_with_a_bad_row_is_one_of_numbers(sky, tmp_path):
+    stars, _ = tables_of(sky, sidecar=tmp_path / "s.sidecar.yaml")
+    assert {c.name: c.datatype for c in stars.columns} == {
+        "objectId": DataType.BIGINT, "ra": DataType.DOUBLE, "dec": DataType.DOUBLE,
+    }  # fmt: skip
+
+
+def test_a_position_of_texts_is_refused(sky, tmp_path):
+    (tmp_path / "o.csv").write_text("objectId,ra,dec\n1,10:00:00,-3:30:00\n")
+    with pytest.raises(InvalidRequest, match="ra is VARCHAR, but a position is two"):
+        tables_of(sky, sidecar=tmp_path / "s.sidecar.yaml")
+
+
+def test_a_text_among_the_keys_is_named_where_they_do_not_fit(sky, tmp_path):
+    (tmp_path / "o.csv").write_text("objectId,ra,dec\n1,10,-3\nx2,10,-3\n3,1,-4\n")
+    with pytest.raises(
+        InvalidRequest,
+        match=r"Source: key objectId is BIGINT, but objectId of its director Object is "
+        r"VARCHAR.*; Object.objectId is text because of .*o.csv, row 2: 'x2': mend",
+    ):
+        tables_of(sky, sidecar=tmp_path / "s.sidecar.yaml")
+
+
+def test_how_files_are_read_counts_for_what_is_inferred(sky, tmp_path):
+    (tmp_path / "s.csv").write_text("objectId|n\n1|2\n")
+    sidecar = tmp_path / "s.sidecar.yaml"
+    with pytest.raises(BadContribution, match="Say --delimiter"):
+        described({"Source": sky["Source"]}, sidecar=sidecar)
+    (table,) = described(
+        {"Source": sky["Source"]}, sidecar=sidecar, reading={"delimiter": "|"}
+    ).tables
+    assert [c.name for c in table.columns] == ["objectId", "n"]
