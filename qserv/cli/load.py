@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     "--dry-run", is_flag=True, help="Read and cut, tell what it would make, load none."
 )
 @click.option(
+    "--replace",
+    is_flag=True,
+    help="The tables named get these rows in place of those that they have.",
+)
+@click.option(
     "--processes", type=click.IntRange(min=0), help="That read and cut.  [one a core]"
 )
 @click.option("--dask", metavar="ADDRESS", help="Dask scheduler to do it instead.")
@@ -81,7 +86,9 @@ def load(
     FILES is a file, a quoted pattern, a directory or a URI (s3://bucket/key) of
     Parquet, CSV, TSV, FITS, VOTable, ECSV or Arrow files; a table may be named several
     times. Files that are loaded already are left out, and the same command goes on
-    with a load that was stopped. The sidecar says how rows are spread:
+    with a load that was stopped. With --replace, readers see the old tables until they
+    see the new ones, which may have other columns; older snapshots keep the old. The
+    sidecar says how rows are spread:
 
     \b
       tables:
@@ -98,6 +105,7 @@ def load(
       qserv load deep --schema deep.yaml --leaf-rows 3000 Object=deep.parquet
       qserv load dr1 --schema dr1.yaml --dry-run Object=dr1/object/
       qserv load dr1 --schema dr1.yaml --max-rejects 100 Object=dr1/object/
+      qserv load dr1 --replace Object=again/object/ Source=again/source/
       qserv load dr1 --schema dr1.yaml --dask tcp://10.0.0.1:8786 Object=dr1/object/
     """
     from qserv import config
@@ -143,6 +151,9 @@ def summary(report: "LoadReport") -> str:
 
 
 def _notes(report: "LoadReport") -> Iterator[str]:
+    for table, rows in report.replaced.items():
+        would = "would go" if report.dry else "went"
+        yield f"{table}: replaced; the {rows:,} rows that it had {would}"
     if report.nulled:
         yield f"{report.nulled:,} NaN became NULL"
     if report.wrapped:

@@ -118,7 +118,8 @@ def listed(found: "Iterable[LoadStatus]") -> "Table":
 
 def _how_far(load: "LoadStatus") -> str:
     if load.over:
-        return load.reason or f"snapshot {load.snapshot}"
+        replaced = f", replaced {', '.join(load.replaced)}" if load.replaced else ""
+        return load.reason or f"snapshot {load.snapshot}{replaced}"
     of = f" of {load.total:,}" if load.total else ""
     said = f"{load.phase} {load.table} {load.done:,}{of}" if load.phase else ""
     rate = f" at {load.rate:,.0f} rows/s" if load.rate else ""
@@ -130,6 +131,7 @@ def _facts(load: "LoadStatus") -> list[tuple[str, str]]:
     return [
         ("load", load.id),
         ("into", f"{load.release}: {', '.join(load.tables)}"),
+        ("replaces", ", ".join(load.replaced)),
         ("state", load.state),
         ("how far", _how_far(load)),
         ("who", load.who),
@@ -145,12 +147,13 @@ def _facts(load: "LoadStatus") -> list[tuple[str, str]]:
 def _inputs(inputs: "Iterable[InputStatus]") -> "Table":
     from qserv.cli.status import listing
 
-    names = ("rows", "nulled", "wrapped", "rejected")
+    names = ("rows", "nulled", "wrapped", "rejected", "gone since")
     grid = listing("number", "table", "file", "sha256", *names, left=4)
     for each in inputs:
         counts = (each.rows, each.nulled, each.wrapped, each.rejected)
         what = (str(each.number), each.table, each.source, each.sha256[:12])
-        grid.add_row(*what, *(f"{count:,}" for count in counts))
+        gone = f"snapshot {each.gone}" if each.gone else ""
+        grid.add_row(*what, *(f"{count:,}" for count in counts), gone)
     return grid
 
 

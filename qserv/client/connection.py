@@ -258,7 +258,8 @@ class Connection(Catalog):
             As `qserv.ingest.loader.Settings` names them: ``family``, ``replicas``,
             ``overlap`` (degrees), ``leaf_rows``, ``leaf_bytes``, ``who``, ``pipeline``,
             ``configuration``, ``input_ids``, ``max_rejects``, ``rejects``, ``dry_run``,
-            ``processes``, ``dask``, ``scratch``.
+            ``replace`` (what the tables have goes), ``processes``, ``dask``,
+            ``scratch``.
 
         Returns
         -------

@@ -40,7 +40,12 @@ def load(
     lists = {table: _several(table, files) for table, files in inputs.items()}
     if schema is None or isinstance(schema, str | Path):
         found = described(
-            lists, schema=schema, sidecar=sidecar, known=known(), reading=reading
+            lists,
+            schema=schema,
+            sidecar=sidecar,
+            known=known(),
+            replace=settings.replace,
+            reading=reading,
         )
     else:
         found = Schema(tuple(schema), {}, None)

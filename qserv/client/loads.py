@@ -48,6 +48,8 @@ class LoadStatus:
         Rows a second, and seconds to the end of the phase; None where nobody knows.
     files
         Files that workers acknowledged.
+    replaced
+        Tables of which all or some goes, or went, when it commits.
     """
 
     id: str
@@ -74,6 +76,7 @@ class LoadStatus:
     rate: float = 0.0
     left: float | None = None
     files: int = 0
+    replaced: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -93,6 +96,7 @@ class InputStatus:
     nulled: int
     wrapped: int
     rejected: int
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,7 @@ def load_of(message: pb.LoadDescription) -> LoadStatus:
         rate=message.rate,
         left=None if message.left < 0 else message.left,
         files=message.files,
+        replaced=tuple(message.replaced),
     )
 
 
@@ -220,6 +225,7 @@ def _history(pages: Iterable[pb.ListLoadsReply]) -> LoadHistory:
                 nulled=each.nulled,
                 wrapped=each.wrapped,
                 rejected=each.rejected,
+                gone=each.gone,
             )
             for page in known
             for each in page.contributions

@@ -39,8 +39,7 @@ class Known:
     number
         What `_source` says in its rows.
     snapshot, load, source
-        Not 0: its content is live since then, by that load, under that name. Of a
-        content that is replaced only the load.
+        Not 0: its content is live since then, by that load, under that name.
     """
 
     number: int
@@ -157,12 +156,10 @@ class Opening:
         await self._replacing.check(wanted, snapshot)
         live = await self._live(asked, wanted)
         if asked.dry_run:
-            return Begun("", wanted, _known(asked, wanted, live, ()))
-        there = wanted.staying(live)
-        if asked.inputs and len(there) == len(_contents(asked, wanted)):
-            newest = max(origin.snapshot for origin in there.values())
-            known = _known(asked, wanted, live, ())
-            return Begun("", wanted, known, snapshot=newest)
+            return Begun("", wanted, _known(asked, live, ()))
+        if asked.inputs and len(live) == len(_contents(asked, wanted)):
+            newest = max(origin.snapshot for origin in live.values())
+            return Begun("", wanted, _known(asked, live, ()), snapshot=newest)
         return await self._open(asked, wanted, live)
 
     def _same(self, asked: Beginning) -> OpenLoad | None:
@@ -200,7 +197,7 @@ class Opening:
         return Begun(
             transaction=load.id,
             target=wanted,
-            inputs=_known(asked, wanted, live, tuple(load.inputs.values())),
+            inputs=_known(asked, live, tuple(load.inputs.values())),
             attempt=resumed.attempt,
             resumed=True,
             placed=load.placed,
@@ -231,8 +228,9 @@ class Opening:
             await self._abort(load.id, f"its loader was silent for {silence:.0f} s")
 
     async def _live(self, asked: Beginning, wanted: Target) -> dict[Content, Origin]:
+        """Return the contents that are live, and stay so."""
         contents = sorted(_contents(asked, wanted))
-        return await self._registry.origins(wanted.release, contents)
+        return wanted.staying(await self._registry.origins(wanted.release, contents))
 
     async def _open(
         self, asked: Beginning, wanted: Target, live: dict[Content, Origin]
@@ -251,11 +249,10 @@ class Opening:
             tables=load.transaction.tables,
             replaced=tuple(each.table for each in wanted.replaces if each.version),
         )
-        staying = wanted.staying(live)
         inputs = [
             Input(0, load.spelling(source.table), source.name, source.sha256)
             for source in asked.inputs
-            if (load.spelling(source.table), source.sha256) not in staying
+            if (load.spelling(source.table), source.sha256) not in live
         ]
         reached("czar.begin.checked")
         # Known from here on, so that nobody begins another beside it.
@@ -268,7 +265,7 @@ class Opening:
             raise
         reached("czar.begin.written")
         _log.info("load begun", load=number, release=wanted.release)
-        known = _known(asked, wanted, live, tuple(load.inputs.values()))
+        known = _known(asked, live, tuple(load.inputs.values()))
         return Begun(number, wanted, known, attempt=1)
 
 
@@ -315,14 +312,10 @@ def _replaced(one: Target, other: Target) -> str:
 
 
 def _known(
-    asked: Beginning,
-    wanted: Target,
-    live: dict[Content, Origin],
-    inputs: Sequence[Input],
+    asked: Beginning, live: dict[Content, Origin], inputs: Sequence[Input]
 ) -> tuple[Known, ...]:
     """Say of each input where it is live, or which number it has."""
     by_table = {(table.lower(), content): at for (table, content), at in live.items()}
-    staying = {(table.lower(), content) for table, content in wanted.staying(live)}
     numbers = {
         (each.table.lower(), each.source, each.sha256): each.number for each in inputs
     }
@@ -331,12 +324,9 @@ def _known(
         table = source.table.lower()
         number = numbers.get((table, source.name, source.sha256), 0)
         origin = by_table.get((table, source.sha256))
-        if origin and (table, source.sha256) not in staying:
-            known.append(Known(number, load=origin.load))
-        elif origin and not number:
-            known.append(
-                Known(origin.number, origin.snapshot, origin.load, origin.source)
-            )
-        else:
-            known.append(Known(number))
+        known.append(
+            Known(origin.number, origin.snapshot, origin.load, origin.source)
+            if origin and not number
+            else Known(number)
+        )
     return tuple(known)

@@ -322,4 +322,5 @@ class Job:
             orders=dict(zip(orders.tolist(), counts.tolist(), strict=True)),
             resumed=self._begun.resumed,
             dry=self._czar is None,
+            replaced={each.name: each.rows for each in self._begun.replaced},
         )

@@ -61,6 +61,8 @@ class Settings:
         A file that tells them; None: none.
     dry_run
         Do all but send and commit.
+    replace
+        The tables that files are for are replaced: what they have goes by then.
     processes
         That read and partition; None: as many as there are cores, 0: none but this.
     dask
@@ -82,6 +84,7 @@ class Settings:
     max_rejects: int = 0
     rejects: Path | None = None
     dry_run: bool = False
+    replace: bool = False
     processes: int | None = None
     dask: str | None = None
     scratch: Path | None = None
@@ -303,6 +306,7 @@ def _request(
     settings: Settings,
 ) -> pb.BeginRequest:
     spelled = {table.name.lower(): table.name for table in definitions}
+    filled = dict.fromkeys(spelled[each.table] for each in inputs)
     request = pb.BeginRequest(
         release=release,
         tables=[table_to_proto(table) for table in definitions],
@@ -324,6 +328,7 @@ def _request(
             )
             for each in inputs
         ],
+        replaces=[pb.Replacement(table=name) for name in filled if settings.replace],
     )
     request.fingerprint = _fingerprint(request, inputs, settings)
     request.dry_run = settings.dry_run

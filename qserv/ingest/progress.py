@@ -102,6 +102,8 @@ class LoadReport:
         Whether it went on where an earlier try stopped.
     dry
         Whether nothing was loaded.
+    replaced
+        Table -> the rows that it had, of those that were replaced.
     """
 
     release: str
@@ -120,6 +122,7 @@ class LoadReport:
     orders: Mapping[int, int] = field(default_factory=dict)
     resumed: bool = False
     dry: bool = False
+    replaced: Mapping[str, int] = field(default_factory=dict)
 
 
 class Meter:

@@ -60,6 +60,7 @@ def described(
     sidecar: str | Path | None = None,
     known: Sequence[Table] = (),
     reading: Mapping[str, Any] | None = None,
+    replace: bool = False,
 ) -> Schema:
     """Find out what the tables of inputs are, and how their files are read.
 
@@ -77,6 +78,8 @@ def described(
         and nothing is inferred: the next files may look different from the first.
     reading
         How all files are read; it goes before what the sidecar says.
+    replace
+        Whether a table of the sidecar may become another one than it was.
 
     Raises
     ------
@@ -95,6 +98,8 @@ def described(
     else:
         said = read_sidecar(sidecar) if sidecar else Sidecar()
         live = {table.name.lower(): table for table in known}
+        if replace:
+            live = {k: table for k, table in live.items() if k not in said.entries}
         looks = {
             name.lower(): look(name, found, _reading(_entry(name, said), reading))
             for name, found in inputs.items()

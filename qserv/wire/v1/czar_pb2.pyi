@@ -1140,7 +1140,7 @@ class InputKnown(_message.Message):
     snapshot: _builtins.int
     """not 0: its content is live since then, by `load`,"""
     load: _builtins.str
-    """and the loader leaves it out; 0: that load's goes"""
+    """and the loader leaves it out"""
     source: _builtins.str
     """as it was named then"""
     def __init__(

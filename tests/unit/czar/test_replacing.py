@@ -154,8 +154,7 @@ async def test_the_same_content_is_loaded_again(loads, store):
     assert (await begin(loads, inputs=(same,))).snapshot == 1
     begun = await begin(loads, *BOTH, inputs=(same,))
     (known,) = begun.inputs
-    assert (known.snapshot, known.load) == (0, "load-1")
-    assert known.number
+    assert (known.snapshot, known.number > 0) == (0, True)
     placed = await place(loads, begun.transaction, begun.target)
     mine = replace(read("x"), sha256=CONTENT * 32, number=known.number)
     made = [f for f in files(begun.transaction, placed) if f.table == "OBJECT"]

@@ -51,6 +51,10 @@ def test_a_table_that_is_live_is_what_it_is(inputs, tmp_path):
     assert tables_of(inputs, sidecar=sidecar, known=[live]) == (live,)
     # Without it, the file would have the say.
     assert len(tables_of(inputs, sidecar=sidecar)[0].columns) == 2
+    # A table that is replaced becomes what the sidecar says, if it names it.
+    again = {"known": [live], "replace": True}
+    assert described(inputs, **again).tables == (live,)
+    assert len(described(inputs, sidecar=sidecar, **again).tables[0].columns) == 2
     sidecar.write_text("tables: {Filter: {kind: replicated, position: [x, y]}}")
     with pytest.raises(InvalidRequest, match=r"Filter exists with position None, not"):
         tables_of(inputs, sidecar=sidecar, known=[live])
