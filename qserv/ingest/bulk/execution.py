@@ -1,5 +1,6 @@
 """Where tasks run: in this process, in a pool of processes, or on Dask."""
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import (
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
-from qserv import failpoint
+from qserv import failpoint, serving
 from qserv.errors import ClusterError, InvalidRequest, TaskFailed
 
 Task = TypeVar("Task")
@@ -27,10 +28,14 @@ _CONNECT: Final = 30
 _MEMORY: Final = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_ARENA_MAX": "1",
 }
 """Lets the processes of a pool use memory again that they have freed. To give columns
 back to the kernel and get new ones from it, page by page, costs a fifth of a load."""
+
+_IMPORTED: Final = ("healpy", "qserv.ingest.bulk.leaves", "qserv.ingest.bulk.reading")
+"""What the tasks of a load need, and takes long to import."""
 
 
 class Inline(Executor):
@@ -101,6 +106,11 @@ def _prepare(failpoints: str) -> None:
     """Prepare a process of the pool."""
     from loky import process_executor
 
+    serving.begin()
+    for module in _IMPORTED:
+        importlib.import_module(module)
+    # loky collects garbage after tasks, and would look at all that was imported.
+    serving.settle()
     # It would take mapped files for a leak, and start processes again and again.
     process_executor._USE_PSUTIL = False  # noqa: SLF001 there is no public way
     failpoint.arm(failpoints)
