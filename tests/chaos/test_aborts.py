@@ -4,31 +4,13 @@ import random
 import signal
 
 import pytest
-from support.chaos import CZAR, DEADLINE, WORKERS, Cluster, Watcher, some
+from support.chaos import CZAR, DEADLINE, WORKERS, Watcher, some
 from support.processes import until
-from support.twoloads import two_loads
 
 from qserv import failpoint
 
 STEPS = ("worker.discard", "czar.abort")
 POINTS = sorted(name for name in failpoint.NAMES if name.startswith(STEPS))
-
-
-@pytest.fixture(scope="module")
-def loads(tmp_path_factory):
-    return two_loads(tmp_path_factory.mktemp("two-loads"))
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with Cluster(tmp_path_factory.mktemp("chaos")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _whole(cluster):
-    """Begin each case with a whole cluster, whatever became of the one before."""
-    cluster.clean()
 
 
 @pytest.mark.timeout(300)
@@ -37,11 +19,10 @@ def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point):
     release = f"a{POINTS.index(point)}"
     holder, *broken = random.Random(point).sample(WORKERS, 3)
     victim = CZAR if point.startswith("czar") else holder
-    cluster.restart(victim, point)
+    cluster.arm(victim, point)
     # Two that cannot install leave no way to commit; the third has installed in vain.
     for name in broken:
-        cluster.restart(name, "worker.install.asked:1+=eio")
-    cluster.wait_whole()
+        cluster.arm(name, "worker.install.asked:1+=eio")
     before = {name: cluster.fired(name) for name in (victim, *broken)}
 
     def stuck(name):

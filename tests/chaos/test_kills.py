@@ -17,12 +17,11 @@ from support.chaos import (
     ROUNDS,
     SEED,
     WORKERS,
-    Cluster,
     Watcher,
     some,
 )
 from support.processes import until
-from support.twoloads import PAIRS, ROWS, two_loads
+from support.twoloads import PAIRS, ROWS
 
 from qserv import failpoint
 
@@ -58,17 +57,6 @@ OTHERS = [point for point in POINTS if point not in LOADERS]
 DISK = [p for p in POINTS if VICTIMS[prefix(p)] is None and not p.endswith("edged")]
 IN_SUITE = 25
 """Points that are tried in the whole suite, in two loads each."""
-
-
-@pytest.fixture(scope="module")
-def loads(tmp_path_factory):
-    return two_loads(tmp_path_factory.mktemp("two-loads"))
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with Cluster(tmp_path_factory.mktemp("chaos")) as running:
-        yield running
 
 
 def run_until_loaded(cluster, arguments):
@@ -126,8 +114,7 @@ def test_a_load_survives_a_broken_disk(cluster, loads, point, turn):
 @pytest.mark.timeout(300)
 def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads):
     first, second = (loads.arguments("again", number) for number in (1, 2))
-    cluster.restart(CZAR, "czar.resume.written")
-    cluster.wait_whole()
+    cluster.arm(CZAR, "czar.resume.written")
     before = cluster.fired(CZAR)
     killed = cluster.loader(first, "loader.file.sent")
     assert killed.wait(DEADLINE) == -signal.SIGKILL
@@ -158,8 +145,7 @@ def live(cluster, loads, release, accidents):
 def have_accident(cluster, arguments, victim, spec, *, away):
     """Load with an armed victim that is started again; say whether all is loaded."""
     if victim != LOADER:
-        cluster.restart(victim, spec)
-        cluster.wait_whole()
+        cluster.arm(victim, spec)
     before = cluster.fired(victim)
     loader = cluster.loader(arguments, spec if victim == LOADER else "")
 

@@ -7,7 +7,7 @@ theirs have reached the client; each worker's directory is closed to the others.
 import random
 
 import pytest
-from support.chaos import CZAR, DEADLINE, ROUNDS, SEED, WORKERS, Cluster, some
+from support.chaos import CZAR, DEADLINE, ROUNDS, SEED, WORKERS, some
 from support.twoloads import two_loads
 
 from qserv.errors import ClusterError, QservError
@@ -64,27 +64,17 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def loads(tmp_path_factory):
-    return two_loads(tmp_path_factory.mktemp("two-loads"), leaf_rows=60)
-
-
-@pytest.fixture(scope="module")
-def cluster(loads, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        # So little travels with a task that a join exchanges its rows by hash.
-        patch.setenv("QSERV_BROADCAST_MEMORY", "1KiB")
-        with Cluster(tmp_path_factory.mktemp("chaos")) as running:
-            for number in (1, 2):
-                loader = running.loader(loads.arguments("sky", number))
-                assert loader.wait(DEADLINE) == 0, running.log_of("loader")
-            yield running
+    """Make the files of two loads into many chunks."""
+    return two_loads(tmp_path_factory.mktemp("many-chunks"), leaf_rows=60)
 
 
 @pytest.fixture(autouse=True)
-def _whole(cluster):
-    """Begin each case with a whole cluster, whatever became of the one before."""
-    cluster.revive()
+def _loaded(cluster, loads):
+    for number in (1, 2):
+        loader = cluster.loader(loads.arguments("sky", number))
+        assert loader.wait(DEADLINE) == 0, cluster.log_of("loader")
 
 
 def ask(cluster, query):
@@ -101,8 +91,7 @@ def ask(cluster, query):
 
 def armed(cluster, place, time, *victims):
     for victim in victims:
-        cluster.restart(victim, f"worker.task.{place}:{time}")
-    cluster.wait_whole()
+        cluster.arm(victim, f"worker.task.{place}:{time}")
 
 
 @pytest.mark.parametrize("turn", range(max(1, ROUNDS)))

@@ -63,5 +63,6 @@ def cluster(sky, tmp_path_factory):
 def pytest_collection_modifyitems(items):
     """Run all tests of the shared cluster in one process, so that there is one."""
     for item in items:
-        if "cluster" in getattr(item, "fixturenames", ()):
+        here = item.path.is_relative_to(Path(__file__).parent)
+        if here and "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("cluster"))

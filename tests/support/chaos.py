@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from support.forked import Template
+from support.forked import Dead, Template
 from support.processes import Program, until
 
 import qserv
@@ -27,6 +27,13 @@ LOADER = "loader"
 CZAR = "czar"
 DEADLINE = 90.0
 """Seconds that bound a hang; nothing is proven by how long something takes."""
+SETTINGS = """\
+# Who goes on with the load of a dead loader does not wait long for it.
+load_lease = 0.5
+join_interval = 0.3
+# So little travels with a task that a join exchanges its rows by hash.
+broadcast_memory = "1KiB"
+"""
 _PAUSE = 0.3
 
 
@@ -52,26 +59,22 @@ class Cluster:
     def __init__(self, base: Path):
         self.base = base
         self.programs: dict[str, Program] = {}
-        self._armed: set[str] = set()
+        self._armed: dict[str, tuple[str, int]] = {}
         self._ports = dict.fromkeys((CZAR, *WORKERS), 0)
         for name in (CZAR, *WORKERS, LOADER, "logs"):
             (base / name).mkdir()
         self._template = Template(base)
-        # Who goes on with the load of a dead loader does not wait long for it.
-        (base / CZAR / "czar.toml").write_text("load_lease = 2\njoin_interval = 0.3\n")
+        (base / CZAR / "czar.toml").write_text(SETTINGS)
 
-    def start(self, name, failpoint="", without=""):
-        """Start a part, armed or not, where it was; return without waiting."""
+    def start(self, name, without=""):
+        """Start a part where it was; return without waiting."""
         arguments = [CZAR if name == CZAR else "worker"]
         arguments += ["--dir", self.base / name, "--port", self._ports[name]]
         if name != CZAR:
             arguments += ["--czar", self.endpoint]
         else:
             arguments += ["--config", self.base / CZAR / "czar.toml"]
-        self._armed.discard(name)
-        if failpoint:
-            self._armed.add(name)
-            arguments += ["--failpoint", failpoint]
+        self._armed.pop(name, None)
         log = self.base / "logs" / f"{name}.log"
         with log.open("ab") as errors:
             process = self._template.start(
@@ -121,27 +124,42 @@ class Cluster:
         """Say whether a part's process runs."""
         return self.programs[name].process.poll() is None
 
-    def restart(self, name, failpoint="", without=""):
-        """Kill a part and start it again, armed."""
+    def arm(self, name, spec):
+        """Have a part that runs die, or meet a broken disk, at a place."""
+        self._armed[name] = spec, self.fired(name)
+        self.programs[name].process.arm(spec)
+
+    def restart(self, name, without=""):
+        """Kill a part and start it again."""
         program = self.programs[name]
         program.process.kill()
         program.__exit__()
-        self.start(name, failpoint, without)
+        self.start(name, without)
         self.ready(name)
 
     def clean(self):
-        """Begin anew after whatever went wrong before: whole, without leftovers."""
+        """Begin a case: whole, unarmed, without what dead loaders left."""
         self.revive()
         for left in (self.base / LOADER).iterdir():
             shutil.rmtree(left)
 
     def revive(self):
-        """Start again what died or may yet die, wake what stands, wait for all."""
-        for name, program in self.programs.items():
-            program.process.send_signal(signal.SIGCONT)
-            if name in self._armed or not self.alive(name):
+        """Start again what died, disarm what may yet die, wait for all."""
+        while self._armed:
+            self._disarm(*self._armed.popitem())
+        for name in self.programs:
+            if not self.alive(name):
                 self.restart(name)
         self.wait_whole()
+
+    def _disarm(self, name, armed):
+        spec, before = armed
+        process = self.programs[name].process
+        with suppress(Dead):
+            process.arm("")
+        # It says that it dies before it does.
+        if self.fired(name) > before and "=" not in spec:
+            process.wait(DEADLINE)
 
     def wait_whole(self):
         """Wait until the czar sees the workers where they now are."""

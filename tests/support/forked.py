@@ -6,6 +6,7 @@ begins, and a child of whoever asked for it.
 """
 
 import ctypes
+import importlib
 import json
 import os
 import select
@@ -13,11 +14,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 SUBREAPER = 36
 LONGEST = 2**17
-DESCRIPTORS = 2
+DESCRIPTORS = 3
+
+
+class Dead(Exception):
+    """A process cannot be armed any more."""
 
 
 class Forked:
@@ -29,11 +35,14 @@ class Forked:
         Its process, a child of this one.
     stdout
         What it writes, where that is read.
+    control
+        A socket over which it is armed.
     """
 
-    def __init__(self, pid, stdout=None):
+    def __init__(self, pid, stdout, control):
         self.pid = pid
         self.stdout = stdout
+        self._control = control
         self.returncode = None
         self._ended = os.pidfd_open(pid)
 
@@ -43,6 +52,7 @@ class Forked:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
             _, status = os.waitpid(self.pid, 0)
             os.close(self._ended)
+            self._control.close()
             self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
@@ -60,6 +70,16 @@ class Forked:
 
     def terminate(self):
         self.send_signal(signal.SIGTERM)
+
+    def arm(self, spec):
+        """Arm it while it runs, or disarm it with nothing; it has done so then."""
+        try:
+            self._control.sendall(spec.encode() or b",")
+            answer = self._control.recv(1)
+        except OSError as error:
+            raise Dead(self.pid) from error
+        if not answer:
+            raise Dead(self.pid)
 
 
 class Template:
@@ -107,10 +127,13 @@ class Template:
         }
         output = os.pipe() if listened else (None, os.open(os.devnull, os.O_WRONLY))
         body = json.dumps(request).encode()
-        socket.send_fds(self._socket, [body], [output[1], errors.fileno()])
-        os.close(output[1])
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        files = [output[1], errors.fileno(), theirs.detach()]
+        socket.send_fds(self._socket, [body], files)
+        for each in files[::2]:
+            os.close(each)
         pid = int(self._socket.recv(LONGEST))
-        return Forked(pid, os.fdopen(output[0], "rb") if listened else None)
+        return Forked(pid, os.fdopen(output[0], "rb") if listened else None, ours)
 
     def close(self):
         """End it; what it started goes on."""
@@ -118,11 +141,26 @@ class Template:
         self._process.wait()
 
 
+HEAVY = (
+    "healpy",
+    "pandas",
+    "qserv.cli.main",
+    "qserv.faces.rpc.program",
+    "qserv.ingest.job",
+    "qserv.ingest.loader",
+    "qserv.ingest.schema",
+    "qserv.worker.program",
+)
+"""What the programs import, early or late."""
+
+
 def serve():
     """Fork a program for each request, until there are no more."""
     import confined
     import without
 
+    for module in HEAVY:
+        importlib.import_module(module)
     requests = socket.socket(fileno=os.dup(0))
     while True:
         body, files, *_ = socket.recv_fds(requests, LONGEST, DESCRIPTORS)
@@ -141,14 +179,26 @@ def serve():
             os.close(each)
 
 
+def obey(control):
+    """Arm this process as it is told to."""
+    from qserv import failpoint
+
+    with control:
+        while spec := control.recv(LONGEST):
+            failpoint.arm(spec.decode().strip(","))
+            control.sendall(b"!")
+
+
 def become(request, files, confined, without):
     """Be the program that is asked for, and end with it."""
     from qserv.cli.main import main
 
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, each in enumerate(files, 1):
+    *streams, control = files
+    for number, each in enumerate(streams, 1):
         os.dup2(each, number)
         os.close(each)
+    threading.Thread(target=obey, args=[socket.socket(fileno=control)], daemon=True).start()
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["own"])
