@@ -35,7 +35,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except QservError as error:
-            click.echo(f"error {error.code}: {error.text}", err=True)
+            notes = (f"  {note}" for note in getattr(error, "__notes__", ()))
+            click.echo(
+                "\n".join([f"error {error.code}: {error.text}", *notes]), err=True
+            )
             if error.fault is Fault.QSERV:
                 click.echo(REPORT, err=True)
             ctx.exit(2 if error.fault is Fault.USER else 1)

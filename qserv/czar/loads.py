@@ -174,6 +174,7 @@ class Loads:
         *,
         attempt: int = 0,
         avoid: Iterable[str] = (),
+        renew: bool = False,
     ) -> Placed:
         """Choose the workers of a load; the same ones again, if it is asked again.
 
@@ -190,6 +191,8 @@ class Loads:
             Which loader in turn asks.
         avoid
             Workers that took no files: others get their places.
+        renew
+            Whether those that are not alive lose their places, too.
 
         Raises
         ------
@@ -205,7 +208,7 @@ class Loads:
                 placed = await self._first(load, chunks, shards, usable)
             else:
                 choosing.check_same(load.placed, chunks, shards)
-                if not avoid:
+                if not (avoid or renew):
                     return load.placed
                 replicas = load.target.layout.replicas
                 placed = choosing.again(load.placed, replicas=replicas, usable=usable)

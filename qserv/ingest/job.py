@@ -2,8 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -34,8 +36,10 @@ from qserv.wire.messages import bounds_to_proto, table_from_proto
 from qserv.wire.v1 import czar_pb2 as pb
 
 _INPUTS_A_CALL: Final = 1000
-_PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between tries to commit while too few workers can install."""
+_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)
+"""Seconds between tries to commit while too few workers can install: ten minutes."""
+_AWAY: Final = 8.0
+"""A pause after which a worker is not about to come back: others take its place."""
 _DEEPEST: Final = 12
 """Order at which rows are counted at most: no leaf of it is ever too full."""
 
@@ -77,6 +81,7 @@ class Job:
         self._meter = meter
         self._gathered: dict[str, Gathered] = {}
         self._avoid: set[str] = set()
+        self._renew: Callable[[], None] = lambda: None
 
     def run(self) -> LoadReport:
         """Read, place, send and commit.
@@ -141,7 +146,7 @@ class Job:
             max_order=min(deepest_order(self._begun.overlap), _DEEPEST),
         )
 
-    def _place(self, tree: ChunkTree) -> Placement:
+    def _place(self, tree: ChunkTree, *, renew: bool = False) -> Placement:
         shards = [s for g in self._gathered.values() for s in g.shards if s.rows]
         if self._czar is None:
             return Placement.nobody(tree.chunks.tolist(), len(shards))
@@ -153,6 +158,7 @@ class Job:
                 tree=() if fixed else tree.chunks.tolist(),
                 index_shards=len(shards),
                 avoid=sorted(self._avoid),
+                renew=renew,
             )
         )
         failpoint.reached("loader.place.placed")
@@ -224,7 +230,7 @@ class Job:
         def instead(lost: Mapping[str, str]) -> tuple[Cutting, Have]:
             self._avoid |= lost.keys()
             try:
-                others = self._place(tree)
+                others = self._place(tree, renew=True)
             except WorkerUnavailable as error:
                 why = "; ".join(f"worker {who}: {what}" for who, what in lost.items())
                 raise WorkerUnavailable(
@@ -235,6 +241,7 @@ class Job:
             return moved, self._have()
 
         sending.run(cutting, instead=instead)
+        self._renew = partial(sending.again, instead=instead)
         return sending
 
     def _have(self) -> Have:
@@ -275,15 +282,25 @@ class Job:
                 versions[existing.name.lower()] = existing.manifest_version
 
     def _ask_to_commit(self, czar: Czar, request: pb.CommitRequest) -> pb.CommitReply:
-        """Commit; again while workers that must install may be on their way back."""
+        """Commit; while too few workers can install, wait, or find others."""
         for pause in _PAUSES:
             try:
                 return czar.commit(request)
             except CzarUnavailable:
                 raise
             except ClusterError:
-                time.sleep(pause)
+                self._wait(pause)
         return czar.commit(request)
+
+    def _wait(self, pause: float) -> None:
+        """Wait for workers that are away; have others take what the long gone had."""
+        self._meter.enter(Phase.WAITING)
+        time.sleep(pause)
+        if pause >= _AWAY:
+            # Nobody may be there to take it: then these are waited for.
+            with suppress(WorkerUnavailable):
+                self._renew()
+        self._meter.enter(Phase.COMMITTING)
 
     def _compare_again(self, existing: pb.ExistingTable) -> None:
         """Refuse keys that another load brought in since this one began."""

@@ -17,16 +17,11 @@ from typing import Final
 
 from qserv import failpoint
 from qserv.catalog.tables import Table, TableKind
-from qserv.errors import (
-    Conflict,
-    CzarUnavailable,
-    InvalidRequest,
-    QservError,
-)
+from qserv.errors import ClusterError, Conflict, InvalidRequest, QservError
 from qserv.ingest import inputs as files
 from qserv.ingest import peers
 from qserv.ingest.bulk.execution import executor, finished
-from qserv.ingest.bulk.workshop import remove_scratch, scratch_of
+from qserv.ingest.bulk.workshop import scratch_of, sweep
 from qserv.ingest.gathering import Input
 from qserv.ingest.inputs import DEFAULTS, InputFile, ReadOptions
 from qserv.ingest.job import Job
@@ -181,6 +176,8 @@ class _Loader:
 
     def run(self) -> LoadReport:
         begun = self._begin()
+        # Loads that are over leave nothing on this machine, whoever was killed.
+        sweep(self._settings.scratch, self._czar.ended)
         if begun.snapshot:
             return self._already(begun)
         failpoint.reached("loader.begin.begun")
@@ -225,9 +222,6 @@ class _Loader:
             ).run()
 
     def _already(self, begun: pb.BeginReply) -> LoadReport:
-        # Its loader may have been killed before it heard of the commit.
-        for load in {known.load for known in begun.inputs}:
-            remove_scratch(load, self._settings.scratch)
         return LoadReport(
             release=begun.release,
             snapshot=begun.snapshot,
@@ -352,11 +346,17 @@ def _fingerprint(
 
 @contextmanager
 def _aborted_on_error(czar: Czar, begun: pb.BeginReply) -> Iterator[None]:
-    """Abort a load if anything goes wrong, also if the user interrupts."""
+    """Abort a load that cannot succeed, or that the user interrupts.
+
+    One that the cluster is not able to take now stays open: what was done is kept.
+    """
     try:
         yield
-    except CzarUnavailable as error:
-        error.add_note("run the same command again: it goes on where it stopped")
+    except ClusterError as error:
+        error.add_note(
+            f"load {begun.transaction} is still open: the same command goes on where "
+            f"it stopped, `qserv loads abort {begun.transaction}` gives it up"
+        )
         raise
     except BaseException as error:
         try:

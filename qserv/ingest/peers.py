@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
-from qserv.errors import CzarUnavailable
+from qserv.errors import CzarUnavailable, UnknownName
 from qserv.wire.channel import sync_channel
 from qserv.wire.errors import from_rpc
 from qserv.wire.v1 import czar_pb2, czar_pb2_grpc
@@ -22,6 +22,7 @@ PATIENCE: Final = 60.0
 """Seconds that a load waits for a czar that is restarted."""
 
 _PAUSE: Final = 0.5
+_OVER: Final = frozenset({"committed", "aborted"})
 
 Reply = TypeVar("Reply")
 
@@ -77,6 +78,16 @@ class Czar:
                 yield from reply.files
         except grpc.RpcError as error:
             raise from_rpc(error, self._endpoint, czar=True) from error
+
+    def ended(self, load: str) -> bool | None:
+        """Say whether a load has ended; None where the czar knows of none."""
+        request = czar_pb2.ListLoadsRequest(load=load)
+        try:
+            pages = self._stub.ListLoads(request, timeout=CALL_SECONDS)
+            return all(known.state in _OVER for page in pages for known in page.loads)
+        except grpc.RpcError as error:
+            told = from_rpc(error, self._endpoint, czar=True)
+            return None if isinstance(told, UnknownName) else False
 
     def abort(self, request: czar_pb2.AbortRequest) -> None:
         """Have everybody forget the load."""

@@ -67,8 +67,19 @@ class Sending:
             files in their place, and which are there already.
         """
         while lost := self._once(cutting):
-            cutting, have = instead(lost)
-            cutting = replace(cutting, staging=replace(cutting.staging, have=have))
+            cutting = _having(*instead(lost))
+
+    def again(
+        self, *, instead: Callable[[Mapping[str, str]], tuple[Cutting, Have]]
+    ) -> None:
+        """Send what is missing where workers have gone after they took files.
+
+        Parameters
+        ----------
+        instead
+            As of `run`; given none it finds who is gone.
+        """
+        self.run(_having(*instead({})), instead=instead)
 
     def _once(self, cutting: Cutting) -> dict[str, str]:
         base: dict[str, LeafTask] = {}
@@ -120,6 +131,10 @@ class Sending:
             files=len(files),
             size=sum(f.entry.size for f in files),
         )
+
+
+def _having(cutting: Cutting, have: Have) -> Cutting:
+    return replace(cutting, staging=replace(cutting.staging, have=have))
 
 
 def _files(made: Leaves) -> tuple[pb.StagedFile, ...]:

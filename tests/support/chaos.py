@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from qserv.catalog.snapshot import EVERYWHERE, Role
-from qserv.errors import WorkerUnavailable
+from qserv.errors import UnknownName, WorkerUnavailable
 from qserv.ingest import events
 from qserv.ingest.events import StagedFile
 from qserv.ingest.transaction import Transaction, step
@@ -78,12 +78,13 @@ class Czar(czar_pb2_grpc.CzarServicer):
         self.calls = []
         self.begins = 0
         self.away = False
+        self.gone = frozenset()
         self.reply = None
         self.kept = []
         self.contents = {}
 
     def Begin(self, request, context):
-        if self.away and self.begun and request.fingerprint == self.begun.fingerprint:
+        if self.open and request.fingerprint == self.begun.fingerprint:
             return self.gone_on()
         self.begun = request
         self.pending = []
@@ -114,6 +115,22 @@ class Czar(czar_pb2_grpc.CzarServicer):
             ],
         )
         return self.reply
+
+    @property
+    def open(self):
+        """Whether the last load was begun, and neither committed nor aborted."""
+        states = events.State.BEGUN, events.State.PLACED, events.State.CONTRIBUTING
+        begun = self.reply is not None and self.reply.transaction
+        return bool(begun) and self.load.state in states
+
+    def ListLoads(self, request, context):
+        known = {f"t{number + 1}": "committed" for number in range(self.begins)}
+        if self.open:
+            known[f"t{self.begins}"] = "contributing"
+        if request.load not in known:
+            refuse(context, UnknownName(f"there is no load {request.load}"))
+        told = czar_pb2.LoadDescription(id=request.load, state=known[request.load])
+        yield czar_pb2.ListLoadsReply(loads=[told])
 
     def gone_on(self):
         """Let another loader go on with the load that was left."""
@@ -182,6 +199,7 @@ class Czar(czar_pb2_grpc.CzarServicer):
             at
             for at, (_, location) in enumerate(self.workers)
             if location.worker_id not in request.avoid
+            and not (request.renew and location.worker_id in self.gone)
         ]
         if len(usable) < 2:
             refuse(context, WorkerUnavailable("2 copies need two workers"))
@@ -232,6 +250,8 @@ class Czar(czar_pb2_grpc.CzarServicer):
     def Commit(self, request, context):
         if self.away:
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        if any(file.workers <= self.gone for file in self.load.files.values()):
+            refuse(context, WorkerUnavailable("nobody is alive that keeps a file"))
         self.load, _ = step(self.load, events.Commit(dict(request.rows)))
         self.live |= self.load.files
         self.contents |= dict.fromkeys(self.pending, 42)

@@ -198,7 +198,8 @@ def become(request, files, confined, without):
     for number, each in enumerate(streams, 1):
         os.dup2(each, number)
         os.close(each)
-    threading.Thread(target=obey, args=[socket.socket(fileno=control)], daemon=True).start()
+    orders = socket.socket(fileno=control)
+    threading.Thread(target=obey, args=[orders], daemon=True).start()
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["own"])

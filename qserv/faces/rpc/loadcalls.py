@@ -53,6 +53,7 @@ class LoadCalls(CzarServicer):
             request.index_shards,
             attempt=request.attempt,
             avoid=request.avoid,
+            renew=request.renew,
         )
         return convert.placed(placed, self._members.all)
 

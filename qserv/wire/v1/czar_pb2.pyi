@@ -1389,10 +1389,13 @@ class PlaceRequest(_message.Message):
     INDEX_SHARDS_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     AVOID_FIELD_NUMBER: _builtins.int
+    RENEW_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     index_shards: _builtins.int
     """how many new index shards to place"""
     attempt: _builtins.int
+    renew: _builtins.bool
+    """others in the place of workers that are not alive, too"""
     @_builtins.property
     def tree(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """the tree that the loader made; empty: as it was"""
@@ -1409,10 +1412,11 @@ class PlaceRequest(_message.Message):
         index_shards: _builtins.int = ...,
         attempt: _builtins.int = ...,
         avoid: _abc.Iterable[_builtins.str] | None = ...,
+        renew: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "avoid", b"avoid", "index_shards", b"index_shards", "transaction", b"transaction", "tree", b"tree"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "avoid", b"avoid", "index_shards", b"index_shards", "renew", b"renew", "transaction", b"transaction", "tree", b"tree"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,7 +13,7 @@ from qserv.errors import (
     InvalidRequest,
     WorkerUnavailable,
 )
-from qserv.ingest import keeping, staging
+from qserv.ingest import job, keeping, staging
 from qserv.ingest.bulk import gathered, reading, tasks
 from qserv.ingest.loader import load
 from qserv.ingest.progress import Phase
@@ -125,19 +125,29 @@ def test_another_holder_answers_for_a_shard(czar, tmp_path, inputs, sky):
         fake.trouble = "down"
     with pytest.raises(WorkerUnavailable, match=r"nobody answers for index shard 0 of"):
         load_all(czar, {"Source": [more]})
+    for fake, _ in czar.workers:
+        fake.trouble = None
+    assert load_all(czar, {"Source": [more]}).resumed
 
 
 @pytest.mark.parametrize(
     ("trouble", "reason"), [("down", "Socket closed"), ("spoils", "read back other")]
 )
-def test_a_worker_in_trouble_whom_nobody_replaces_aborts_the_load(
+def test_a_worker_in_trouble_whom_nobody_replaces_is_waited_for(
     czar, inputs, trouble, reason
 ):
     czar.workers[1][0].trouble = trouble
-    with pytest.raises(WorkerUnavailable, match=rf"w1: .*{reason}.* nobody can take"):
+    with pytest.raises(
+        WorkerUnavailable, match=rf"w1: .*{reason}.* nobody can take"
+    ) as caught:
         load_all(czar, inputs)
-    assert len(czar.aborted) == 1
+    assert "qserv loads abort t1" in caught.value.__notes__[0]
+    assert czar.aborted == []
     assert czar.live == {}
+    czar.workers[1][0].trouble = None
+    report = load_all(czar, inputs)
+    assert report.resumed
+    assert report.rows["Object"] == 3000
 
 
 @pytest.mark.parametrize("trouble", ["down", "spoils"])
@@ -150,6 +160,27 @@ def test_another_worker_takes_the_place_of_one_in_trouble(inputs, sky, trouble):
         assert all(len(file.workers) >= 1 for file in czar.live.values())
         found = sum(rows.num_rows for _, rows in czar.files("Object", Role.BASE))
         assert found == report.rows["Object"] == 3000
+
+
+@pytest.mark.parametrize("away", [0.0, 1.0])
+def test_a_commit_does_not_wait_for_a_worker_for_ever(inputs, monkeypatch, away):
+    monkeypatch.setattr(job, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(job, "_AWAY", away)
+    with fake_cluster(count=4) as czar:
+
+        def dies(progress):
+            if progress.phase is Phase.COMMITTING:
+                czar.gone = frozenset({"w0", "w1"})
+
+        if away:
+            with pytest.raises(WorkerUnavailable):
+                load_all(czar, inputs, progress=dies)
+            czar.gone = frozenset()
+            assert load_all(czar, inputs).resumed
+            return
+        load_all(czar, inputs, progress=dies)
+        assert not any(file.workers <= czar.gone for file in czar.live.values())
+        assert len(czar.index("Object")) == 3000
 
 
 def test_an_unchecked_answer_would_commit_spoilt_files(czar, inputs, monkeypatch):

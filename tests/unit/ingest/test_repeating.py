@@ -53,7 +53,7 @@ def test_a_load_that_was_left_is_gone_on_with(czar, inputs, scratch, monkeypatch
     czar.away = True
     with pytest.raises(CzarUnavailable) as caught:
         load_all(czar, inputs)
-    assert "run the same command again" in caught.value.__notes__[0]
+    assert "the same command goes on" in caught.value.__notes__[0]
     assert len(list(scratch.iterdir())) == 1
     sent = [fake.staged for fake, _ in czar.workers]
     report = load_all(czar, inputs)
