@@ -105,6 +105,9 @@ class CzarConfig(_Config):
     load_lease: Seconds = 30.0
     """Seconds of a loader's silence after which another may go on in its place, or one
     whose way it is in may begin."""
+    load_expiry: Seconds = 86400.0
+    """Seconds of a loader's silence after which its load is given up though nobody
+    waits for it: what workers took of it goes."""
     query_timeout: Seconds = 3600.0
     """Seconds after which a query is stopped, waiting included."""
     max_rows: Annotated[int, Field(ge=0)] | None = None

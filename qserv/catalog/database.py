@@ -30,6 +30,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def since(time: str) -> float:
+    """Return the seconds since a time that `now` told; 0 for none."""
+    if not time:
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds())
+
+
 def integer(value: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
     """Have a sum of whole numbers be one: PostgreSQL's is a decimal number."""
     return sa.cast(value, sa.BigInteger)

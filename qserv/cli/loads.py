@@ -123,8 +123,15 @@ def _how_far(load: "LoadStatus") -> str:
     of = f" of {load.total:,}" if load.total else ""
     said = f"{load.phase} {load.table} {load.done:,}{of}" if load.phase else ""
     rate = f" at {load.rate:,.0f} rows/s" if load.rate else ""
-    silent = f" (silent for {load.silence:.0f} s)" if load.silence > 10 else ""
+    silent = f" ({_silent(load)})" if load.silence > 10 else ""
     return f"{' '.join(said.split())}{rate}{silent}{load.reason and f': {load.reason}'}"
+
+
+def _silent(load: "LoadStatus") -> str:
+    if load.expires is None:
+        return f"silent for {load.silence:.0f} s"
+    left = max(0.0, load.expires) / 3600
+    return f"silent for {load.silence:.0f} s, given up in {left:.1f} h"
 
 
 def _facts(load: "LoadStatus") -> list[tuple[str, str]]:

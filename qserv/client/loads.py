@@ -42,6 +42,8 @@ class LoadStatus:
         Which loader in turn it has; 0 once it ended.
     silence
         Seconds since its loader was heard of.
+    expires
+        Seconds of silence after which it is given up; None where it has ended.
     phase, table, done, total
         What its loader does, and rows done and to do (0: not known) there.
     rate, left
@@ -69,6 +71,7 @@ class LoadStatus:
     rejected: int
     attempt: int = 0
     silence: float = 0.0
+    expires: float | None = None
     phase: str = ""
     table: str = ""
     done: int = 0
@@ -193,6 +196,7 @@ def load_of(message: pb.LoadDescription) -> LoadStatus:
         rejected=message.rejected,
         attempt=message.attempt,
         silence=message.silence,
+        expires=message.expires if message.attempt else None,
         phase=message.phase,
         table=message.table,
         done=message.done,

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from qserv.catalog import loadhistory, loadstore
@@ -43,10 +44,7 @@ from qserv.errors import UnknownName
 from qserv.failpoint import reached
 from qserv.ingest import transaction as life
 from qserv.ingest.events import Contribute, Place, StagedFile, State
-from qserv.telemetry import logger
 from qserv.wire.calls import Calls, finished
-
-_log = logger(__name__)
 
 LEASE: Final = 30.0
 """Seconds of a loader's silence after which another may take its place."""
@@ -71,9 +69,10 @@ class Loads:
     grace
         Seconds that workers have to come back after the czar's start before it goes on
         without them.
+    expiry
+        Seconds of silence after which a load is given up though nobody waits for it.
     clock
         Monotonic seconds.
-
     """
 
     def __init__(
@@ -85,6 +84,7 @@ class Loads:
         replicas: int | None,
         lease: float = LEASE,
         grace: float = 0.0,
+        expiry: float = inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -93,7 +93,7 @@ class Loads:
         self.lease = lease
         self._roll_call = RollCall(members=members, grace=grace)
         self.calls = Calls()
-        self.registry = Registry(store=store, clock=clock)
+        self.registry = Registry(store=store, clock=clock, expiry=expiry)
         self.replacing = Replacing(store)
         self._ending = Ending(
             store=store,

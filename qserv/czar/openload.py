@@ -93,11 +93,11 @@ class OpenLoad:
         What its loader asked for (without inputs), and what it goes into.
     told
         Versions of its tables that its loader was told of.
-    heard
-        When its loader gave a sign of life, on the czar's monotonic clock.
+    heard, unheard
+        When its loader gave a sign of life, on the czar's monotonic clock; seconds of
+        silence before the czar's start.
     inputs, numbers, contents
-        By number; (table, file) -> number; of those that were read (table, sha256) ->
-        file.
+        By number; (table, file) -> number; (table, sha256) -> file of those read.
     placed, wanted, version
         Once it was placed, is to be committed, has a number for its manifests.
     progress, since
@@ -115,6 +115,7 @@ class OpenLoad:
     target: Target
     told: Mapping[str, int]
     heard: float
+    unheard: float = 0.0
     inputs: dict[int, Input] = field(default_factory=dict)
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     contents: dict[tuple[str, str], str] = field(default_factory=dict)

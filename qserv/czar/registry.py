@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any, TypeVar
 
 from qserv.catalog import loadhistory, loadstore
+from qserv.catalog.database import since
 from qserv.catalog.loadhistory import PastLoad
 from qserv.catalog.provenance import Origin
 from qserv.catalog.store import Store
@@ -28,6 +30,8 @@ class Registry:
         The metadata.
     clock
         Monotonic seconds.
+    expiry
+        Seconds of a loader's silence after which its load is given up.
 
     Attributes
     ----------
@@ -35,9 +39,12 @@ class Registry:
         By id.
     """
 
-    def __init__(self, *, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, store: Store, clock: Callable[[], float], expiry: float = inf
+    ) -> None:
         self._store = store
         self._clock = clock
+        self.expiry = expiry
         self.open: dict[str, OpenLoad] = {}
 
     @property
@@ -48,6 +55,10 @@ class Registry:
     def silence(self, load: OpenLoad) -> float:
         """Return the seconds since a loader's last sign of life."""
         return self._clock() - load.heard
+
+    def left(self, load: OpenLoad) -> float:
+        """Return the seconds of silence after which a load is given up."""
+        return self.expiry - load.unheard - self.silence(load)
 
     async def write(self, change: Callable[..., T], *given: Any, **values: Any) -> T:
         """Change the metadata: whole or not at all, durable when it returns."""
@@ -98,7 +109,7 @@ class Registry:
                 else f"there is no load {number}; begin a new one"
             )
         life.fence(load.transaction, attempt)
-        load.heard = self._clock()
+        load.heard, load.unheard = self._clock(), 0.0
         return load
 
     @asynccontextmanager
@@ -128,6 +139,7 @@ class Registry:
             except QservError as error:
                 lost.append((known.id, f"its czar stopped, and now {error.text}"))
             else:
+                load.unheard = since(known.heard)
                 self.open[known.id] = load
                 _log.info("load goes on", load=known.id, state=known.state)
         return lost

@@ -144,12 +144,12 @@ def test_without_its_mechanism_the_answer_is_wrong(
     cluster, loads, mechanism, place, what
 ):
     cluster.restart(CZAR, without=mechanism)
+    cluster.wait_whole()
     armed(cluster, place, 1, WORKERS[1])
     rows, error = ask(cluster, STREAMED)
     assert error is None
     assert not cluster.alive(WORKERS[1])
     cluster.restart(CZAR)
-    cluster.revive()
     right = loads.answer(STREAMED, 2)
     assert (len(rows) > len(right)) == (what == "doubled")
     assert (len(rows) < len(right)) == (what == "missing")

@@ -252,6 +252,7 @@ def _open(load: OpenLoad, loads: Loads) -> czar_pb2.LoadDescription:
         replaced=[r.table for r in load.target.replaces if r.version],
         attempt=load.transaction.attempt,
         silence=loads.registry.silence(load),
+        expires=loads.registry.left(load),
         phase=told.phase,
         table=told.table,
         done=told.rows,

@@ -13,6 +13,7 @@ from qserv.czar.admission import Admission, Limits
 from qserv.czar.damage import Damage
 from qserv.czar.dropping import Dropping
 from qserv.czar.executive import Executive
+from qserv.czar.expiry import Expiry
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
@@ -184,12 +185,16 @@ async def _assemble(
         replicas=config.replicas,
         lease=config.load_lease,
         grace=config.dead_after + config.join_interval,
+        expiry=config.load_expiry,
     )
     planning = _Planner(config)
     views = Views(store=store, planning=planning, loads=loads)
     loads.replacing.broken = views.broken
     await loads.recover()
     stack.push_async_callback(loads.close)
+    expiring = asyncio.create_task(Expiry(loads=loads).run())
+    expiring.add_done_callback(_replaced(replaced))
+    stack.callback(expiring.cancel)
     stack.push_async_callback(views.close)
     dropping = Dropping(
         store=store, loads=loads, views=views, installation=installation

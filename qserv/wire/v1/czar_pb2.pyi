@@ -2369,6 +2369,7 @@ class LoadDescription(_message.Message):
     LEFT_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     REPLACED_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     release: _builtins.str
     family: _builtins.str
@@ -2404,6 +2405,8 @@ class LoadDescription(_message.Message):
     """seconds to the end of this phase; -1: not known"""
     files: _builtins.int
     """acknowledged by workers"""
+    expires: _builtins.float
+    """seconds of silence after which it is given up"""
     @_builtins.property
     def input_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -2440,10 +2443,11 @@ class LoadDescription(_message.Message):
         left: _builtins.float = ...,
         files: _builtins.int = ...,
         replaced: _abc.Iterable[_builtins.str] | None = ...,
+        expires: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "begun", b"begun", "configuration", b"configuration", "done", b"done", "ended", b"ended", "family", b"family", "files", b"files", "id", b"id", "input_ids", b"input_ids", "left", b"left", "phase", b"phase", "pipeline", b"pipeline", "rate", b"rate", "reason", b"reason", "rejected", b"rejected", "release", b"release", "replaced", b"replaced", "rows", b"rows", "silence", b"silence", "snapshot", b"snapshot", "state", b"state", "table", b"table", "tables", b"tables", "total", b"total", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "begun", b"begun", "configuration", b"configuration", "done", b"done", "ended", b"ended", "expires", b"expires", "family", b"family", "files", b"files", "id", b"id", "input_ids", b"input_ids", "left", b"left", "phase", b"phase", "pipeline", b"pipeline", "rate", b"rate", "reason", b"reason", "rejected", b"rejected", "release", b"release", "replaced", b"replaced", "rows", b"rows", "silence", b"silence", "snapshot", b"snapshot", "state", b"state", "table", b"table", "tables", b"tables", "total", b"total", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

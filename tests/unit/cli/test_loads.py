@@ -24,6 +24,7 @@ OPEN = pb.LoadDescription(
     rows=1_000_000,
     attempt=2,
     silence=12,
+    expires=5400,
 )
 DONE = pb.LoadDescription(
     id="t1",
@@ -97,7 +98,7 @@ def test_loads_are_listed_with_how_far_they_are(qserv, czar):
     ):
         assert part in under_way
     assert "snapshot 7" in done
-    assert "silent" in found.output
+    assert "silent for 12 s, given up in 1.5 h" in found.output
 
 
 def test_programs_get_all_of_it(qserv):

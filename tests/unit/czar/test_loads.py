@@ -10,8 +10,10 @@ from support.czarloads import ROWS, asked, begin, commit, staged
 from qserv.catalog.provenance import Contribution
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.tables import TableKind
+from qserv.czar.expiry import Expiry
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
+from qserv.czar.openload import Progress
 from qserv.errors import (
     Conflict,
     InvalidRequest,
@@ -361,3 +363,22 @@ async def test_nobody_knows_a_load_that_never_was(loads, store):
         await loads.contribute("x", [], [])
     with pytest.raises(UnknownName):
         store.snapshot().table("hip", "Object")
+
+
+async def test_a_load_that_nobody_comes_back_for_is_given_up(loads, clock, workers):
+    number, _ = await staged(loads)
+    expiry = Expiry(loads=loads)
+    loads.registry.expiry = 3600.0
+    clock.now += 3599
+    await expiry.sweep()
+    assert loads.open == (number,)
+    await loads.keep(number, Progress())
+    clock.now += 3599
+    await expiry.sweep()
+    assert loads.open == (number,)
+    clock.now += 2
+    await expiry.sweep()
+    assert loads.open == ()
+    (past,) = await loads.history(load=number)
+    assert past.reason == "its loader was silent for 1.0 hours"
+    assert [w.discarded for w in workers.values()] == [[number]] * len(workers)
