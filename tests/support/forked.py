@@ -143,7 +143,6 @@ class Template:
 
 HEAVY = (
     "healpy",
-    "pandas",
     "qserv.cli.main",
     "qserv.faces.rpc.program",
     "qserv.ingest.job",
