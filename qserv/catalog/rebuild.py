@@ -16,6 +16,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from qserv import failpoint, sqltext
+from qserv.catalog import replacing
 from qserv.catalog.backends import Backend
 from qserv.catalog.backup import Seen, emptied
 from qserv.catalog.checkpoint import Checkpoint, Read, fill
@@ -254,6 +255,7 @@ class _Rebuild:
         versions = self.tables["table_version"]
         newer = (versions.c.table_id == table.id, versions.c.version > older)
         self.connection.execute(sa.delete(versions).where(*newer))
+        replacing.go_back(self.connection, self.tables, table.id, older)
 
     def _insert(
         self,

@@ -284,6 +284,27 @@ def keep(
         )
 
 
+def go_back(
+    connection: sa.Connection, tables: Tables, table_id: int, version: int
+) -> None:
+    """Say what brought the rows of a table again as it was at an older version."""
+    brought, snapshots = tables["contribution"], tables["snapshot"].c
+    definitions = tables["catalog_table"].c
+    mine = brought.c.table_id == table_id
+    loaded = sa.select(snapshots.id).where(snapshots.load_id == brought.c.load_id)
+    began = loaded.scalar_subquery()
+    ended = sa.select(definitions.valid_to).where(definitions.id == table_id)
+    for which, values in (
+        ((began > version,), {"valid_to": began}),
+        (
+            (began <= version, brought.c.valid_to > version),
+            {"valid_to": ended.scalar_subquery()},
+        ),
+        ((brought.c.held_since > version,), {"held_since": began}),
+    ):
+        connection.execute(sa.update(brought).where(mine, *which).values(values))
+
+
 def bounds_left(
     connection: sa.Connection, tables: Tables, table_id: int, number: int
 ) -> Bounds | None:

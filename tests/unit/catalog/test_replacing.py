@@ -12,6 +12,7 @@ from qserv import sqltext
 from qserv.catalog import history, loadhistory, publication, rebuild, replacing
 from qserv.catalog.backends import SQLITE, backend
 from qserv.catalog.database import Database
+from qserv.catalog.gathered import Listed
 from qserv.catalog.provenance import Contribution
 from qserv.catalog.replacing import Replaced, resolved
 from qserv.catalog.snapshot import Role
@@ -203,6 +204,44 @@ def test_rebuilt_metadata_have_the_table_after_its_replacement(store, tmp_path):
         assert {file.entry.path[:6] for file in again.files("hip", "Object")} == {
             "load-4"
         }
+
+
+@pytest.mark.parametrize("kept", [(), (1,)])
+def test_a_table_that_goes_back_has_its_origins_again(store, tmp_path, kept):
+    """Where the files of the newest version are lost, and that is accepted."""
+    before = live(store)
+    publish(store, 3, {}, [going(store, "load-1", kept=kept)])
+    helds = [
+        replace(held, lists=lambda each=held: map(without_the_third, each.lists()))
+        for held in recalled.helds(store)
+    ]
+    with closing(backend(tmp_path / "again", SQLITE)) as target:
+        report = rebuild.rebuild(helds, target, allow_loss=True)
+    assert "it goes back to snapshot 2" in report.lost[0]
+    with closing(Store(Database(backend(tmp_path / "again", SQLITE)))) as again:
+        assert again.snapshot().table("hip", "Object").rows == 40
+        assert live(again) == before
+        # What was lost may be loaded again.
+        assert [gone(again, number) for number in (1, 2, 3)] == [[0], [0], [3]]
+
+
+def without_the_third(listed):
+    there = tuple(e for e in listed.entries if not e.path.startswith("load-3"))
+    return replace(listed, entries=there)
+
+
+def test_a_replacement_that_was_not_published_never_was(store, tmp_path):
+    """Workers installed it, and the metadata were lost."""
+    held, *others = recalled.helds(store)
+    entry = metadata.entry("load-9/o4", 4, version=9)
+    in_vain = Listed("hip", "Object", 9, "load-9", (entry,))
+    helds = [replace(held, lists=lambda: [*held.lists(), in_vain]), *others]
+    with closing(backend(tmp_path / "again", SQLITE)) as target:
+        report = rebuild.rebuild(helds, target)
+    assert (report.aborted, report.lost) == (("load-9",), [])
+    with closing(Store(Database(backend(tmp_path / "again", SQLITE)))) as again:
+        is_told_right(again, 2, 40, {"mag": (5, 20), "n": (0, 9)})
+        assert paths(again) == paths(store)
 
 
 def test_files_that_went_are_of_no_version_after(store):
