@@ -5,7 +5,6 @@ czar's directory remembers it, so that a czar never starts on metadata that was 
 """
 
 import fcntl
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
@@ -13,6 +12,7 @@ from typing import Any, Final, Protocol, TextIO
 import sqlalchemy as sa
 from typing_extensions import override
 
+from qserv import patience
 from qserv.errors import Conflict, InvalidRequest
 
 FILE: Final = "metadata.sqlite"
@@ -24,8 +24,6 @@ _LOCK: Final = "lock"
 _PLACE: Final = "metadata.place"
 _KEY: Final = 0x71736572
 """Of the advisory lock: "qser"."""
-_PATIENCE: Final = 5.0
-"""Seconds in which PostgreSQL sees that the connections of a dead czar are gone."""
 
 
 class Backend(Protocol):
@@ -203,16 +201,13 @@ class Postgresql(Backend):
 
     @override
     def own(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not self._owned():
-            if time.monotonic() > deadline:
-                with self.engine.connect() as connection:
-                    holder = _holder(connection)
-                raise Conflict(
-                    f"another czar is running on {self}{holder}; stop it, or give "
-                    "this one a database of its own with --metadata"
-                )
-            time.sleep(0.1)
+        if not patience.for_owner()(self._owned):
+            with self.engine.connect() as connection:
+                holder = _holder(connection)
+            raise Conflict(
+                f"another czar is running on {self}{holder}; stop it, or give "
+                "this one a database of its own with --metadata"
+            )
 
     @override
     def keep(self) -> None:

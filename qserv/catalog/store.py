@@ -5,15 +5,13 @@ and the new snapshot id become visible together or not at all.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import sqlalchemy as sa
 
-from qserv import failpoint
+from qserv import failpoint, patience
 from qserv.catalog import filestore, history, loadstore, tablestore, viewstore
 from qserv.catalog.backends import backend, remember
 from qserv.catalog.checkpoint import FILES, TRANSIENT, Checkpoint, PartName, take
@@ -22,11 +20,7 @@ from qserv.catalog.provenance import Load
 from qserv.catalog.publication import HeldFile, Publication, write
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.views import View
-from qserv.errors import Conflict, MetadataUnavailable
-
-_PATIENCE: Final = 60.0
-"""Seconds in which a database may be restarted under a commit."""
-_AGAIN: Final = 0.2
+from qserv.errors import Conflict
 
 
 class Store:
@@ -224,19 +218,14 @@ class Store:
 
     def _changed(self, change: Callable[[sa.Connection], None]) -> Snapshot:
         """Make a change until it is known to be made, and return what is live then."""
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                with self.writing() as connection:
-                    change(connection)
-                    fresh = self._read(connection, self._newest)
-            except MetadataUnavailable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_AGAIN)
-            else:
-                self._newest = fresh
-                return fresh
+
+        def made() -> Snapshot:
+            with self.writing() as connection:
+                change(connection)
+                return self._read(connection, self._newest)
+
+        self._newest = patience.for_metadata()(made)
+        return self._newest
 
     def _read(
         self, connection: sa.Connection, before: Snapshot | None = None

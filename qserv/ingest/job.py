@@ -11,11 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from qserv import failpoint
+from qserv import failpoint, patience
 from qserv.errors import (
     BadContribution,
-    ClusterError,
-    CzarUnavailable,
     LimitExceeded,
     WorkerUnavailable,
 )
@@ -30,14 +28,12 @@ from qserv.ingest.peers import Czar
 from qserv.ingest.progress import LoadReport, Meter, Phase
 from qserv.ingest.rejects import Rejects
 from qserv.ingest.sending import Sending
-from qserv.ingest.staging import Have, Staging
+from qserv.ingest.staging import Staging
 from qserv.sky.chunking import ChunkTree, deepest_order, order_of
 from qserv.wire.messages import bounds_to_proto, table_from_proto
 from qserv.wire.v1 import czar_pb2 as pb
 
 _INPUTS_A_CALL: Final = 1000
-_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)
-"""Seconds between tries to commit while too few workers can install: ten minutes."""
 _AWAY: Final = 8.0
 """A pause after which a worker is not about to come back: others take its place."""
 _DEEPEST: Final = 12
@@ -215,7 +211,6 @@ class Job:
             self._begun.transaction or "dry",
             self._begun.release,
             self._scratch.root,
-            have=self._have() if self._begun.resumed else {},
             dry=self._czar is None,
         )
         radius = self._begun.overlap
@@ -225,9 +220,10 @@ class Job:
             pool=self._pool,
             meter=self._meter,
             tell=lambda files: self._contribute(files=files),
+            have=self._have() if self._begun.resumed else (),
         )
 
-        def instead(lost: Mapping[str, str]) -> tuple[Cutting, Have]:
+        def instead(lost: Mapping[str, str]) -> Cutting:
             self._avoid |= lost.keys()
             try:
                 others = self._place(tree, renew=True)
@@ -237,22 +233,18 @@ class Job:
                     f"files could not be sent ({why}), and nobody can take them "
                     f"instead: {error.text}"
                 ) from error
-            moved = Cutting(self._scratch, tree, others, staging, radius)
-            return moved, self._have()
+            return Cutting(self._scratch, tree, others, staging, radius)
 
         sending.run(cutting, instead=instead)
         self._renew = partial(sending.again, instead=instead)
         return sending
 
-    def _have(self) -> Have:
-        """Return which files some workers have acknowledged, in this try or before."""
+    def _have(self) -> list[pb.StagedFile]:
+        """Return the files that workers acknowledged to the loader before this one."""
         assert self._czar is not None
         transaction, attempt = self._begun.transaction, self._begun.attempt
         asked = pb.StagedRequest(transaction=transaction, attempt=attempt)
-        return {
-            f.entry.path: (f.entry.sha256.hex(), frozenset(f.worker_ids))
-            for f in self._czar.staged(asked)
-        }
+        return self._czar.staged(asked)
 
     def _commit(self, czar: Czar, sent: Sending) -> int:
         self._meter.enter(Phase.COMMITTING)
@@ -283,14 +275,7 @@ class Job:
 
     def _ask_to_commit(self, czar: Czar, request: pb.CommitRequest) -> pb.CommitReply:
         """Commit; while too few workers can install, wait, or find others."""
-        for pause in _PAUSES:
-            try:
-                return czar.commit(request)
-            except CzarUnavailable:
-                raise
-            except ClusterError:
-                self._wait(pause)
-        return czar.commit(request)
+        return patience.for_commit(self._wait)(czar.commit, request)
 
     def _wait(self, pause: float) -> None:
         """Wait for workers that are away; have others take what the long gone had."""

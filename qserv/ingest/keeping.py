@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Final
 
-from qserv.errors import ClusterError, QservError
+from qserv.errors import QservError, UserError
 from qserv.ingest.peers import Czar
 from qserv.ingest.progress import Meter
 from qserv.wire.v1 import czar_pb2 as pb
@@ -31,11 +31,11 @@ def kept(czar: Czar, begun: pb.BeginReply, meter: Meter) -> Iterator[None]:
         while not ended.wait(begun.lease / _SHARE or 1.0):
             try:
                 czar.keep(_sign(begun, meter))
-            except ClusterError:
-                continue  # a czar that restarts knows the load again
-            except QservError as error:
+            except UserError as error:
                 refused.append(error)
                 return
+            except QservError:
+                continue  # a czar that restarts, or is slow, knows the load again
 
     thread = Thread(target=keep, name="keep-load", daemon=True)
     thread.start()

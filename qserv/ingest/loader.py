@@ -19,7 +19,6 @@ from qserv import failpoint
 from qserv.catalog.tables import Table, TableKind
 from qserv.errors import ClusterError, Conflict, InvalidRequest, QservError
 from qserv.ingest import inputs as files
-from qserv.ingest import peers
 from qserv.ingest.bulk.execution import executor, finished
 from qserv.ingest.bulk.workshop import scratch_of, sweep
 from qserv.ingest.gathering import Input
@@ -147,7 +146,7 @@ def load(
         definitions = _definitions(wanted, tables or ())
         request = _request(release, definitions, known, settings)
         return _Loader(
-            czar=Czar(czar, peers.PATIENCE),
+            czar=Czar(czar),
             request=request,
             inputs=known,
             settings=settings,
@@ -192,7 +191,8 @@ class _Loader:
     def _begin(self) -> pb.BeginReply:
         """Begin the load, after waiting for an earlier try to be given up."""
         waited = 0.0
-        while (begun := self._czar.begin(self._request)).wait:
+        begun = self._czar.begin(self._request)
+        while begun.wait:
             if waited > 2 * begun.lease:
                 raise Conflict(
                     f"release {self._request.release} is being loaded with the same "
@@ -201,6 +201,7 @@ class _Loader:
             self._meter.enter(Phase.WAITING)
             time.sleep(begun.wait)
             waited += begun.wait
+            begun = self._czar.begin_again(self._request)
         return begun
 
     def _work(self, begun: pb.BeginReply, czar: Czar | None) -> LoadReport:

@@ -1,13 +1,13 @@
 """The loader's calls to the czar and to workers, with typed errors."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeVar
 
 import grpc
 
-from qserv.errors import CzarUnavailable, UnknownName
+from qserv import patience
+from qserv.errors import UnknownName
 from qserv.wire.channel import sync_channel
 from qserv.wire.errors import from_rpc
 from qserv.wire.v1 import czar_pb2, czar_pb2_grpc
@@ -18,10 +18,6 @@ CALL_SECONDS: Final = 120.0
 COMMIT_SECONDS: Final = 900.0
 """Deadline of a commit, in which workers sync what they install."""
 
-PATIENCE: Final = 60.0
-"""Seconds that a load waits for a czar that is restarted."""
-
-_PAUSE: Final = 0.5
 _OVER: Final = frozenset({"committed", "aborted"})
 
 Reply = TypeVar("Reply")
@@ -42,18 +38,19 @@ class Czar:
     ----------
     endpoint
         ``host:port`` of the czar.
-    patience
-        Seconds that a load which has begun waits for a czar that is restarted.
     """
 
-    def __init__(self, endpoint: str, patience: float) -> None:
+    def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._patience = patience
         self._stub = czar_pb2_grpc.CzarStub(channel(endpoint))
 
     def begin(self, request: czar_pb2.BeginRequest) -> czar_pb2.BeginReply:
-        """Begin a load."""
+        """Begin a load; asks once, for nobody may be there."""
         return self._once(self._stub.Begin, request)
+
+    def begin_again(self, request: czar_pb2.BeginRequest) -> czar_pb2.BeginReply:
+        """Begin a load after the czar let it wait."""
+        return self._call(self._stub.Begin, request)
 
     def place(self, request: czar_pb2.PlaceRequest) -> czar_pb2.PlaceReply:
         """Ask which workers hold what."""
@@ -71,13 +68,14 @@ class Czar:
         """Say that the loader is there."""
         self._once(self._stub.Keep, request)
 
-    def staged(self, request: czar_pb2.StagedRequest) -> Iterator[czar_pb2.StagedFile]:
-        """Give the files that workers have acknowledged."""
-        try:
-            for reply in self._stub.Staged(request, timeout=CALL_SECONDS):
-                yield from reply.files
-        except grpc.RpcError as error:
-            raise from_rpc(error, self._endpoint, czar=True) from error
+    def staged(self, request: czar_pb2.StagedRequest) -> list[czar_pb2.StagedFile]:
+        """Return the files that workers have acknowledged."""
+
+        def streamed(request: Any, timeout: float) -> list[czar_pb2.StagedFile]:
+            replies = self._stub.Staged(request, timeout=timeout)
+            return [file for reply in replies for file in reply.files]
+
+        return self._call(streamed, request)
 
     def ended(self, load: str) -> bool | None:
         """Say whether a load has ended; None where the czar knows of none."""
@@ -100,14 +98,9 @@ class Czar:
         seconds: float = CALL_SECONDS,
     ) -> Reply:
         """Call again while the czar may be on its way back: no call acts twice."""
-        until = time.monotonic() + self._patience
-        while True:
-            try:
-                return self._once(method, request, seconds)
-            except CzarUnavailable:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(_PAUSE)
+        again = patience.for_czar()
+        reply: Reply = again(self._once, method, request, seconds)
+        return reply
 
     def _once(
         self,

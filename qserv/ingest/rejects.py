@@ -6,6 +6,7 @@ as it has more of them than it was allowed.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -74,6 +75,7 @@ class Rejects:
         self._allowed = allowed
         self._file = file
         self._found: dict[tuple[int, int], Reject] = {}
+        self._counts: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._found)
@@ -81,7 +83,9 @@ class Rejects:
     def add(self, rejects: Iterable[Reject]) -> None:
         """Take in rejects; of a row that has several, the first is kept."""
         for reject in rejects:
-            self._found.setdefault((reject.input, reject.row), reject)
+            if (row := (reject.input, reject.row)) not in self._found:
+                self._found[row] = reject
+                self._counts[reject.input] += 1
 
     @property
     def too_many(self) -> bool:
@@ -95,7 +99,7 @@ class Rejects:
 
     def of(self, number: int) -> int:
         """Return how many rows of an input file were left out."""
-        return sum(reject.input == number for reject in self._found.values())
+        return self._counts[number]
 
     def write(self) -> None:
         """Write all of them to the file, as CSV; nothing if there are none."""

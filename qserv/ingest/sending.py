@@ -1,24 +1,28 @@
 """The second half of a load: rows are cut into files, which go to the workers."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Final, TypeVar
 
 from qserv.catalog.bounds import Bounds, widened
+from qserv.catalog.snapshot import Role
 from qserv.ingest.bulk import leaves
 from qserv.ingest.bulk.execution import finished
 from qserv.ingest.bulk.gathered import Gathered
 from qserv.ingest.bulk.leaves import IndexTask, LeafTask, Leaves
 from qserv.ingest.bulk.tasks import Cutting
 from qserv.ingest.progress import Meter, TableReport
-from qserv.ingest.staging import Have
+from qserv.ingest.staging import Delivery, Have
 from qserv.wire.v1 import common_pb2
 from qserv.wire.v1 import czar_pb2 as pb
 
 _FILES_A_CALL: Final = 1000
 
 AnyTask = TypeVar("AnyTask", LeafTask, IndexTask)
+_Key = tuple[str, int, int]
+"""Table, role, and chunk or index shard."""
 
 
 class Sending:
@@ -34,6 +38,8 @@ class Sending:
         Who is told.
     tell
         Tells the czar which files workers have acknowledged.
+    have
+        What they had acknowledged before.
     """
 
     def __init__(
@@ -43,18 +49,19 @@ class Sending:
         pool: Executor,
         meter: Meter,
         tell: Callable[[Sequence[pb.StagedFile]], None],
+        have: Iterable[pb.StagedFile] = (),
     ) -> None:
         self._gathered = tuple(gathered)
         self._pool = pool
         self._meter = meter
         self._tell = tell
         self._made: dict[str, tuple[str, Leaves]] = {}
+        self._have: dict[_Key, list[pb.StagedFile]] = defaultdict(list)
+        for file in have:
+            self._have[file.table, file.entry.role, file.entry.chunk].append(file)
 
     def run(
-        self,
-        cutting: Cutting,
-        *,
-        instead: Callable[[Mapping[str, str]], tuple[Cutting, Have]],
+        self, cutting: Cutting, *, instead: Callable[[Mapping[str, str]], Cutting]
     ) -> None:
         """Make and send all files, until each has all its workers.
 
@@ -64,14 +71,13 @@ class Sending:
             How rows are cut, and who shall have them.
         instead
             Given the workers that did not take theirs and why, says who shall have
-            files in their place, and which are there already.
+            files in their place.
         """
+        cutting.staging.forgive()
         while lost := self._once(cutting):
-            cutting = _having(*instead(lost))
+            cutting = instead(lost)
 
-    def again(
-        self, *, instead: Callable[[Mapping[str, str]], tuple[Cutting, Have]]
-    ) -> None:
+    def again(self, *, instead: Callable[[Mapping[str, str]], Cutting]) -> None:
         """Send what is missing where workers have gone after they took files.
 
         Parameters
@@ -79,7 +85,7 @@ class Sending:
         instead
             As of `run`; given none it finds who is gone.
         """
-        self.run(_having(*instead({})), instead=instead)
+        self.run(instead({}), instead=instead)
 
     def _once(self, cutting: Cutting) -> dict[str, str]:
         base: dict[str, LeafTask] = {}
@@ -99,14 +105,33 @@ class Sending:
         self, make: Callable[[AnyTask], Leaves], tasks: Mapping[str, AnyTask]
     ) -> dict[str, str]:
         lost: dict[str, str] = {}
-        for name, made in finished(self._pool, make, tasks):
+        todo = {n: left for n, task in tasks.items() if (left := self._left(task))}
+        for name, made in finished(self._pool, make, todo):
             table, files = tasks[name].table.name, made.delivery.files
-            self._made[name] = table, made
+            before = self._made.get(name)
+            self._made[name] = table, _again(before[1], made) if before else made
             lost |= made.delivery.lost
             for start in range(0, len(files), _FILES_A_CALL):
                 self._tell(files[start : start + _FILES_A_CALL])
-            self._meter.add(table, made.rows, sum(map(_sent, files)))
+            rows = 0 if before else made.rows
+            self._meter.add(table, rows, sum(map(_sent, files)))
         return lost
+
+    def _left(self, task: AnyTask) -> AnyTask | None:
+        """Return what of a task is still to be done; None if nothing is."""
+        before = self._made.get(task.name)
+        if before is None:
+            files = [f for key in _keys(task) for f in self._have.get(key, ())]
+            return replace(task, staging=replace(task.staging, have=_have(files)))
+        files = [f for f in _files(before[1]) if _lacks(f, task)]
+        if not files:
+            return None
+        staging = replace(task.staging, have=_have(files))
+        if isinstance(task, IndexTask):
+            return replace(task, staging=staging)
+        workers = {f.entry.chunk: task.workers[f.entry.chunk] for f in files}
+        # Its overlap and its bounds are known.
+        return replace(task, workers=workers, radius=None, staging=staging)
 
     def bounds(self, table: str) -> Bounds:
         """Return the least and greatest of a table's columns."""
@@ -133,13 +158,39 @@ class Sending:
         )
 
 
-def _having(cutting: Cutting, have: Have) -> Cutting:
-    return replace(cutting, staging=replace(cutting.staging, have=have))
-
-
 def _files(made: Leaves) -> tuple[pb.StagedFile, ...]:
     return made.delivery.files
 
 
 def _sent(file: pb.StagedFile) -> int:
     return int(file.entry.size * len(file.worker_ids))
+
+
+def _keys(task: LeafTask | IndexTask) -> list[_Key]:
+    name = task.table.name
+    if isinstance(task, IndexTask):
+        return [(name, common_pb2.ROLE_INDEX, task.number)]
+    base = task.role is Role.BASE
+    role = common_pb2.ROLE_BASE if base else common_pb2.ROLE_OVERLAP
+    return [(name, role, chunk) for chunk in task.workers]
+
+
+def _have(files: Iterable[pb.StagedFile]) -> Have:
+    return {
+        f.entry.path: (f.entry.sha256.hex(), frozenset(f.worker_ids)) for f in files
+    }
+
+
+def _lacks(file: pb.StagedFile, task: LeafTask | IndexTask) -> bool:
+    """Say whether somebody who shall have a file has not acknowledged it."""
+    if isinstance(task, IndexTask):
+        workers = task.workers
+    else:
+        workers = task.workers[file.entry.chunk]
+    return not {w.worker_id for w in workers} <= set(file.worker_ids)
+
+
+def _again(before: Leaves, made: Leaves) -> Leaves:
+    """Return what a task made, of which some files were made again."""
+    files = {f.entry.path: f for f in (*_files(before), *_files(made))}
+    return replace(before, delivery=Delivery(tuple(files.values()), made.delivery.lost))

@@ -1,7 +1,6 @@
 """Writes the files of a load and streams each to the workers that shall hold it."""
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,10 +9,15 @@ from typing import Final
 
 import grpc
 
-from qserv import failpoint
+from qserv import failpoint, patience
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
 from qserv.catalog.tables import Table
-from qserv.errors import ClusterError, CorruptData, QservError
+from qserv.errors import (
+    Cancelled,
+    ClusterError,
+    CorruptData,
+    DeadlineExceeded,
+)
 from qserv.ingest import stored
 from qserv.ingest.parcels import Parcel
 from qserv.ingest.peers import channel
@@ -32,8 +36,7 @@ _THREADS: Final = 3
 _SECONDS: Final = 60.0
 _SLOWEST: Final = 2**20
 """Bytes a second below which a worker is given up."""
-PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds between tries: a worker that is restarted is back before the last."""
+_LOST: Final = "lost-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Staging:
     scratch
         Files lie below it until their workers have them.
     have
-        What need not be sent any more.
+        What need not be sent any more, of the files of one task.
     dry
         Write files and drop them: nobody is sent any.
     """
@@ -57,6 +60,22 @@ class Staging:
     scratch: Path
     have: Have = field(default_factory=dict)
     dry: bool = False
+
+    def lose(self, worker: str, why: str) -> None:
+        """Let all tasks know that a worker does not take files."""
+        (self.scratch / f"{_LOST}{worker}").write_text(why, encoding="utf-8")
+
+    def lost(self, worker: str) -> str:
+        """Return why a worker does not take files; empty as long as it may."""
+        try:
+            return (self.scratch / f"{_LOST}{worker}").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def forgive(self) -> None:
+        """Let all workers be tried again: a load that goes on begins anew with them."""
+        for noted in self.scratch.glob(f"{_LOST}*"):
+            noted.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +87,7 @@ class Delivery:
     files
         All of them, each with the workers that acknowledged it.
     lost
-        Worker id -> why it did not take files; it is not tried again by this task.
+        Worker id -> why it did not take files; no task tries it again.
     """
 
     files: tuple[czar_pb2.StagedFile, ...]
@@ -168,19 +187,21 @@ class Stager:
             table=table.name,
             entry=entry_to_proto(entry),
         )
-        for pause in (0.0, *PAUSES):
-            if worker.worker_id in self._lost:
+
+        def send() -> bool:
+            if why := self._staging.lost(worker.worker_id):
+                self._lost[worker.worker_id] = why
                 return False
-            time.sleep(pause)
-            try:
-                _send(header, file, worker, entry)
-            except ClusterError as error:
-                failure: QservError = error
-            else:
-                failpoint.reached("loader.file.sent")
-                return True
-        self._lost[worker.worker_id] = failure.text
-        return False
+            _send(header, file, worker, entry)
+            failpoint.reached("loader.file.sent")
+            return True
+
+        try:
+            return bool(patience.for_file()(send))
+        except (ClusterError, DeadlineExceeded, Cancelled) as error:
+            self._lost[worker.worker_id] = error.text
+            self._staging.lose(worker.worker_id, error.text)
+            return False
 
 
 def _send(

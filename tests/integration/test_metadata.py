@@ -14,11 +14,11 @@ from support.loads import FILTER, OBJECT, SOURCE, parquet
 from support.processes import until
 
 import qserv
+from qserv import patience
 from qserv.catalog import backup
 from qserv.catalog.backends import backend
 from qserv.cli.main import main
 from qserv.errors import QservError
-from qserv.ingest import peers
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.remembered import Remembered
 
@@ -246,7 +246,7 @@ def test_a_load_caught_before_its_publication_never_was(sky, tmp_path, monkeypat
     directory = sky.again(tmp_path)
     monkeypatch.setenv("QSERV_FAILPOINT", "metadata.publish.written")
     # Nobody starts the czar again, for whom a loader would wait.
-    monkeypatch.setattr(peers, "PATIENCE", 1.0)
+    monkeypatch.setattr(patience, "CZAR", 1.0)
     with cluster(directory) as db, pytest.raises(QservError):
         load(db, sky.parts[3])
     monkeypatch.delenv("QSERV_FAILPOINT")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,15 +36,19 @@ class Worker(worker_pb2_grpc.WorkerServicer):
         self.largest_part = 0
         self.lookups = 0
         self.staged = 0
+        self.sent = Counter()
 
     def Stage(self, parts, context):
         header, content = next(parts).header, b""
         self.staged += 1
+        self.sent[header.entry.path] += 1
         for part in parts:
             self.largest_part = max(self.largest_part, len(part.data))
             content += part.data
         if self.trouble == "down":
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        if self.trouble == "slow":
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         if self.trouble == "spoils":
             content = content[:-1] + b"?"
         self.files[header.entry.path] = content
@@ -79,6 +84,7 @@ class Czar(czar_pb2_grpc.CzarServicer):
         self.begins = 0
         self.away = False
         self.gone = frozenset()
+        self.restarts = 0
         self.reply = None
         self.kept = []
         self.contents = {}
@@ -156,6 +162,9 @@ class Czar(czar_pb2_grpc.CzarServicer):
         return czar_pb2.KeepReply()
 
     def Staged(self, request, context):
+        if self.restarts:
+            self.restarts -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         files = [
             czar_pb2.StagedFile(
                 table=f.table,
@@ -221,12 +230,19 @@ class Czar(czar_pb2_grpc.CzarServicer):
             tuple(names[at] for at in usable),
             {p.chunk: tuple(names[w] for w in p.workers) for p in shards},
         )
-        if request.avoid or self.load.chunks:
+        if self.load.chunks:
+            for placements, before in (
+                (chunks, self.load.chunks),
+                (shards, self.load.shards),
+            ):
+                for placed in placements:
+                    kept = [names.index(w) for w in before[placed.chunk]]
+                    placed.workers[:] = instead(kept, usable)
             self.load = replace(
                 self.load,
-                chunks=event.chunks,
+                chunks={p.chunk: tuple(names[w] for w in p.workers) for p in chunks},
                 replicated=event.replicated,
-                shards=event.shards,
+                shards={p.chunk: tuple(names[w] for w in p.workers) for p in shards},
             )
         else:
             self.load, _ = step(self.load, event)
@@ -300,6 +316,12 @@ class Czar(czar_pb2_grpc.CzarServicer):
             if file.table == table and file.entry.chunk == EVERYWHERE
             for w in file.workers
         }
+
+
+def instead(placed, usable):
+    """Put others in the places of workers that are not usable."""
+    others = iter(at for at in usable if at not in placed)
+    return [at if at in usable else next(others) for at in placed]
 
 
 def refuse(context, error):

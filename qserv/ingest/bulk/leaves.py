@@ -58,7 +58,7 @@ class LeafTask:
     radius
         Overlap radius in degrees; None for a table that has no overlap.
     workers
-        Chunk -> who shall hold it.
+        Chunk -> who shall hold it; of other chunks no file is made.
     staging
         How files get there.
     """
@@ -133,9 +133,9 @@ def _copies(task: LeafTask, stager: Stager, rows: pa.Table) -> Leaves:
 
 def _own(task: LeafTask, located: Located) -> Iterator[Parcel]:
     for each in partition.own(located, _tree(task.scratch)):
-        yield Parcel(
-            task.table, Role.BASE, each, task.workers[each.chunk], task.share.part
-        )
+        if each.chunk in task.workers:
+            workers = task.workers[each.chunk]
+            yield Parcel(task.table, Role.BASE, each, workers, task.share.part)
 
 
 def _keep_overlap(task: LeafTask, located: Located, made: Leaves) -> None:
@@ -164,10 +164,10 @@ def _beside(task: LeafTask) -> Iterator[Parcel]:
     rows = found.drop_columns([ORDER]).take(pa.array(order))
     for start, stop in runs_of(runs.numbers(rows, CHUNK)):
         chunk = rows.column(CHUNK)[start].as_py()
-        part = Slice(chunk, rows.slice(start, stop - start), None)
-        yield Parcel(
-            task.table, Role.OVERLAP, part, task.workers[chunk], task.share.part
-        )
+        if chunk in task.workers:
+            part, at = Slice(chunk, rows.slice(start, stop - start), None), task.share
+            workers = task.workers[chunk]
+            yield Parcel(task.table, Role.OVERLAP, part, workers, at.part)
 
 
 def _located(task: LeafTask, rows: pa.Table) -> Located:

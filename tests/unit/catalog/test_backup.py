@@ -108,7 +108,7 @@ def test_what_is_there_is_replaced_only_by_force(store, file, tmp_path):
 def test_metadata_of_a_running_czar_is_never_replaced(
     store, file, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("qserv.catalog.backends._PATIENCE", 0.0)
+    monkeypatch.setattr("qserv.patience.OWNER", 0.0)
     with pytest.raises(Conflict, match="another czar is running"):
         restore(file, tmp_path / "czar", force=True)
     assert store.snapshot().id == 3

@@ -112,8 +112,7 @@ def test_a_lost_answer_to_a_commit_is_asked_for_again(store, monkeypatch):
 
 
 def test_asked_once_only_a_committed_load_would_fail(store, monkeypatch):
-    monkeypatch.setattr("qserv.catalog.store._PATIENCE", 0.0)
-    monkeypatch.setattr("qserv.catalog.store._AGAIN", 0.0)
+    monkeypatch.setattr("qserv.patience.METADATA", 0.0)
     with pytest.raises(MetadataUnavailable, match="the connection was lost"):
         published(store, monkeypatch, "load-1", answers_lost(store, 1))
     assert store.refreshed().id == 1, "and it is committed all the same"

@@ -179,7 +179,7 @@ def test_a_load_left_unfinished_is_there_at_the_next_start(store, tmp_path):
 
 
 def test_two_czars_never_share_metadata(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "_PATIENCE", 0.0)
+    monkeypatch.setattr("qserv.patience.OWNER", 0.0)
     where = re.escape(str(store._database._backend))
     with pytest.raises(Conflict, match=f"another czar is running on {where}"):
         Store.open(tmp_path)

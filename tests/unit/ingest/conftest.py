@@ -7,7 +7,7 @@ import pytest
 from support.fake_cluster import fake_cluster
 from support.loads import FORCED, OBJECT, SOURCE, parquet
 
-from qserv.ingest import staging
+from qserv import patience
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def czar():
 @pytest.fixture
 def hurry(monkeypatch):
     """Do not wait long for workers that are down."""
-    monkeypatch.setattr(staging, "PAUSES", (0.01,))
+    monkeypatch.setattr(patience, "FILE", (0.01,))
 
 
 @pytest.fixture

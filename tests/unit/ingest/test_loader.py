@@ -1,5 +1,6 @@
 """A load arrives whole and exact, or is aborted with a typed error."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from qserv.errors import (
     WorkerUnavailable,
 )
 from qserv.ingest import job, keeping, staging
-from qserv.ingest.bulk import gathered, reading, tasks
+from qserv.ingest.bulk import gathered, leaves, reading, tasks
 from qserv.ingest.loader import load
 from qserv.ingest.progress import Phase
 from qserv.sky import healpix
@@ -150,7 +151,7 @@ def test_a_worker_in_trouble_whom_nobody_replaces_is_waited_for(
     assert report.rows["Object"] == 3000
 
 
-@pytest.mark.parametrize("trouble", ["down", "spoils"])
+@pytest.mark.parametrize("trouble", ["down", "spoils", "slow"])
 def test_another_worker_takes_the_place_of_one_in_trouble(inputs, sky, trouble):
     with fake_cluster(count=4) as czar:
         czar.workers[1][0].trouble = trouble
@@ -164,7 +165,7 @@ def test_another_worker_takes_the_place_of_one_in_trouble(inputs, sky, trouble):
 
 @pytest.mark.parametrize("away", [0.0, 1.0])
 def test_a_commit_does_not_wait_for_a_worker_for_ever(inputs, monkeypatch, away):
-    monkeypatch.setattr(job, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("qserv.patience.COMMIT", (0.0, 0.0))
     monkeypatch.setattr(job, "_AWAY", away)
     with fake_cluster(count=4) as czar:
 
@@ -181,6 +182,46 @@ def test_a_commit_does_not_wait_for_a_worker_for_ever(inputs, monkeypatch, away)
         load_all(czar, inputs, progress=dies)
         assert not any(file.workers <= czar.gone for file in czar.live.values())
         assert len(czar.index("Object")) == 3000
+
+
+def test_only_what_a_lost_worker_should_have_is_made_again(inputs):
+    """It is tried by one task, whatever the others were to send there."""
+    with fake_cluster(count=4) as czar:
+        czar.workers[1][0].trouble = "down"
+        report = load_all(czar, inputs)
+        sent = sum((fake.sent for fake, _ in czar.workers), Counter())
+        lost, *others = (czar.workers[n][0].sent for n in (1, 0, 2, 3))
+        assert sum(lost.values()) <= 2 * staging._THREADS < len(czar.live)
+        assert set(sum(others, Counter()).values()) <= {1, 2, 3}
+        assert all(set(fake.values()) == {1} for fake in others)
+        assert sent.keys() == czar.live.keys()
+        files = sum(table.files for table in report.tables.values())
+        assert files == len(czar.live)
+        assert czar.calls.count("place") == 2
+
+
+def test_a_task_is_given_what_is_known_of_its_own_files(czar, inputs, monkeypatch):
+    given = []
+    make = leaves.make
+    monkeypatch.setattr(leaves, "make", lambda task: given.append(task) or make(task))
+    monkeypatch.setattr("qserv.patience.CZAR", 0.0)
+    czar.away = True
+    with pytest.raises(CzarUnavailable):
+        load_all(czar, inputs)
+    # A czar that is restarted meanwhile is waited for.
+    monkeypatch.setattr("qserv.patience.CZAR", 60.0)
+    czar.restarts = 1
+    load_all(czar, inputs)
+    resumed = [task for task in given if task.staging.have]
+    assert resumed
+    for task in resumed:
+        chunks = {(task.role, chunk) for chunk in task.workers}
+        known = {
+            (f.entry.role, f.entry.chunk)
+            for p, f in czar.live.items()
+            if p in task.staging.have
+        }
+        assert known <= chunks
 
 
 def test_an_unchecked_answer_would_commit_spoilt_files(czar, inputs, monkeypatch):

@@ -54,3 +54,12 @@ def test_without_rejects_there_is_no_file(tmp_path):
     found.write()
     assert found.file is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rejects_are_counted_by_file():
+    rejects = Rejects([Named("t", "a"), Named("t", "b")], allowed=None, file=None)
+    twice = Reject(1, 7, "ra", "x", "no number")
+    rejects.add(
+        [Reject(0, 7, "", "", "bad"), twice, twice, Reject(1, 8, "", "", "bad")]
+    )
+    assert [rejects.of(number) for number in range(3)] == [1, 2, 0]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from support.loads import OBJECT, load_all, parquet
 
+from qserv import patience
 from qserv.catalog.snapshot import Role
 from qserv.errors import BadContribution, CzarUnavailable
-from qserv.ingest import peers
 from qserv.ingest.bulk import reading
 from qserv.ingest.bulk.scratch import Scratch
 
@@ -49,7 +49,7 @@ def test_rows_know_the_file_that_they_came_from(czar, inputs, sky):
 
 
 def test_a_load_that_was_left_is_gone_on_with(czar, inputs, scratch, monkeypatch):
-    monkeypatch.setattr(peers, "PATIENCE", 0.0)
+    monkeypatch.setattr(patience, "CZAR", 0.0)
     czar.away = True
     with pytest.raises(CzarUnavailable) as caught:
         load_all(czar, inputs)
@@ -74,7 +74,7 @@ def test_a_load_that_was_left_would_be_read_again_without_its_notes(
     czar, inputs, scratch, monkeypatch
 ):
     """The guarantee, switched off."""
-    monkeypatch.setattr(peers, "PATIENCE", 0.0)
+    monkeypatch.setattr(patience, "CZAR", 0.0)
     read = []
     whole = reading._Reading.run
     monkeypatch.setattr(

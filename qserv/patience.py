@@ -1,0 +1,97 @@
+"""How long qserv waits for what may come back, and how often it asks again.
+
+All that is asked again is asked by one of these policies. Each raises what the last try
+raised. Waiting for a lease to end, or for the next look at something, is no retry.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    retry_if_not_result,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_chain,
+    wait_fixed,
+)
+
+from qserv.errors import (
+    Cancelled,
+    ClusterError,
+    CzarUnavailable,
+    DeadlineExceeded,
+    MetadataUnavailable,
+)
+
+CZAR: Final = 60.0
+"""Seconds that a load waits for a czar that is restarted."""
+METADATA: Final = 60.0
+"""Seconds in which a database may be restarted under a commit."""
+OWNER: Final = 5.0
+"""Seconds in which PostgreSQL sees that the connections of a dead czar are gone."""
+FILE: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries to send a file: a worker that is restarted is back before the
+last."""
+COMMIT: Final = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)
+"""Seconds between tries to commit while too few workers can install: ten minutes."""
+
+
+def for_czar() -> Retrying:
+    """Ask again while the czar may be on its way back."""
+    return Retrying(
+        retry=retry_if_exception_type(CzarUnavailable),
+        wait=wait_fixed(0.5),
+        stop=stop_after_delay(CZAR),
+        reraise=True,
+    )
+
+
+def for_metadata() -> Retrying:
+    """Ask again while the metadata's database may be on its way back."""
+    return Retrying(
+        retry=retry_if_exception_type(MetadataUnavailable),
+        wait=wait_fixed(0.2),
+        stop=stop_after_delay(METADATA),
+        reraise=True,
+    )
+
+
+def for_owner() -> Retrying:
+    """Ask again while it is denied; the last answer is returned."""
+    return Retrying(
+        retry=retry_if_not_result(bool),
+        wait=wait_fixed(0.1),
+        stop=stop_after_delay(OWNER),
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )
+
+
+def for_file() -> Retrying:
+    """Send a file again that a worker did not take."""
+    return _paused(FILE, _may_take)
+
+
+def for_commit(wait: Callable[[float], None]) -> Retrying:
+    """Commit again while too few workers can install; `wait` passes the time."""
+    return _paused(COMMIT, _may_install).copy(sleep=wait)
+
+
+def _paused(pauses: Sequence[float], again: Any) -> Retrying:
+    return Retrying(
+        retry=retry_if_exception(again),
+        wait=wait_chain(*map(wait_fixed, pauses)),
+        stop=stop_after_attempt(len(pauses) + 1),
+        reraise=True,
+    )
+
+
+def _may_take(error: BaseException) -> bool:
+    # A worker that is too slow is one in trouble, too.
+    return isinstance(error, ClusterError | DeadlineExceeded | Cancelled)
+
+
+def _may_install(error: BaseException) -> bool:
+    return isinstance(error, ClusterError) and not isinstance(error, CzarUnavailable)
