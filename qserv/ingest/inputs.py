@@ -55,6 +55,7 @@ _SUFFIXES: Final = {
     ".fits": Format.FITS,
     ".fit": Format.FITS,
     ".fts": Format.FITS,
+    ".fz": Format.FITS,
     ".vot": Format.VOTABLE,
     ".vot.xml": Format.VOTABLE,
     ".votable": Format.VOTABLE,

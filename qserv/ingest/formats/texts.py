@@ -64,6 +64,11 @@ def parse(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
     return array, None
 
 
+def typed(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """Return values that may have been read as texts; anything where one is none."""
+    return parse(array, target)[0] if array.type == pa.string() else array
+
+
 def text_of(array: pa.Array) -> tuple[pa.Array, Mask | None]:
     """Return bytes as texts, and which are none in UTF-8."""
     try:

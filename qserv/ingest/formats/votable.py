@@ -26,7 +26,7 @@ from qserv.ingest.formats.rows import (
     shown,
     wanted,
 )
-from qserv.ingest.formats.texts import parse
+from qserv.ingest.formats.texts import typed
 from qserv.ingest.formats.values import several
 
 _BLOCK: Final = 2**18
@@ -178,7 +178,7 @@ def raw(piece: Piece) -> Iterator[pa.RecordBatch]:
             columns = dict(zip(single, arrays, strict=True))
             yield pa.RecordBatch.from_arrays(
                 [
-                    _typed(columns[i], field)
+                    typed(columns[i], field.type)
                     if i in columns
                     else pa.nulls(rows, field.type)
                     for i, field in enumerate(fields)
@@ -289,12 +289,6 @@ def _drained_texts(
         for i, field in zip(kept, fields, strict=True)
     ]
     return rejects, len(good), arrays
-
-
-def _typed(array: pa.Array, field: Field) -> pa.Array:
-    if array.type == pa.string():
-        return parse(array, field.type)[0]
-    return array
 
 
 def _check(piece: Piece, field: Field) -> None:

@@ -95,7 +95,7 @@ def test_which_table_of_a_fits_file(bintable):
     other = table(z="INTEGER")
     assert read(bintable, other, table="OTHER").rows == {"z": [7]}
     assert read(bintable, other, table=3).rows == {"z": [7]}
-    with pytest.raises(BadContribution, match="HDU is no binary table"):
+    with pytest.raises(BadContribution, match="HDU is no table, but an image"):
         read(bintable, other, table=1)
     with pytest.raises(
         BadContribution, match="has no table none; its HDUs are 0 PRIMARY, 1 IMG, 2 CAT"
