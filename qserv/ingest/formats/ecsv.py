@@ -1,7 +1,7 @@
 """Reads ECSV: CSV behind a YAML header that says the columns' types and meaning."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ _TYPES: Final = {
     "float64": pa.float64(), "float128": pa.float64(),
 }  # fmt: skip
 _NULLS: Final = ("",)
+_MASKED: Final = "astropy.table.column.MaskedColumn"
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,8 +38,9 @@ class _Loader(yaml.SafeLoader):
 
 def _plain(loader: _Loader, _tag: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
-        # Units are written as objects where they are unusual.
-        return loader.construct_mapping(node).get("unit")
+        # Units are written as objects where they are unusual, columns by their names.
+        said = loader.construct_mapping(node)
+        return said.get("unit", said.get("name"))
     return None
 
 
@@ -94,9 +96,47 @@ def count(_piece: Piece) -> None:
     """Return None: only reading tells how many rows there are."""
 
 
+def meanings(piece: Piece, text: str) -> dict[str, dict[bytes, bytes]]:
+    """Return unit, ucd and description of columns by their names.
+
+    Parameters
+    ----------
+    piece
+        What is read; for messages.
+    text
+        A header of ECSV without what marks its lines, as astropy puts it into Parquet.
+
+    Raises
+    ------
+    BadContribution
+        If it is none.
+    """
+    fields = _schema(piece, _said(piece, text).get("datatype"))
+    return {field.name: field.metadata or {} for field in fields}
+
+
+def masks(piece: Piece, text: str) -> dict[str, str]:
+    """Return the columns that astropy masks, each with the column of its mask.
+
+    Raises
+    ------
+    BadContribution
+        If it is no header; see `meanings`.
+    """
+    meta = _said(piece, text).get("meta")
+    serialized = dict(_pairs(meta)).get("__serialized_columns__")
+    found = {}
+    for name, how in _pairs(serialized):
+        said = dict(_pairs(how))
+        if said.get("__class__") == _MASKED and said.get("mask"):
+            found[str(said.get("data") or name)] = str(said["mask"])
+    return found
+
+
 def _begin(piece: Piece, stream: Stream) -> tuple[Opened, pa.Schema]:
     lines, rest = _header(piece, stream)
-    said = _said(piece, lines)
+    text = "\n".join(line[2:].decode("utf-8", "replace") for line in lines[1:])
+    said = _said(piece, text)
     delimiter = said.get("delimiter") or " "
     if delimiter not in {" ", ","}:
         raise piece.wrong(f"its header says the delimiter {delimiter!r}; ECSV has none")
@@ -131,8 +171,7 @@ def _header(piece: Piece, stream: Stream) -> tuple[list[bytes], Stream]:
     raise piece.wrong("has a header and nothing behind it: it is truncated")
 
 
-def _said(piece: Piece, lines: list[bytes]) -> Mapping[str, Any]:
-    text = "\n".join(line[2:].decode("utf-8", "replace") for line in lines[1:])
+def _said(piece: Piece, text: str) -> Mapping[str, Any]:
     try:
         said = yaml.load(text, _Loader)  # noqa: S506 (it makes no objects)
     except (yaml.YAMLError, ArithmeticError, LookupError, ValueError) as error:
@@ -161,11 +200,21 @@ def _field(piece: Piece, column: Mapping[str, Any]) -> pa.Field:
     if datatype not in _TYPES and not several:
         raise piece.wrong(f"has type {datatype}, which ECSV has not", column=name)
     kind = pa.list_(pa.float64()) if several else _TYPES[datatype]
-    meta = column.get("meta")
     said = {
         "unit": column.get("unit"),
-        "ucd": meta.get("ucd") if isinstance(meta, Mapping) else None,
+        "ucd": dict(_pairs(column.get("meta"))).get("ucd"),
         "description": column.get("description"),
     }
     meaning = {key: str(text) for key, text in said.items() if text}
     return pa.field(name, kind, metadata=meaning or None)
+
+
+def _pairs(said: Any) -> Iterator[tuple[str, Any]]:
+    """Return what is said, be it a mapping or, as of an OrderedDict, pairs."""
+    pairs = said.items() if isinstance(said, Mapping) else said
+    for pair in pairs if isinstance(pairs, Iterable) else ():
+        match pair:
+            case (str(key), value):
+                yield key, value
+            case _:
+                pass

@@ -1,13 +1,16 @@
 """Reads Parquet, row group by row group."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from qserv.errors import BadContribution
 from qserv.ingest import stores
+from qserv.ingest.formats import ecsv, votable
 from qserv.ingest.formats.rows import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -18,6 +21,9 @@ from qserv.ingest.formats.rows import (
     wanted,
 )
 
+Said = TypeVar("Said")
+
+_ASTROPY: Final = b"table_meta_yaml"
 _PIECE: Final = 128 * 2**20
 """Bytes, unpacked, of the row groups that are read as one piece, about."""
 
@@ -25,7 +31,7 @@ _PIECE: Final = 128 * 2**20
 def split(whole: Piece) -> list[Piece]:
     """Cut a file at its row groups."""
     with stores.named(whole.file.name), opened(whole) as file:
-        wanted(whole, file.schema_arrow.names)
+        wanted(whole, _names(whole, file))
         metadata = file.metadata
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         sizes = [(group.num_rows, group.total_byte_size) for group in groups]
@@ -51,21 +57,23 @@ def split(whole: Piece) -> list[Piece]:
 def read(piece: Piece) -> Iterator[Batch]:
     """Read some row groups; see `qserv.ingest.formats.read`."""
     with stores.named(piece.file.name), opened(piece) as file:
-        names = file.schema_arrow.names
+        names, masks = _names(piece, file), _masks(piece, file)
         kept = wanted(piece, names)
+        columns = [names[i] for i in kept]
         groups = piece.groups if piece.rows is not None else None
         first = piece.first
         batches = file.iter_batches(
             batch_size=_batch_rows(file),
             row_groups=groups,
-            columns=[names[i] for i in kept],
+            columns=[*columns, *(masks[name] for name in columns if name in masks)],
             use_threads=True,
         )
         try:
             for found in batches:
                 numbers = numbered(first, found.num_rows)
                 first += found.num_rows
-                raw = found.rename_columns(list(kept.values()))
+                raw = _unmasked(found, columns, masks)
+                raw = raw.rename_columns(list(kept.values()))
                 yield conform(piece, raw, numbers)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise piece.wrong(
@@ -100,16 +108,77 @@ def _batch_rows(file: pq.ParquetFile) -> int:
 def raw(piece: Piece) -> Iterator[pa.RecordBatch]:
     """Read all rows as they stand."""
     with stores.named(piece.file.name), opened(piece) as file:
-        yield from file.iter_batches(batch_size=_batch_rows(file))
+        names, masks = _names(piece, file), _masks(piece, file)
+        for found in file.iter_batches(batch_size=_batch_rows(file)):
+            yield _unmasked(found, names, masks)
 
 
 def schema_of(piece: Piece) -> pa.Schema:
-    """Return the columns of a file."""
+    """Return the columns of a file, with what it says of them.
+
+    What stands beside a column goes before what the file as a whole says of it.
+    """
     with stores.named(piece.file.name), opened(piece) as file:
-        return file.schema_arrow
+        schema = file.schema_arrow
+        fields = [schema.field(name) for name in _names(piece, file)]
+        for key, meanings in _NOTES.items():
+            said = _noted(piece, file, key, meanings)
+            fields = [
+                field.with_metadata(said.get(field.name, {}) | (field.metadata or {}))
+                for field in fields
+            ]
+    return pa.schema(fields)
 
 
 def count(piece: Piece) -> int:
     """Return the rows of a file."""
     with stores.named(piece.file.name), opened(piece) as file:
         return int(file.metadata.num_rows)
+
+
+def _names(piece: Piece, file: pq.ParquetFile) -> list[str]:
+    """Return the columns of a file, but those that say which others are NULL."""
+    hidden = set(_masks(piece, file).values())
+    return [name for name in file.schema_arrow.names if name not in hidden]
+
+
+def _masks(piece: Piece, file: pq.ParquetFile) -> dict[str, str]:
+    return _noted(piece, file, _ASTROPY, ecsv.masks)
+
+
+def _unmasked(
+    found: pa.RecordBatch, columns: Sequence[str], masks: Mapping[str, str]
+) -> pa.RecordBatch:
+    """Return columns, with NULL where astropy keeps a value behind a mask."""
+    if masks.keys().isdisjoint(columns):
+        return found
+    arrays = [found.column(name) for name in columns]
+    for i, name in enumerate(columns):
+        if name in masks:
+            null = pa.scalar(None, arrays[i].type)
+            arrays[i] = pc.if_else(found.column(masks[name]), null, arrays[i])
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def _noted(
+    piece: Piece,
+    file: pq.ParquetFile,
+    key: bytes,
+    read: Callable[[Piece, str], dict[str, Said]],
+) -> dict[str, Said]:
+    """Read what a file as a whole says of its columns under some key."""
+    if (note := (file.metadata.metadata or {}).get(key)) is None:
+        return {}
+    try:
+        return read(piece, note.decode())
+    except BadContribution as error:
+        raise BadContribution(
+            f"{error.text} (in its metadata {key.decode()}); write the file anew"
+        ) from error
+
+
+_NOTES: Final[Mapping[bytes, Callable[[Piece, str], dict[str, dict[bytes, bytes]]]]] = {
+    b"IVOA.VOTable-Parquet.content": votable.meanings,
+    _ASTROPY: ecsv.meanings,
+}
+"""Where files say what their columns mean: VOParquet's key and astropy's."""

@@ -5,6 +5,7 @@ with it. Entities and links to other files are refused.
 """
 
 import base64
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -192,6 +193,20 @@ def schema_of(piece: Piece) -> pa.Schema:
     with stores.named(piece.file.name), _stream(piece) as stream:
         for document in _parsed(piece, stream):
             return pa.schema([field.field for field in document.fields])
+    raise piece.wrong("has no table")
+
+
+def meanings(piece: Piece, document: str) -> dict[str, dict[bytes, bytes]]:
+    """Return unit, ucd and description of the columns of a table without rows.
+
+    Raises
+    ------
+    BadContribution
+        If there is no table.
+    """
+    first = replace(piece, options=replace(piece.options, table=None))
+    for told in _parsed(first, io.BytesIO(document.encode())):
+        return {each.name: each.field.metadata or {} for each in told.fields}
     raise piece.wrong("has no table")
 
 

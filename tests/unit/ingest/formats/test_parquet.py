@@ -8,11 +8,15 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from astropy.table import MaskedColumn
+from astropy.table import Table as Astropy
 from support.reading import read, schema_of, table
 
+from qserv.catalog.sidecar import Reading
 from qserv.errors import BadContribution
 from qserv.ingest import formats, inputs
 from qserv.ingest.formats import parquet as module
+from qserv.ingest.looking import look
 
 
 @pytest.fixture
@@ -201,3 +205,69 @@ def test_meaning_is_kept(tmp_path):
         b"unit": b"deg",
         b"ucd": b"pos.eq.ra",
     }
+
+
+def test_meaning_is_taken_from_voparquet_and_astropy(tmp_path):
+    plain = Astropy({"ra": [1.5, 2.5], "dec": [0.0, 1.0], "n": [3, 4]})
+    vo, own = tmp_path / "vo.parquet", tmp_path / "astropy.parquet"
+    nothing = {"unit": "", "ucd": "", "description": "", "utype": ""}
+    ra = nothing | {"unit": "deg", "ucd": "pos.eq.ra;meta.main"}
+    said = {"ra": ra, "dec": nothing, "n": nothing}
+    plain.write(vo, format="parquet.votable", metadata=said)
+    plain["ra"].unit, plain["ra"].description = "deg", "Right ascension"
+    plain["ra"].meta["ucd"] = "pos.eq.ra;meta.main"
+    plain.write(own)
+    expected = {b"unit": b"deg", b"ucd": b"pos.eq.ra;meta.main"}
+    assert schema_of(vo).field("ra").metadata == expected
+    expected[b"description"] = b"Right ascension"
+    found = schema_of(own)
+    assert found.field("ra").metadata == expected
+    assert not found.field("n").metadata
+    assert [str(kind) for kind in found.types] == ["double", "double", "int64"]
+    assert schema_of(vo).types == found.types
+
+
+def test_what_a_column_says_itself_goes_first(tmp_path):
+    path = tmp_path / "t.parquet"
+    field = pa.field("v", pa.int64(), metadata={"unit": "mag"})
+    document = (
+        "<VOTABLE><RESOURCE><TABLE><FIELD name='v' datatype='char' unit='deg' ucd='x'/>"
+        "<FIELD name='other' datatype='int'/></TABLE></RESOURCE></VOTABLE>"
+    )
+    notes = {"IVOA.VOTable-Parquet.content": document}
+    pq.write_table(pa.table([[1]], schema=pa.schema([field], notes)), path)
+    assert schema_of(path).field("v") == field
+    assert schema_of(path).field("v").metadata == {b"unit": b"mag", b"ucd": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("key", "note", "message"),
+    [
+        ("IVOA.VOTable-Parquet.content", "<VOTABLE>", "no VOTable to read: no element"),
+        ("IVOA.VOTable-Parquet.content", "<VOTABLE/>", "has no table"),
+        ("table_meta_yaml", "datatype: [", "its header is no YAML"),
+        ("table_meta_yaml", "meta: 3", "its header says no columns"),
+    ],
+)
+def test_notes_that_make_no_sense(tmp_path, key, note, message):
+    path = tmp_path / "t.parquet"
+    pq.write_table(
+        pa.table([[1]], schema=pa.schema({"v": pa.int64()}, {key: note})), path
+    )
+    with pytest.raises(
+        BadContribution, match=rf"t.parquet: .*{message}.*metadata {key}"
+    ):
+        schema_of(path)
+
+
+def test_what_astropy_masks_is_null(tmp_path, monkeypatch):
+    path = tmp_path / "t.parquet"
+    masked = MaskedColumn([1, 2, 3], mask=[0, 1, 0], unit="ct")
+    Astropy({"n": masked, "x": [0.5, 1.5, 2.5]}).write(path)
+    into = table(n="INTEGER", x="DOUBLE")
+    assert schema_of(path).names == ["n", "x"]
+    assert read(path, into).rows == {"n": [1, None, 3], "x": [0.5, 1.5, 2.5]}
+    assert look("T", [path], Reading()).sight.unique == set()
+    monkeypatch.setattr(module.ecsv, "masks", lambda *_: {})
+    hidden = frozenset({"n.mask"})
+    assert read(path, into, ignore=hidden).rows["n"] == [1, 2, 3]
