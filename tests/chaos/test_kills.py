@@ -101,7 +101,7 @@ def test_a_load_survives_a_death(cluster, loads, point, turn):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("point", ["czar.publish.replaced", *some(REPLACING, 3)])
+@pytest.mark.parametrize("point", ["czar.publish.replaced", *some(REPLACING, 2)])
 def test_a_load_that_replaces_survives_a_death(cluster, replacing, point, turn):
     """Whoever asks sees the old tables, or the new ones."""
     release = f"r{POINTS.index(point)}_{turn}"
