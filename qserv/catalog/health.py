@@ -59,8 +59,7 @@ class WorkerFacts:
     skew
         Seconds that its clock is before the czar's.
     disk_free, disk_total
-        Bytes that its disk may still take (without those that `disk_reserve` keeps
-        free), and all of it.
+        Bytes.
     damaged
         Some files that it lacks, with the reason; `damaged_total` in all.
     bad

@@ -14,7 +14,7 @@ POINTS = sorted(name for name in failpoint.NAMES if name.startswith(STEPS))
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("point", some(POINTS, 3))
+@pytest.mark.parametrize("point", some(POINTS, 2))
 def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point):
     release = f"a{POINTS.index(point)}"
     holder, *broken = random.Random(point).sample(WORKERS, 3)

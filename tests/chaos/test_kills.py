@@ -19,14 +19,11 @@ from support.chaos import (
     WORKERS,
     Watcher,
     some,
+    turns,
 )
 from support.processes import until
-from support.twoloads import PAIRS, ROWS
 
 from qserv import failpoint
-
-TURNS = range(max(1, ROUNDS // 2))
-"""Each turn is two rounds: there is an accident in both loads."""
 
 VICTIMS = {
     "loader": LOADER,
@@ -42,7 +39,7 @@ VICTIMS = {
 }
 """Who passes a point in the life of a load; None: a worker, whichever."""
 OFTEN = {"worker.stage": 6, "durable.link": 6}
-"""Steps that each program takes at least so often in a load."""
+"""Steps that a worker takes several times in a load, about so often."""
 
 
 def prefix(point):
@@ -52,11 +49,34 @@ def prefix(point):
 
 
 POINTS = sorted(point for point in failpoint.NAMES if prefix(point))
-LOADERS = [point for point in POINTS if VICTIMS[prefix(point)] == LOADER]
-OTHERS = [point for point in POINTS if point not in LOADERS]
 DISK = [p for p in POINTS if VICTIMS[prefix(p)] is None and not p.endswith("edged")]
-REPLACING = [point for point in POINTS if point != "czar.publish.replaced"]
-IN_SUITE = 25
+IN_SUITE = (
+    "loader.begin.begun",
+    "loader.run.written",
+    "loader.place.placed",
+    "loader.file.sent",
+    "loader.contribute.told",
+    "loader.commit.answered",
+    "czar.begin.written",
+    "czar.place.reserved",
+    "czar.place.written",
+    "czar.contribute.checked",
+    "czar.contribute.written",
+    "czar.commit.asked",
+    "czar.commit.written",
+    "czar.commit.numbered",
+    "czar.commit.installed",
+    "czar.publish.files",
+    "czar.commit.published",
+    "czar.commit.remembered",
+    "metadata.publish.written",
+    "worker.stage.written",
+    "worker.stage.settled",
+    "worker.stage.acknowledged",
+    "worker.install.linked",
+    "worker.install.manifest",
+    "worker.install.staging-removed",
+)
 """Points that are tried in the whole suite, in two loads each."""
 
 
@@ -69,78 +89,60 @@ def run_until_loaded(cluster, arguments):
     until(loaded, DEADLINE)
 
 
-def check(cluster, loads, release):
-    """Assert that the release is what plain DuckDB says, twice, and nothing else."""
-    with cluster.connect() as db:
-        for query in ROWS.values():
-            found = db.query(query.format(release)).to_arrow().to_pylist()
-            rows = sorted(tuple(row.values()) for row in found)
-            assert rows == loads.answer(query, 2)
-        (pairs,) = db.query(PAIRS.format(release)).to_arrow()["n"].to_pylist()
-        assert pairs == loads.pairs(2)
-    copies = cluster.copies(release)
-    assert copies
-    assert {path for path, count in copies.items() if count < 2} == set()
-    until(lambda: not cluster.leftovers() or print(cluster.leftovers()), 15)
-
-
 def chosen(point, turn, number):
     """Return the victim of a load and what it is armed with, from the seed."""
     rng = random.Random(f"{SEED} {point} {turn} {number}")
-    time = rng.randint(1, OFTEN.get(point.rpartition(".")[0], 1))
+    often = OFTEN.get(point.rpartition(".")[0], 1) if turn else 1
+    time = rng.randint(1, often)
     return VICTIMS[prefix(point)] or rng.choice(WORKERS), f"{point}:{time}"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("point", LOADERS + some(OTHERS, IN_SUITE - len(LOADERS)))
+@pytest.mark.parametrize("turn", turns())
+@pytest.mark.parametrize("point", POINTS if ROUNDS else IN_SUITE)
 def test_a_load_survives_a_death(cluster, loads, point, turn):
     release = f"k{POINTS.index(point)}_{turn}"
-    live(cluster, loads, release, {n: chosen(point, turn, n) for n in (1, 2)})
+    live(cluster, loads, release, [chosen(point, turn, number) for number in (1, 2)])
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("point", ["czar.publish.replaced", *some(REPLACING, 2)])
-def test_a_load_that_replaces_survives_a_death(cluster, replacing, point, turn):
-    """Whoever asks sees the old tables, or the new ones."""
-    release = f"r{POINTS.index(point)}_{turn}"
-    run_until_loaded(cluster, replacing.arguments(release, 1))
-    live(cluster, replacing, release, {2: chosen(point, turn, 2)})
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("point", some(DISK, 3))
+@pytest.mark.parametrize("turn", turns())
+@pytest.mark.parametrize("point", some(DISK, 2))
 def test_a_load_survives_a_broken_disk(cluster, loads, point, turn):
     release = f"d{DISK.index(point)}_{turn}"
-    specs = {}
-    for number, does in enumerate(("=enospc", "=eio"), 1):
-        who, spec = chosen(point, turn, number)
-        specs[number] = who, spec + does
+    armed = [chosen(point, turn, number) for number in (1, 2)]
+    actions = "=enospc", "=eio"
+    specs = [
+        (who, spec + does) for (who, spec), does in zip(armed, actions, strict=True)
+    ]
     live(cluster, loads, release, specs)
 
 
 @pytest.mark.timeout(300)
-def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads):
-    first, second = (loads.arguments("again", number) for number in (1, 2))
-    cluster.arm(CZAR, "czar.resume.written")
-    before = cluster.fired(CZAR)
-    killed = cluster.loader(first, "loader.file.sent")
-    assert killed.wait(DEADLINE) == -signal.SIGKILL
-    assert cluster.loader(first).wait(DEADLINE) != 0
-    assert cluster.fired(CZAR) > before
-    cluster.revive()
-    run_until_loaded(cluster, first)
-    run_until_loaded(cluster, second)
-    check(cluster, loads, "again")
+@pytest.mark.parametrize("turn", turns())
+def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads, turn):
+    release = f"again_{turn}"
+    with Watcher(cluster, loads.states(release)) as watcher:
+        for number in (1, 2):
+            arguments = loads.arguments(release, number)
+            before = cluster.fired(CZAR)
+            cluster.arm(CZAR, "czar.resume.written")
+            killed = cluster.loader(arguments, "loader.file.sent")
+            assert killed.wait(DEADLINE) == -signal.SIGKILL
+            resuming = cluster.loader(arguments)
+            until(lambda: cluster.fired(CZAR) > before, DEADLINE)  # noqa: B023
+            cluster.revive()
+            if resuming.wait(DEADLINE) != 0:
+                run_until_loaded(cluster, arguments)
+            watcher.acknowledged(number)
+    assert watcher.wrong == []
+    cluster.check(loads, release)
 
 
 def live(cluster, loads, release, accidents):
-    """Load with an accident each time, while somebody asks all the time."""
+    """Load twice, with an accident each time, while somebody asks all the time."""
     with Watcher(cluster, loads.states(release)) as watcher:
-        watcher.acknowledged(min(accidents) - 1)
-        for number, (victim, spec) in accidents.items():
+        for number, (victim, spec) in enumerate(accidents, 1):
             print(f"{spec} of {victim} in load {number}")
             arguments = loads.arguments(release, number)
             # A worker that stays away while the second load sends is replaced.
@@ -150,7 +152,7 @@ def live(cluster, loads, release, accidents):
             watcher.acknowledged(number)
     assert watcher.wrong == []
     assert watcher.asked > 0
-    check(cluster, loads, release)
+    cluster.check(loads, release)
 
 
 def have_accident(cluster, arguments, victim, spec, *, away):
@@ -168,6 +170,8 @@ def have_accident(cluster, arguments, victim, spec, *, away):
     if not away:
         cluster.revive()
     loaded = loader.wait(DEADLINE) == 0
-    assert fired(), f"{spec} was never reached; {cluster.log_of('loader')}"
+    # Which worker gets how many files is another in each cluster.
+    first = ":1" in spec or ":" not in spec
+    assert fired() or not first, f"not reached: {cluster.log_of('loader')}"
     cluster.revive()
     return loaded

@@ -1,105 +1,68 @@
-"""The czar or a worker dies at each step of moving copies: nothing is lost."""
+"""The czar or a worker dies at each step of moving copies: nothing is lost.
 
-from contextlib import contextmanager
+A worker is drained, then let in again; each time one program dies on the way.
+"""
 
-import numpy as np
+import random
+
 import pytest
-from support.chaos import some
-from support.loads import OBJECT, SOURCE, parquet
+from support.chaos import CZAR, DEADLINE, SEED, WORKERS, Cluster, Watcher, some, turns
 from support.processes import until
 
-import qserv
+from qserv.errors import ClusterError
 from qserv.failpoint import NAMES
 
-ROWS = 1000
-QUERY = (
-    "SELECT COUNT(*) AS n, SUM(o.objectId) AS s FROM dr1.Object o "
-    "JOIN dr1.Source t ON o.objectId = t.objectId"
-)
-RIGHT = {"n": ROWS, "s": ROWS * (ROWS + 1) // 2}
-CZAR = sorted(name for name in NAMES if name.startswith("czar.placement."))
-WORKER = sorted(name for name in NAMES if name.startswith("worker.pull."))
+MOVES = ("czar.placement.", "worker.pull.")
+POINTS = sorted(name for name in NAMES if name.startswith(MOVES))
+MOVING = WORKERS[-1]
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    place = tmp_path_factory.mktemp("files")
-    rng = np.random.default_rng(5)
-    ids = np.arange(1, ROWS + 1)
-    sky = {"ra": rng.uniform(0, 360, ROWS), "dec": rng.uniform(-80, 80, ROWS)}
-    return {
-        "Object": parquet(place / "o.parquet", OBJECT, objectId=ids, **sky),
-        "Source": parquet(place / "s.parquet", SOURCE, objectId=ids, **sky),
-    }
+def cluster(loads, tmp_path_factory):
+    """Start a cluster of its own: all that lies there is moved in each case."""
+    with Cluster(tmp_path_factory.mktemp("moves")) as running:
+        for number in (1, 2):
+            loader = running.loader(loads.arguments("moved", number))
+            assert loader.wait(DEADLINE) == 0, running.log_of("loader")
+        yield running
 
 
-class Armed(qserv.LocalCluster):
-    """A cluster whose czar dies once where it is told to."""
-
-    failpoint = ""
-
-    def _czar(self, port):
-        arguments = super()._czar(port)
-        if self.failpoint:
-            arguments += ["--failpoint", self.failpoint]
-            self.failpoint = ""
-        return arguments
-
-
-@contextmanager
-def loaded(place, files, failpoint="", **more):
-    cluster = Armed(2, place, replicas=1, **more)
-    cluster.failpoint = failpoint
-    with cluster as db:
-        tables = (OBJECT, SOURCE)
-        db.load("dr1", files, schema=tables, leaf_rows=100)
-        yield db
-
-
-def moved_to(db, name):
-    """Wait until a worker has its share, and everything is where it shall be."""
-    worker = db.cluster.worker_id(name)
-
-    def settled():
-        shown = db.placement.show()
-        held = {w.id: w.chunks for w in shown.workers}
-        return shown.replication.settled and held[worker]
-
-    until(lambda: answered(settled), seconds=60)
-
-
-def answered(ask):
+def settled(cluster, holds):
+    """Say whether all is where it shall be, and the moving worker has some or none."""
+    worker = cluster.worker_id(MOVING)
     try:
-        return ask()
-    except qserv.errors.ClusterError:
-        return None
+        with cluster.connect() as db:
+            shown = db.placement.show()
+    except ClusterError:
+        return False
+    held = {w.id: w.chunks for w in shown.workers}
+    return shown.replication.settled and bool(held[worker]) == holds
 
 
-def right(db):
-    assert db.query(QUERY, timeout=30).to_arrow().to_pylist() == [RIGHT]
+def move(cluster, holds):
+    worker = cluster.worker_id(MOVING)
+    with cluster.connect() as db:
+        (db.placement.readmit if holds else db.placement.drain)(worker)
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("point", some(CZAR, 2))
-def test_the_czar_goes_on_where_another_died(tmp_path, files, point):
-    with loaded(tmp_path, files, point) as db:
-        czar = db.cluster.processes["czar"]
-        db.cluster.add()
-        until(lambda: db.cluster.processes.get("czar", czar) != czar, seconds=60)
-        db.cluster.wait_whole()
-        moved_to(db, "worker-3")
-        right(db)
-
-
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("point", some(WORKER, 1))
-def test_a_worker_goes_on_where_it_died(tmp_path, files, point):
-    arguments = {"worker-3": ["--failpoint", point]}
-    with loaded(tmp_path, files, worker_arguments=arguments) as db:
-        db.cluster.add()
-        new = db.cluster.processes["worker-3"]
-        arguments.clear()
-        until(lambda: db.cluster.processes.get("worker-3", new) != new, seconds=60)
-        db.cluster.wait_whole()
-        moved_to(db, "worker-3")
-        right(db)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("turn", turns())
+@pytest.mark.parametrize("point", some(POINTS, 3))
+def test_copies_move_though_somebody_dies(cluster, loads, point, turn):
+    cluster.clean()
+    rng = random.Random(f"{SEED} {point} {turn}")
+    with Watcher(cluster, loads.states("moved")) as watcher:
+        watcher.acknowledged(2)
+        for holds in (False, True):
+            # Who gets copies takes them over.
+            taker = MOVING if holds else rng.choice(WORKERS[:-1])
+            victim = CZAR if point.startswith("czar") else taker
+            before = cluster.fired(victim)
+            cluster.arm(victim, point)
+            move(cluster, holds)
+            until(lambda: cluster.fired(victim) > before, DEADLINE)  # noqa: B023
+            cluster.revive()
+            until(lambda: settled(cluster, holds), DEADLINE)  # noqa: B023
+    assert watcher.wrong == []
+    assert watcher.asked > 0
+    cluster.check(loads, "moved")

@@ -5,6 +5,7 @@ theirs have reached the client; each worker's directory is closed to the others.
 """
 
 import random
+import threading
 
 import pytest
 from support.chaos import CZAR, DEADLINE, ROUNDS, SEED, WORKERS, some
@@ -130,6 +131,39 @@ def test_when_two_of_three_die_it_is_right_or_an_error(cluster, loads, name):
         assert isinstance(error, ClusterError), error
     again, error = ask(cluster, query)
     assert (sorted(again), error) == (right, None)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
+def test_whenever_a_worker_is_killed_answers_are_right_or_errors(cluster, loads, turn):
+    rng = random.Random(f"{SEED} kills {turn}")
+    for _ in range(20 if ROUNDS else 6):
+        victim, name = rng.choice(WORKERS), rng.choice(sorted(QUERIES))
+        seconds = rng.uniform(0, 0.4)
+        print(f"{victim} is killed {seconds:.3f} s after {name} was asked")
+        query, truth = QUERIES[name]
+        right = loads.answer(truth, 2)
+        killer = threading.Timer(seconds, cluster.programs[victim].process.kill)
+        killer.start()
+        # Until it is dead, and once more while the czar may not know that yet.
+        dead = False
+        while not dead:
+            dead = not cluster.alive(victim)
+            check_answer(name, *ask(cluster, query), right)
+        killer.join()
+        cluster.revive()
+
+
+def check_answer(name, rows, error, right):
+    """Assert that all rows came, once and in their order, or fewer and an error."""
+    if error is not None:
+        assert isinstance(error, ClusterError), error
+        assert len(rows) == len(set(rows))
+        assert set(rows) <= set(right)
+    elif name == "sorted":
+        assert rows == sorted(right, key=lambda row: row[::-1])
+    else:
+        assert sorted(rows) == right
 
 
 @pytest.mark.parametrize(

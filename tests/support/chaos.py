@@ -1,5 +1,6 @@
 """A cluster whose parts are armed, killed and started again, and who watches it."""
 
+import json
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from support.forked import Dead, Template
 from support.processes import Program, until
+from support.twoloads import PAIRS, ROWS
 
 import qserv
 from qserv.errors import ClusterError, QservError, UnknownName
@@ -32,8 +34,15 @@ load_lease = 0.5
 join_interval = 0.3
 # So little travels with a task that a join exchanges its rows by hash.
 broadcast_memory = "1KiB"
+# What did not work is tried again soon.
+repair_interval = 2
 """
 _PAUSE = 0.3
+
+
+def turns():
+    """Return the turns of a case that has two accidents: two rounds each."""
+    return range(max(1, ROUNDS // 2))
 
 
 def some(cases, count):
@@ -172,6 +181,11 @@ class Cluster:
 
         until(whole, DEADLINE)
 
+    def worker_id(self, name):
+        """Return the id that a worker has in the cluster."""
+        identity = WorkerDirectory(self.base / name).identity
+        return json.loads(identity.read_bytes())["worker_id"]
+
     def loader(self, arguments, failpoint=""):
         """Start ``qserv load``, armed or not."""
         scratch = self.base / LOADER
@@ -193,6 +207,20 @@ class Cluster:
         """Return the end of a log, for the message of a failure."""
         text = (self.base / "logs" / f"{name}.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
+
+    def check(self, loads, release):
+        """Assert that a release is what plain DuckDB says, twice, and nothing else."""
+        with self.connect() as db:
+            for query in ROWS.values():
+                found = db.query(query.format(release)).to_arrow().to_pylist()
+                rows = sorted(tuple(row.values()) for row in found)
+                assert rows == loads.answer(query, 2)
+            (pairs,) = db.query(PAIRS.format(release)).to_arrow()["n"].to_pylist()
+            assert pairs == loads.pairs(2)
+        copies = self.copies(release)
+        assert copies
+        assert {path for path, count in copies.items() if count < 2} == set()
+        until(lambda: not self.leftovers() or print(self.leftovers()), 30)
 
     def leftovers(self):
         """Return what loads that are over have left behind, by directory."""
