@@ -23,6 +23,7 @@
     │   ├── TaskFailed         a worker could not finish for a reason of its own
     │   │   └── ExecutorDied   the process that ran DuckDB died; there is a new one soon
     │   ├── MetadataUnavailable the database with the metadata does not answer
+    │   │   └── MetadataDamaged it answers, and what it holds cannot be read
     │   ├── CzarReplaced       another czar has taken this one's place
     │   ├── SpoolLost          a worker no longer has the rows that it kept for a query
     │   └── DiskFull           a worker's disk has no room for a file
@@ -203,6 +204,13 @@ class MetadataUnavailable(ClusterError):
     """The database with the metadata does not answer; nothing was half written."""
 
     code = "Q5020"
+
+
+class MetadataDamaged(MetadataUnavailable):
+    """The database with the metadata cannot be read; restore or rebuild it."""
+
+    code = "Q5022"
+    retry = False
 
 
 class CzarReplaced(ClusterError):

@@ -52,11 +52,15 @@ def for_czar() -> Retrying:
 def for_metadata() -> Retrying:
     """Ask again while the metadata's database may be on its way back."""
     return Retrying(
-        retry=retry_if_exception_type(MetadataUnavailable),
+        retry=retry_if_exception(_may_come_back),
         wait=wait_fixed(0.2),
         stop=stop_after_delay(METADATA),
         reraise=True,
     )
+
+
+def _may_come_back(error: BaseException) -> bool:
+    return isinstance(error, MetadataUnavailable) and error.retry
 
 
 def for_owner() -> Retrying:

@@ -7,8 +7,8 @@ from qserv.catalog.health import DAY, Facts, Finding, Level, TableFacts, WorkerF
 
 SKEW: Final = 2.0
 """Seconds that clocks may differ before it is said."""
-FULL: Final = 0.10
-"""Part of a disk below which its free space is said to be little."""
+FULL: Final = 0.05
+"""Part of a disk below which what it may still take is said to be little."""
 
 _NAMED: Final = 3
 
@@ -97,16 +97,17 @@ def _clocks(facts: Facts) -> Iterator[Finding]:
 def _disks(facts: Facts) -> Iterator[Finding]:
     full = [w for w in facts.asked if w.disk_free < FULL * w.disk_total]
     for worker in full:
+        room = _bytes(worker.disk_free) if worker.disk_free else "nothing"
         yield Finding(
             "disks",
-            Level.WARNING,
-            f"worker {worker.id} has {_bytes(worker.disk_free)} free of "
-            f"{_bytes(worker.disk_total)}",
+            Level.WARNING if worker.disk_free else Level.PROBLEM,
+            f"worker {worker.id} may take {room} more: its disk of "
+            f"{_bytes(worker.disk_total)} is full but for disk_reserve",
             "add a worker, or drop what is not needed",
         )
     if not full:
         free = min((w.disk_free for w in facts.asked), default=0)
-        yield Finding("disks", Level.OK, f"at least {_bytes(free)} free everywhere")
+        yield Finding("disks", Level.OK, f"{_bytes(free)} or more fit everywhere")
 
 
 def _copies(facts: Facts) -> Iterator[Finding]:

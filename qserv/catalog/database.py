@@ -15,12 +15,21 @@ import sqlalchemy as sa
 
 from qserv import failpoint, sqltext
 from qserv.catalog.backends import WRITES, Backend
-from qserv.errors import CzarReplaced, InvalidRequest, MetadataUnavailable
+from qserv.errors import (
+    CzarReplaced,
+    InvalidRequest,
+    MetadataDamaged,
+    MetadataUnavailable,
+)
 
 Scripts = list[tuple[int, str]]
 Tables = Mapping[str, sa.Table]
 T = TypeVar("T")
 
+REMEDY: Final = (
+    "stop the czar, then qserv metadata restore BACKUP, or qserv metadata rebuild"
+)
+"""What helps when the metadata is damaged."""
 _PARAMETERS: Final = 10_000
 """Values that one statement binds; PostgreSQL takes 65,535."""
 
@@ -178,17 +187,23 @@ def told(backend: Backend) -> Iterator[None]:
 
     Raises
     ------
+    MetadataDamaged
+        If what it holds cannot be read.
     MetadataUnavailable
-        If it does not answer, is full or cannot be read.
+        If it does not answer, is full or cannot be reached.
     """
     try:
         yield
     except sa.exc.DBAPIError as error:
         broken = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
-        if not broken and not error.connection_invalidated:
+        # SQLite says the plainest error of all of a file that is malformed.
+        damaged = type(error) in {sa.exc.DatabaseError, sa.exc.InternalError}
+        if not broken and not damaged and not error.connection_invalidated:
             raise
-        why = " ".join(str(error.orig).split())
-        raise MetadataUnavailable(f"the metadata in {backend}: {why}") from error
+        why = f"the metadata in {backend}: {' '.join(str(error.orig).split())}"
+        if damaged:
+            raise MetadataDamaged(f"{why}; {REMEDY}") from error
+        raise MetadataUnavailable(why) from error
     except sa.exc.TimeoutError as error:
         raise MetadataUnavailable(f"the metadata in {backend}: {error}") from error
 

@@ -59,7 +59,8 @@ class WorkerFacts:
     skew
         Seconds that its clock is before the czar's.
     disk_free, disk_total
-        Bytes.
+        Bytes that its disk may still take (without those that `disk_reserve` keeps
+        free), and all of it.
     damaged
         Some files that it lacks, with the reason; `damaged_total` in all.
     bad

@@ -75,8 +75,8 @@ def show(*, load: str, as_json: bool, czar: str | None, directory: Path) -> None
         click.echo(json.dumps(asdict(found), indent=2))
         return
     for name, value in _facts(found.load):
-        if value:
-            click.echo(f"{name:<14}{value}")
+        for number, line in enumerate(value.splitlines()):
+            click.echo(f"{'' if number else name:<14}{line}")
     if found.inputs:
         click.echo()
         _print(_inputs(found.inputs))
@@ -109,7 +109,7 @@ def listed(found: "Iterable[LoadStatus]") -> "Table":
             each.release,
             each.state,
             each.who,
-            _how_far(each),
+            _line(_how_far(each)),
             f"{each.rows:,}",
             "" if each.left is None else f"{each.left:,.0f} s",
         )
@@ -125,6 +125,12 @@ def _how_far(load: "LoadStatus") -> str:
     rate = f" at {load.rate:,.0f} rows/s" if load.rate else ""
     silent = f" ({_silent(load)})" if load.silence > 10 else ""
     return f"{' '.join(said.split())}{rate}{silent}{load.reason and f': {load.reason}'}"
+
+
+def _line(text: str) -> str:
+    """Return the first of several lines, and a sign that there are more."""
+    first, *more = text.splitlines() or [""]
+    return f"{first} …" if more else first
 
 
 def _silent(load: "LoadStatus") -> str:

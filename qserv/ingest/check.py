@@ -111,7 +111,8 @@ def positions(rows: Rows, findings: Findings) -> tuple[Rows, Floats, Floats, Fla
     outside = sound & ((lon < 0) | (lon >= 360))
     if outside.any():
         rows = _wrap(rows, ra, outside)
-    return rows, _floats(rows, ra), lat, outside
+        lon = _floats(rows, ra)
+    return rows, lon, lat, outside
 
 
 def keys(rows: Rows, name: str, findings: Findings, *, null: bool = False) -> pa.Array:

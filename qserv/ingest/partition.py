@@ -6,6 +6,7 @@ its first director that is not NULL. Rows are sorted by (home, key), and chunks
 are ranges of homes, so that each chunk is one slice of the sorted rows.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.tables import CHUNK, HEALPIX, SOURCE, UNIT_VECTOR, Table
-from qserv.ingest.ordering import ascending, by_key, runs_of, untied
+from qserv.ingest.ordering import ascending, by_key, in_order, runs_of, untied
 from qserv.ingest.stored import stored_schema
 from qserv.sky import healpix
 from qserv.sky.chunking import ChunkTree, overlap_hosts
@@ -120,13 +121,13 @@ def own(located: Located, tree: ChunkTree) -> Iterator[Slice]:
     vectors = _vectors(located)
     away = _from_home(located, vectors)
     order = sorted_by(located.keys, located.homes)
-    rows = _stored(located, chunks, vectors).take(order)
-    for start, stop in runs_of(chunks[order]):
+    rows = in_order(_stored(located, chunks, vectors), order)
+    for start, stop in runs_of(rows.column(CHUNK).to_numpy()):
         inside = order[start:stop]
         yield Slice(
             chunk=int(chunks[inside[0]]),
             rows=rows.slice(start, stop - start),
-            offset=float(away[inside].max()),
+            offset=_offset(float(away[inside].max())),
         )
 
 
@@ -155,7 +156,7 @@ def overlap(located: Located, tree: ChunkTree, radius: float) -> Iterator[Slice]
         return
     near = _take(located, which)
     order = sorted_by(near.keys, near.homes, tree.positions(hosts))
-    rows = _stored(near, hosts, _vectors(near)).take(order)
+    rows = in_order(_stored(near, hosts, _vectors(near)), order)
     hosts = hosts[order]
     for start, stop in runs_of(hosts):
         yield Slice(int(hosts[start]), rows.slice(start, stop - start), None)
@@ -201,17 +202,27 @@ def _vectors(located: Located) -> tuple[Floats, ...]:
 
 
 def _from_home(located: Located, vectors: tuple[Floats, ...]) -> Floats:
-    """Return how far each own position lies from its home at most, in degrees."""
-    distance = np.zeros(len(located.homes), dtype=np.float64)
+    """Return the squares of chords from own positions to homes; 0 where inside."""
     if located.lon is None or located.lat is None:
-        return distance
-    strays = np.flatnonzero(healpix.pixels(located.lon, located.lat) != located.homes)
-    if strays.size:
-        own = np.stack([values[strays] for values in vectors], axis=-1)
-        homes = healpix.centers(healpix.ORDER, located.homes[strays])
-        distance[strays] = healpix.separations(own, homes)
-        distance[strays] += healpix.max_radius(healpix.ORDER) + _ROUNDING
-    return distance
+        return np.zeros(len(located.homes), dtype=np.float64)
+    square = np.zeros(len(located.homes), dtype=np.float64)
+    homes = healpix.center_vectors(healpix.ORDER, located.homes)
+    for mine, its in zip(vectors, homes, strict=True):
+        square += (mine - its) ** 2
+    # What lies farther from the centre of its home than this is not in it.
+    radius = 2 * math.radians(healpix.max_radius(healpix.ORDER))
+    near = np.flatnonzero(square <= radius**2)
+    pixels = healpix.pixels(located.lon[near], located.lat[near])
+    square[near[pixels == located.homes[near]]] = 0
+    return square
+
+
+def _offset(square: float) -> float:
+    """Return how far positions lie from homes at most, in degrees."""
+    if not square:
+        return 0.0
+    angle = 2 * math.asin(min(math.sqrt(square) / 2, 1))
+    return math.degrees(angle) + healpix.max_radius(healpix.ORDER) + _ROUNDING
 
 
 def sorted_by(

@@ -1,7 +1,6 @@
 """What the directories of a cluster say while it is stopped."""
 
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -16,11 +15,12 @@ from qserv.catalog import backends, database, history
 from qserv.catalog.health import Facts, WorkerFacts
 from qserv.catalog.snapshot import ManifestEntry
 from qserv.czar.examination import metadata_facts
-from qserv.errors import ClusterError, InvalidRequest, MetadataUnavailable
+from qserv.errors import ClusterError, InvalidRequest, MetadataDamaged
 from qserv.storage.inventory import Inventory
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import content
 from qserv.storage.manifests import ManifestStore
+from qserv.storage.room import Room
 
 _CZAR: Final = "czar"
 _SHOWN: Final = 100
@@ -50,7 +50,7 @@ def examine(
     InvalidRequest
         If there is no metadata, or a newer qserv wrote it.
     MetadataUnavailable
-        If its database does not answer, or is damaged.
+        If its database does not answer; `MetadataDamaged` if it cannot be read.
     """
     facts = _metadata(directory / _CZAR if (directory / _CZAR).is_dir() else directory)
     here = [
@@ -79,7 +79,7 @@ def _metadata(directory: Path) -> Facts:
             facts = _read(place, directory)
     except sa.exc.DatabaseError as error:
         text = f"the metadata in {directory} is damaged: {error.orig}"
-        raise MetadataUnavailable(text) from error
+        raise MetadataDamaged(text) from error
     return replace(facts, running=False, version=version("qserv"), place=str(place))
 
 
@@ -122,13 +122,14 @@ def _worker(root: Path, *, verify: bool, seen: Seen) -> WorkerFacts:
         for file in directory.data.rglob("*.parquet")
         if (path := file.relative_to(directory.data).as_posix()) not in entries
     )
-    disk = shutil.disk_usage(root)
+    # Only its own settings say what else it keeps free.
+    room = Room(root)
     return WorkerFacts(
         id=json.loads(directory.identity.read_bytes())["worker_id"],
         alive=True,
         version=version("qserv"),
-        disk_free=disk.free,
-        disk_total=disk.total,
+        disk_free=room.free,
+        disk_total=room.total,
         damaged=tuple(damaged[:_SHOWN]),
         damaged_total=len(damaged),
         bad=tuple(manifests.check()),

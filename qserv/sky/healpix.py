@@ -154,11 +154,17 @@ def unit_vectors(
     return across * np.cos(turn), across * np.sin(turn), np.sin(np.radians(lat))
 
 
-def centers(order: int, pixels: Pixels) -> Floats:
-    """Return the centres of pixels as unit vectors, shape (n, 3)."""
+def center_vectors(order: int, pixels: Pixels) -> tuple[Floats, Floats, Floats]:
+    """Return the centres of pixels as unit vectors (x, y, z)."""
     import healpy
 
-    return np.stack(healpy.pix2vec(2**order, pixels, nest=True), axis=-1)
+    x, y, z = healpy.pix2vec(2**order, pixels, nest=True)
+    return x, y, z
+
+
+def centers(order: int, pixels: Pixels) -> Floats:
+    """Return the centres of pixels as unit vectors, shape (n, 3)."""
+    return np.stack(center_vectors(order, pixels), axis=-1)
 
 
 def separations(vectors: Floats, others: Floats) -> Floats:

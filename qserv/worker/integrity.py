@@ -7,7 +7,6 @@ read a file which changed, or was found bad meanwhile, is refused.
 
 import asyncio
 import os
-import shutil
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -19,6 +18,7 @@ from qserv.errors import ClusterError, InternalError, QservError
 from qserv.storage.inventory import Inventory, Pinned
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifests import ManifestStore
+from qserv.storage.room import Room
 from qserv.wire.v1 import common_pb2, worker_pb2
 from qserv.worker.damage import TOLD, Damages, message
 from qserv.worker.scrub import Progress, Scrub
@@ -37,6 +37,8 @@ class Integrity:
         Its disk, what it shall hold, what is good, and what is not.
     scrub
         Reads all files.
+    room
+        What its disk may still take.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Integrity:
         inventory: Inventory,
         damages: Damages,
         scrub: Scrub,
+        room: Room,
     ) -> None:
         self._directory = directory
         self._manifests = manifests
         self._inventory = inventory
         self._damages = damages
         self._scrub = scrub
+        self._room = room
 
     async def ready(self, entries: Sequence[ManifestEntry]) -> Pinned:
         """Verify files before a batch reads them, where that is needed.
@@ -128,13 +132,12 @@ class Integrity:
         unknown = self._scrub.unknown()
         verified = [self._inventory.verified(entry) for entry in files]
         known = [when for when in verified if when is not None]
-        disk = shutil.disk_usage(self._directory.root)
         return worker_pb2.ExamineReply(
             worker_id=worker_id,
             version=version("qserv"),
             clock=time.time(),
-            disk_free=disk.free,
-            disk_total=disk.total,
+            disk_free=self._room.free,
+            disk_total=self._room.total,
             held=self._newest(),
             damaged=map(message, damaged[:TOLD]),
             damaged_total=len(damaged),

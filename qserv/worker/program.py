@@ -111,9 +111,9 @@ async def _serve(
     ready: Callable[[str], None],
     stop: asyncio.Event,
 ) -> None:
-    guard = _guard(config, directory)
-    manifests = guard.manifests
     room = Room(directory.root, config.disk_reserve)
+    guard = _guard(config, directory, room)
+    manifests = guard.manifests
     receiver = Receiver(directory=directory, manifests=manifests, room=room)
     peers = Peers()
     copier = Copier(
@@ -174,7 +174,7 @@ async def _serve(
         await peers.close()
 
 
-def _guard(config: WorkerConfig, directory: WorkerDirectory) -> _Guard:
+def _guard(config: WorkerConfig, directory: WorkerDirectory, room: Room) -> _Guard:
     """Put together what knows which files are good."""
     quarantine = Quarantine(directory.quarantine)
     manifests = ManifestStore(directory, quarantine)
@@ -200,6 +200,7 @@ def _guard(config: WorkerConfig, directory: WorkerDirectory) -> _Guard:
         inventory=inventory,
         damages=damages,
         scrub=scrub,
+        room=room,
     )
     return _Guard(manifests, inventory, damages, scrub, integrity)
 

@@ -69,3 +69,9 @@ def cluster(shared, request):
 def loads(tmp_path_factory):
     """Make the files of two loads into few chunks."""
     return two_loads(tmp_path_factory.mktemp("two-loads"))
+
+
+@pytest.fixture(scope="session")
+def replacing(tmp_path_factory):
+    """Make the files of two loads, the second in place of the first."""
+    return two_loads(tmp_path_factory.mktemp("replacing"), replaces=True)

@@ -50,6 +50,7 @@ def prefix(point):
 
 POINTS = sorted(point for point in failpoint.NAMES if prefix(point))
 DISK = [p for p in POINTS if VICTIMS[prefix(p)] is None and not p.endswith("edged")]
+REPLACING = [point for point in POINTS if point != "czar.publish.replaced"]
 IN_SUITE = (
     "loader.begin.begun",
     "loader.run.written",
@@ -102,7 +103,17 @@ def chosen(point, turn, number):
 @pytest.mark.parametrize("point", POINTS if ROUNDS else IN_SUITE)
 def test_a_load_survives_a_death(cluster, loads, point, turn):
     release = f"k{POINTS.index(point)}_{turn}"
-    live(cluster, loads, release, [chosen(point, turn, number) for number in (1, 2)])
+    live(cluster, loads, release, {n: chosen(point, turn, n) for n in (1, 2)})
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("turn", turns())
+@pytest.mark.parametrize("point", ["czar.publish.replaced", *some(REPLACING, 2)])
+def test_a_load_that_replaces_survives_a_death(cluster, replacing, point, turn):
+    """Whoever asks sees the old tables, or the new ones."""
+    release = f"r{POINTS.index(point)}_{turn}"
+    run_until_loaded(cluster, replacing.arguments(release, 1))
+    live(cluster, replacing, release, {2: chosen(point, turn, 2)})
 
 
 @pytest.mark.timeout(300)
@@ -110,11 +121,10 @@ def test_a_load_survives_a_death(cluster, loads, point, turn):
 @pytest.mark.parametrize("point", some(DISK, 2))
 def test_a_load_survives_a_broken_disk(cluster, loads, point, turn):
     release = f"d{DISK.index(point)}_{turn}"
-    armed = [chosen(point, turn, number) for number in (1, 2)]
-    actions = "=enospc", "=eio"
-    specs = [
-        (who, spec + does) for (who, spec), does in zip(armed, actions, strict=True)
-    ]
+    specs = {}
+    for number, does in enumerate(("=enospc", "=eio"), 1):
+        who, spec = chosen(point, turn, number)
+        specs[number] = who, spec + does
     live(cluster, loads, release, specs)
 
 
@@ -140,9 +150,10 @@ def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads, turn):
 
 
 def live(cluster, loads, release, accidents):
-    """Load twice, with an accident each time, while somebody asks all the time."""
+    """Load with an accident each time, while somebody asks all the time."""
     with Watcher(cluster, loads.states(release)) as watcher:
-        for number, (victim, spec) in enumerate(accidents, 1):
+        watcher.acknowledged(min(accidents) - 1)
+        for number, (victim, spec) in accidents.items():
             print(f"{spec} of {victim} in load {number}")
             arguments = loads.arguments(release, number)
             # A worker that stays away while the second load sends is replaced.

@@ -56,11 +56,14 @@ class TwoLoads:
         Table -> the rows of each load.
     leaf_rows
         That make the sky fall into few chunks, or more.
+    replaces
+        Whether the second load replaces the tables that it has files for.
     """
 
     place: Path
     rows: dict[str, list[pa.Table]]
     leaf_rows: int
+    replaces: bool = False
 
     def arguments(self, release, load):
         """Return the words of ``qserv load`` for load 1 or 2."""
@@ -70,7 +73,13 @@ class TwoLoads:
             *(f"{table}={self.place}/{table}{load}*.parquet" for table in loaded),
             *("--sidecar", self.place / "sidecar.yaml"),
             *("--replicas", 2, "--leaf-rows", self.leaf_rows, "--overlap", 60),
+            *(["--replace"] if self.replaces and load == 2 else []),
         ]
+
+    def there(self, table, state):
+        """Return the rows of a table in a state."""
+        parts = self.rows[table][:state]
+        return pa.concat_tables(parts[-1:] if self.replaces else parts)
 
     @cached_property
     def plain(self):
@@ -78,9 +87,8 @@ class TwoLoads:
         plain = duckdb.connect()
         for state in (1, 2):
             plain.execute(f"CREATE SCHEMA s{state}")
-            for table, parts in self.rows.items():
-                rows = pa.concat_tables(parts[:state])
-                plain.register("arriving", rows)
+            for table in self.rows:
+                plain.register("arriving", self.there(table, state))
                 plain.execute(f"CREATE TABLE s{state}.{table} AS FROM arriving")
                 plain.unregister("arriving")
         return plain
@@ -98,23 +106,26 @@ class TwoLoads:
 
     def pairs(self, state):
         """Return how many neighbours there are in a state."""
-        objects = pa.concat_tables(self.rows["Object"][:state])
+        objects = self.there("Object", state)
         ra, dec = objects["ra"].to_numpy(), objects["dec"].to_numpy()
         return len(kdtree_pairs(ra, dec, RADIUS))
 
 
-def two_loads(place: Path, seed: int = 7, leaf_rows: int = 120) -> TwoLoads:
+def two_loads(
+    place: Path, seed: int = 7, leaf_rows: int = 120, *, replaces: bool = False
+) -> TwoLoads:
     """Make them: a crowded field around a corner of four base pixels."""
     rng = np.random.default_rng(seed)
     objects = [_objects(rng, 1, 400), _objects(rng, 401, 200)]
     known = np.concatenate([part["objectId"].to_numpy() for part in objects])
-    # Sources of the second load belong to objects of both.
-    sources = [_sources(rng, 1, known[:400], 1000), _sources(rng, 1001, known, 700)]
+    # Sources of the second load belong to objects of both, where both are there.
+    then = known[400:] if replaces else known
+    sources = [_sources(rng, 1, known[:400], 1000), _sources(rng, 1001, then, 700)]
     filters = pa.table(
         {"filterId": pa.array(range(6), pa.int16()), "band": list("ugrizy")}
     )
     rows = {"Object": objects, "Source": sources, "Filter": [filters]}
-    made = TwoLoads(place, rows, leaf_rows)
+    made = TwoLoads(place, rows, leaf_rows, replaces)
     (place / "sidecar.yaml").write_text(SIDECAR)
     for table, parts in made.rows.items():
         for number, part in enumerate(parts, 1):

@@ -5,7 +5,7 @@ task. Of those the first in the order of the input files is kept. Children find 
 homes of their directors in the same shards.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +23,7 @@ from qserv.ingest.bulk import runs
 from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER, map_batch, write_batch
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.index import LiveIndex
-from qserv.ingest.ordering import ascending, by_key
+from qserv.ingest.ordering import by_key
 from qserv.ingest.rejects import Reject
 
 KEY: Final = "\0key"
@@ -214,26 +214,30 @@ class Known:
     def homes(self, keys: pa.Array) -> Integers:
         """Return the home of each key, -1 where it is in no shard."""
         homes = np.full(len(keys), -1, dtype=np.int64)
-        for shard in self.shards:
-            if shard.rows:
-                self._look(shard, keys, homes)
+        self._check_type(keys)
+        rows = np.flatnonzero(keys.is_valid().to_numpy(zero_copy_only=False))
+        keys = keys.drop_null()
+        # In ascending order the look-ups go through memory once.
+        order = by_key(keys)
+        homes[rows[order]] = self._sorted_homes(keys.take(pa.array(order)))
         return homes
 
-    def _look(self, shard: KeyShard, keys: pa.Array, homes: Integers) -> None:
-        known = _opened(shard.path)
-        if known.column(KEY).type != keys.type:
-            raise BadContribution(
-                f"keys are {keys.type}, but {self.what} is {known.column(KEY).type}"
-            )
-        near = pc.and_(
-            pc.greater_equal(keys, shard.low), pc.less_equal(keys, shard.high)
-        )
-        near = pc.fill_null(near, fill_value=False)
-        inside = np.flatnonzero(near.to_numpy(zero_copy_only=False))
-        if inside.size:
-            at = _find(known.column(KEY), keys.take(pa.array(inside)))
-            found = at >= 0
-            homes[inside[found]] = runs.numbers(known, ORDER)[at[found]]
+    def _check_type(self, keys: pa.Array) -> None:
+        for shard in self.shards:
+            kind = _opened(shard.path).column(KEY).type
+            if shard.rows and kind != keys.type:
+                raise BadContribution(
+                    f"keys are {keys.type}, but {self.what} is {kind}"
+                )
+
+    def _sorted_homes(self, keys: pa.Array) -> Integers:
+        homes = np.full(len(keys), -1, dtype=np.int64)
+        for shard in self.shards:
+            if shard.rows:
+                start, stop = _between(keys, shard)
+                found = _find(_opened(shard.path), keys.slice(start, stop - start))
+                homes[start:stop] = found
+        return homes
 
 
 @lru_cache(_OPEN)
@@ -241,20 +245,24 @@ def _opened(path: Path) -> pa.RecordBatch:
     return map_batch(path)
 
 
-def _find(sorted_keys: pa.Array, keys: pa.Array) -> Integers:
-    """Return where each key stands, -1 where it does not."""
+def _between(keys: pa.Array, shard: KeyShard) -> tuple[int, int]:
+    """Return which of sorted keys lie in the range of a shard."""
+    assert shard.low is not None
+    assert shard.high is not None
+    at = range(len(keys))
+    start = bisect_left(at, shard.low, key=lambda i: keys[i].as_py())
+    return start, bisect_right(at, shard.high, key=lambda i: keys[i].as_py())
+
+
+def _find(known: pa.RecordBatch, keys: pa.Array) -> Integers:
+    """Return the home of each of sorted keys, -1 where it is not known."""
     if pa.types.is_string(keys.type):
-        at = pc.fill_null(pc.index_in(keys, value_set=sorted_keys), -1)
-        found: Integers = at.to_numpy().astype(np.int64)
-        return found
-    known, wanted = sorted_keys.to_numpy(), keys.to_numpy()
-    # In ascending order the look-ups go through memory once.
-    order = ascending(wanted)
-    at = np.searchsorted(known, wanted[order])
-    at = np.where(known[np.minimum(at, len(known) - 1)] == wanted[order], at, -1)
-    found = np.empty(len(keys), np.int64)
-    found[order] = at
-    return found
+        found = pc.index_in(keys, value_set=known.column(KEY))
+        at = found.fill_null(-1).to_numpy()
+        return np.where(at < 0, -1, runs.numbers(known, ORDER)[at])
+    its, wanted = known.column(KEY).to_numpy(), keys.to_numpy()
+    at = np.minimum(np.searchsorted(its, wanted), len(its) - 1)
+    return np.where(its[at] == wanted, runs.numbers(known, ORDER)[at], -1)
 
 
 def shared(shard: KeyShard, live: LiveIndex) -> list[Key]:

@@ -16,7 +16,7 @@ from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER, SECOND, Run
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.formats import Piece
 from qserv.ingest.locate import Found, Homes, Locator
-from qserv.ingest.ordering import ascending, by_key, starts
+from qserv.ingest.ordering import ascending, by_key, in_order, starts
 from qserv.ingest.partition import Located
 from qserv.ingest.rejects import Reject
 from qserv.ingest.rows import Rows
@@ -133,8 +133,8 @@ class _Reading:
                 held.append((number, batch))
                 size += batch.rows.nbytes
                 if size >= RUN_BYTES:
-                    yield self._joined(held)
-                    held, size = [], 0
+                    joined, held, size = self._joined(held), [], 0
+                    yield joined
         if any(batch.rows.num_rows for _, batch in held):
             yield self._joined(held)
 
@@ -142,7 +142,8 @@ class _Reading:
         lengths = [batch.rows.num_rows for _, batch in held]
         rows = Rows(
             self._task.table,
-            pa.Table.from_batches([batch.rows for _, batch in held]),
+            # Columns in one piece are numpy's without another copy.
+            pa.Table.from_batches([batch.rows for _, batch in held]).combine_chunks(),
             np.repeat(np.array([number for number, _ in held], np.int64), lengths),
             np.concatenate([batch.numbers for _, batch in held]),
         )
@@ -151,9 +152,8 @@ class _Reading:
         return rows
 
     def _keep_copies(self, rows: Rows) -> None:
-        homes = np.zeros(len(rows), np.int64)
         self._made.rows.update(rows.count(np.ones(len(rows), np.bool_)))
-        self._write(homes, rows, {})
+        self._write(_with_system(rows, np.zeros(len(rows), np.int64)))
 
     def _keep(self, found: Found) -> None:
         located, rows = found.located, found.rows
@@ -162,16 +162,10 @@ class _Reading:
         self._made.rows.update(rows.count(np.ones(len(rows), np.bool_)))
         if not len(rows):
             return
-        order = ascending(located.homes)
-        self._count(located.homes[order])
-        more = {} if located.seconds is None else {SECOND: located.seconds[order]}
-        sorted_rows = Rows(
-            rows.table,
-            located.data.take(pa.array(order)),
-            rows.inputs[order],
-            rows.numbers[order],
-        )
-        self._write(located.homes[order], sorted_rows, more)
+        every = _with_system(rows, located.homes, located.seconds)
+        found = in_order(every, ascending(located.homes))
+        self._count(runs.numbers(found, ORDER))
+        self._write(found)
         if located.ids is not None:
             self._keep_keys(located, rows)
 
@@ -183,17 +177,9 @@ class _Reading:
             (self._made.pixels, self._made.counts), (pixels[first], counts)
         )
 
-    def _write(self, order: Integers, rows: Rows, more: dict[str, Integers]) -> None:
-        system = {ORDER: order, INPUT: rows.inputs.astype(np.int32)} | more
-        if rows.table.indexed is not None:
-            system[NUMBER] = rows.numbers  # Of these, rows may still be left out.
-        arrays = [pa.array(values) for values in system.values()]
-        table = pa.Table.from_arrays(
-            [*arrays, *rows.data.columns],
-            names=[*system, *rows.data.column_names],
-        )
+    def _write(self, rows: pa.Table) -> None:
         name = f"{self._task.name}-{len(self._made.runs)}"
-        self._made.runs.append(runs.write(self._task.scratch, name, table))
+        self._made.runs.append(runs.write(self._task.scratch, name, rows))
 
     def _keep_keys(self, located: Located, rows: Rows) -> None:
         assert located.ids is not None
@@ -208,6 +194,20 @@ class _Reading:
         )
         name = f"{self._task.name}-keys-{len(self._made.keys)}"
         self._made.keys.append(keys.write_run(self._task.scratch, name, table))
+
+
+def _with_system(
+    rows: Rows, homes: Integers, seconds: Integers | None = None
+) -> pa.Table:
+    system = {ORDER: homes, INPUT: rows.inputs.astype(np.int32)}
+    if seconds is not None:
+        system[SECOND] = seconds
+    if rows.table.indexed is not None:
+        system[NUMBER] = rows.numbers  # Of these, rows may still be left out.
+    return pa.Table.from_arrays(
+        [*map(pa.array, system.values()), *rows.data.columns],
+        names=[*system, *rows.data.column_names],
+    )
 
 
 def added(*counted: tuple[Integers, Integers]) -> tuple[Integers, Integers]:

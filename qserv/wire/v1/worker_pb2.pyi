@@ -1201,6 +1201,7 @@ class ExamineReply(_message.Message):
     clock: _builtins.float
     """seconds since 1970"""
     disk_free: _builtins.int
+    """bytes it may still take"""
     disk_total: _builtins.int
     damaged_total: _builtins.int
     """of so many"""

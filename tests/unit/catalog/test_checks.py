@@ -89,8 +89,12 @@ FAULTS = {
     "clock ahead": (with_worker(skew=7.0), "warning: worker w1 is 7 s ahead of"),
     "clock behind": (with_worker(skew=-7.0), "warning: worker w1 is 7 s behind"),
     "full disk": (
+        with_worker(disk_free=0),
+        "problem: worker w1 may take nothing more: its disk of 1.0 TB is full but for",
+    ),
+    "nearly full disk": (
         with_worker(disk_free=10**9),
-        "warning: worker w1 has 1 GB free of 1.0 TB",
+        "warning: worker w1 may take 1 GB more: its disk of 1.0 TB",
     ),
     "lost": (
         with_table(copies={0: 1, 2: 9}, lost=("dr1/Object/a.parquet",)),

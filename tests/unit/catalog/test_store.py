@@ -18,6 +18,7 @@ from qserv.catalog.tables import TableKind
 from qserv.errors import (
     Conflict,
     InvalidRequest,
+    MetadataDamaged,
     MetadataUnavailable,
     UnknownName,
 )
@@ -227,3 +228,19 @@ def test_what_did_not_change_is_not_read_again(store):
         one, two = table(again, name), table(second, name)
         assert metadata.chunks_of(one.statistics) == metadata.chunks_of(two.statistics)
         assert (one.rows, one.offset, one.index) == (two.rows, two.offset, two.index)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 100), (4096, 90_000)])
+def test_metadata_that_cannot_be_read_say_what_helps(tmp_path, start, end):
+    with closing(Store.open(tmp_path)) as store:
+        metadata.publish(store)
+    file = tmp_path / "metadata.sqlite"
+    data = bytearray(file.read_bytes())
+    data[start:end] = b"\xff" * len(data[start:end])
+    file.write_bytes(data)
+    with (
+        pytest.raises(MetadataDamaged, match="qserv metadata restore BACKUP, or") as it,
+        closing(Store.open(tmp_path)) as store,
+    ):
+        store.snapshot()
+    assert str(tmp_path) in it.value.text

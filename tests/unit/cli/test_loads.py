@@ -118,6 +118,20 @@ def test_a_load_is_shown_with_its_files(qserv, czar):
     assert "there is no load none" in qserv("loads", "show", "none").output
 
 
+def test_a_reason_of_several_lines_is_whole_where_one_load_is_shown(qserv):
+    DONE.state, DONE.reason = "aborted", "a bad row\n  and another"
+    try:
+        listed, shown = (
+            qserv("loads", "list").output,
+            qserv("loads", "show", "t1").output,
+        )
+    finally:
+        DONE.state, DONE.reason = "committed", ""
+    assert "a bad row …" in listed
+    assert "and another" not in listed
+    assert "how far       a bad row\n                and another\n" in shown
+
+
 def test_a_load_is_ended(qserv, czar):
     assert qserv("loads", "abort", "t2").output == "t2 is aborted\n"
     (request,) = czar.requests
