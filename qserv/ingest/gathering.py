@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from qserv.catalog.tables import Table, TableKind
@@ -59,6 +59,8 @@ class Gathering:
         Lower-case name -> the index of a table that is live.
     overlap, order
         Overlap radius in degrees; HEALPix order at which rows are counted.
+    leaf_rows
+        Rows of a director that a leaf may hold.
     pool, scratch
         Runs the tasks; where they leave things.
     rejects, meter
@@ -73,6 +75,7 @@ class Gathering:
         live: Mapping[str, LiveIndex],
         overlap: float,
         order: int,
+        leaf_rows: int,
         pool: Executor,
         scratch: Scratch,
         rejects: Rejects,
@@ -83,6 +86,7 @@ class Gathering:
         self._live = live
         self._overlap = overlap
         self._order = order
+        self._leaf_rows = leaf_rows
         self._pool = pool
         self._scratch = scratch
         self._rejects = rejects
@@ -112,7 +116,8 @@ class Gathering:
     def _read(self, names: Iterable[str]) -> None:
         chosen = set(names)
         tables = [table for name, table in self._tables.items() if name in chosen]
-        tasks = {task.name: task for table in tables for task in self._tasks(table)}
+        every = [task for table in tables for task in self._tasks(table)]
+        tasks = {task.name: replace(task, tasks=len(every)) for task in every}
         done: dict[str, Read] = {}
         for name, made in finished(self._pool, reading.read, tasks):
             done[name] = made
@@ -122,7 +127,7 @@ class Gathering:
         for table in tables:
             # In the order of the input files, whichever task ended first.
             mine = [done[name] for name, task in tasks.items() if task.table is table]
-            total = Gathered.of(table, self._order, mine)
+            total = Gathered.of(table, self._order, self._leaf_rows, mine)
             self._gathered[table.name.lower()] = total
         self._sort_keys(tables)
 
@@ -145,6 +150,7 @@ class Gathering:
             directors=self._directors(table),
             overlap=self._overlap,
             order=self._order,
+            leaf_rows=self._leaf_rows,
         )
 
     def _directors(self, table: Table) -> Mapping[str, Sequence[Homes]]:

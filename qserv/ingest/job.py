@@ -124,6 +124,7 @@ class Job:
             live={e.name.lower(): LiveIndex(begun.release, e) for e in begun.tables},
             overlap=begun.overlap,
             order=max(min(deepest_order(begun.overlap), _DEEPEST), *leaf_orders),
+            leaf_rows=begun.leaf_rows,
             pool=self._pool,
             scratch=self._scratch,
             rejects=self._rejects,

@@ -11,14 +11,18 @@ import numpy.typing as npt
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.tables import Table, TableKind
 from qserv.ingest.bulk import keys, runs
+from qserv.ingest.bulk.counting import Counted, added, coarse, few
 from qserv.ingest.bulk.keys import KeyRun, KeyShard
-from qserv.ingest.bulk.reading import Read, added
+from qserv.ingest.bulk.reading import Read
 from qserv.ingest.bulk.runs import Run, Share
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.sky.chunking import ChunkTree, Load
 from qserv.sky.healpix import ORDER
 
 Integers = npt.NDArray[np.int64]
+
+_PIXELS = 2**21
+"""Pixels after which those with few rows are counted together."""
 
 SHARE_BYTES = 96 * 2**20
 """Bytes in memory of the rows that one task cuts into files."""
@@ -40,7 +44,7 @@ class Gathered:
     runs, keys
         The rows sorted by home, and their keys.
     pixels, counts
-        Where rows are.
+        Where rows are; a pixel may stand for the coarser one around it.
     rows, nulled, wrapped
         By input file.
     packed
@@ -65,8 +69,13 @@ class Gathered:
     dropped: Path | None = None
 
     @staticmethod
-    def of(table: Table, order: int, made: Sequence[Read]) -> "Gathered":
-        """Add up what read tasks made, in the order of the input files."""
+    def of(
+        table: Table, order: int, leaf_rows: int, made: Sequence[Read]
+    ) -> "Gathered":
+        """Add up what read tasks made, in the order of the input files.
+
+        Rows are told apart where a leaf must be split that may hold `leaf_rows`.
+        """
         total = Gathered(table, order)
         for each in made:
             total.runs += each.runs
@@ -74,8 +83,8 @@ class Gathered:
             total.rows.update(each.rows)
             total.nulled.update(each.nulled)
             total.wrapped.update(each.wrapped)
-        if made:
-            total.pixels, total.counts = added(*((e.pixels, e.counts) for e in made))
+        rows = total.total * SHARE_BYTES / max(total.size, 1)
+        total.pixels, total.counts = _counted(made, few(leaf_rows, rows))
         ratios = [each.packed for each in made if each.packed is not None]
         total.packed = max(ratios, default=1.0)
         return total
@@ -128,3 +137,14 @@ class Gathered:
         load = self.load
         size = self.counts.astype(np.float64) * (self.size / max(self.total, 1))
         return runs.shares(ranges, load.homes, size, SHARE_BYTES)
+
+
+def _counted(made: Sequence[Read], most: int) -> Counted:
+    nothing = np.zeros(0, np.int64)
+    held: list[Counted] = [(nothing, nothing)]
+    for path in (each.counted for each in made if each.counted is not None):
+        pixels, rows = np.load(path)
+        held.append((pixels, rows))
+        if sum(len(pixels) for pixels, _ in held) > _PIXELS:
+            held = [coarse(added(*held), most)]
+    return added(*held)

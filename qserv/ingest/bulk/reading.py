@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,13 @@ import pyarrow as pa
 from qserv.catalog.tables import Table, TableKind
 from qserv.ingest import formats
 from qserv.ingest.bulk import keys, runs
+from qserv.ingest.bulk.counting import Counted, added, coarse, counted, few
 from qserv.ingest.bulk.keys import KEY, KeyRun
 from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER, SECOND, Run
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.formats import Piece
 from qserv.ingest.locate import Found, Homes, Locator
-from qserv.ingest.ordering import ascending, by_key, in_order, starts
+from qserv.ingest.ordering import ascending, by_key, in_order
 from qserv.ingest.partition import Located
 from qserv.ingest.rejects import Reject
 from qserv.ingest.rows import Rows
@@ -52,6 +54,8 @@ class ReadTask:
         Overlap radius of the family, degrees.
     order
         HEALPix order at which rows are counted.
+    leaf_rows, tasks
+        Rows of a director that a leaf may hold; how many tasks read the load.
     """
 
     name: str
@@ -61,6 +65,8 @@ class ReadTask:
     directors: Mapping[str, Sequence[Homes]]
     overlap: float
     order: int
+    leaf_rows: int = 0
+    tasks: int = 1
 
 
 @dataclass(slots=True)
@@ -73,8 +79,9 @@ class Read:
         Rows sorted by home; of a replicated table as they came.
     keys
         Runs of the column that gets an index.
-    pixels, counts
-        Rows in the pixels of the task's order that have any.
+    counted
+        A file with the pixels of the task's order and the rows that each stands for;
+        None without rows.
     rows, nulled, wrapped
         By input file: good rows; NaN that became NULL; right ascensions wrapped.
     rejects
@@ -85,8 +92,7 @@ class Read:
 
     runs: list[Run] = field(default_factory=list)
     keys: list[KeyRun] = field(default_factory=list)
-    pixels: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
-    counts: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    counted: Path | None = None
     rows: Counter[int] = field(default_factory=Counter)
     nulled: Counter[int] = field(default_factory=Counter)
     wrapped: Counter[int] = field(default_factory=Counter)
@@ -110,6 +116,7 @@ class _Reading:
         self._task = task
         self._made = Read()
         self._locator = Locator(directors=task.directors, overlap=task.overlap)
+        self._counted: list[Counted] = []
 
     def run(self) -> Read:
         for rows in self._gathered():
@@ -117,6 +124,11 @@ class _Reading:
                 self._keep_copies(rows)
             else:
                 self._keep(self._locator.locate(rows))
+        if self._counted:
+            every = np.stack(added(*self._counted))
+            self._made.counted = self._task.scratch.save(
+                f"{self._task.name}.npy", every
+            )
         return self._made
 
     def _gathered(self) -> Iterator[Rows]:
@@ -163,19 +175,17 @@ class _Reading:
         if not len(rows):
             return
         every = _with_system(rows, located.homes, located.seconds)
-        found = in_order(every, ascending(located.homes))
-        self._count(runs.numbers(found, ORDER))
-        self._write(found)
+        ordered = in_order(every, ascending(located.homes))
+        self._count(runs.numbers(ordered, ORDER), ordered.nbytes)
+        self._write(ordered)
         if located.ids is not None:
             self._keep_keys(located, rows)
 
-    def _count(self, homes: Integers) -> None:
-        pixels = homes >> 2 * (healpix.ORDER - self._task.order)
-        first = starts(pixels)
-        counts = np.diff(first, append=len(pixels))
-        self._made.pixels, self._made.counts = added(
-            (self._made.pixels, self._made.counts), (pixels[first], counts)
-        )
+    def _count(self, homes: Integers, size: int) -> None:
+        found = counted(homes >> 2 * (healpix.ORDER - self._task.order))
+        rows = len(homes) * RUN_BYTES / size
+        most = few(self._task.leaf_rows, rows, self._task.tasks)
+        self._counted.append(coarse(found, most))
 
     def _write(self, rows: pa.Table) -> None:
         name = f"{self._task.name}-{len(self._made.runs)}"
@@ -208,14 +218,3 @@ def _with_system(
         [*map(pa.array, system.values()), *rows.data.columns],
         names=[*system, *rows.data.column_names],
     )
-
-
-def added(*counted: tuple[Integers, Integers]) -> tuple[Integers, Integers]:
-    """Add up the counts of several sets of pixels."""
-    pixels = np.concatenate([pixels for pixels, _ in counted])
-    counts = np.concatenate([counts for _, counts in counted])
-    order = ascending(pixels)
-    if not order.size:
-        return pixels, counts
-    first = starts(pixels[order])
-    return pixels[order][first], np.add.reduceat(counts[order], first)

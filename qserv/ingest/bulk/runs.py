@@ -140,24 +140,24 @@ def shares(
     Returns
     -------
     sequence of Share
-        Those that have rows; each holds whole leaves or a part of one.
+        Each holds whole leaves or a part of one; together they hold all, so that no
+        row is lost whose place is known only about.
     """
     before = np.concatenate(([0.0], np.cumsum(size)))
     ends = before[np.searchsorted(at, ranges)]
     leaf_size = ends[:, 1] - ends[:, 0]
     found: list[Share] = []
-    low = high = 0
+    low: int | None = None
     held = 0.0
     for (first, last), bytes_ in zip(ranges.tolist(), leaf_size.tolist(), strict=True):
-        if held and held + bytes_ > most:
-            found.append(Share(low, high, 0))
-            held = 0.0
+        if low is not None and held + bytes_ > most:
+            found.append(Share(low, first, 0))
+            low, held = None, 0.0
         if bytes_ > most:
             found += _parts(first, last, at, size, most)
-        elif bytes_:
-            low, high = (first if not held else low), last
-            held += bytes_
-    return [*found, Share(low, high, 0)] if held else found
+        else:
+            low, held = (first if low is None else low), held + bytes_
+    return found if low is None else [*found, Share(low, int(ranges[-1, 1]), 0)]
 
 
 def _parts(

@@ -33,6 +33,7 @@ def read_tasks(
     directors: Mapping[str, Sequence[Homes]],
     overlap: float,
     order: int,
+    leaf_rows: int,
 ) -> Iterator[ReadTask]:
     """Group the pieces of a table's input files into tasks of about a run each."""
     held: list[tuple[int, Piece]] = []
@@ -47,6 +48,7 @@ def read_tasks(
             directors,
             overlap,
             order,
+            leaf_rows,
         )
 
     for which, piece in pieces:
