@@ -24,6 +24,7 @@
     │   │   └── ExecutorDied   the process that ran DuckDB died; there is a new one soon
     │   ├── MetadataUnavailable the database with the metadata does not answer
     │   │   └── MetadataDamaged it answers, and what it holds cannot be read
+    │   ├── MetadataBehind      workers remember newer metadata than the czar's
     │   ├── CzarReplaced       another czar has taken this one's place
     │   ├── SpoolLost          a worker no longer has the rows that it kept for a query
     │   └── DiskFull           a worker's disk has no room for a file
@@ -211,6 +212,12 @@ class MetadataDamaged(MetadataUnavailable):
 
     code = "Q5022"
     retry = False
+
+
+class MetadataBehind(ClusterError):
+    """Workers remember newer metadata than the czar's: nothing is published on it."""
+
+    code = "Q5023"
 
 
 class CzarReplaced(ClusterError):

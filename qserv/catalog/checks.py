@@ -3,7 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from qserv.catalog.health import DAY, Facts, Finding, Level, TableFacts, WorkerFacts
+from qserv.catalog.health import (
+    BEHIND,
+    DAY,
+    Facts,
+    Finding,
+    Level,
+    TableFacts,
+    WorkerFacts,
+)
 
 SKEW: Final = 2.0
 """Seconds that clocks may differ before it is said."""
@@ -27,7 +35,9 @@ def worst(found: Sequence[Finding]) -> Level:
 
 
 def _metadata(facts: Facts) -> Iterator[Finding]:
-    if not facts.metadata:
+    if facts.behind:
+        yield Finding("metadata", Level.PROBLEM, facts.behind, BEHIND)
+    elif not facts.metadata:
         yield Finding("metadata", Level.OK, f"whole ({facts.place})")
     for trouble in facts.metadata:
         yield Finding(

@@ -145,6 +145,13 @@ class TableFacts:
         return f"{self.release}.{self.table}"
 
 
+BEHIND: Final = (
+    "stop the czar, then find the rest with `qserv metadata rebuild --force`, or do "
+    "without it with `qserv metadata accept`"
+)
+"""What is to be done where workers remember newer metadata."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadFacts:
     """A load that is neither committed nor aborted, `silent` for so many seconds."""
@@ -169,6 +176,8 @@ class Facts:
         What its database says is wrong with itself.
     place
         Where the metadata is, for people.
+    behind
+        Who remembers newer metadata; empty where nobody does.
     workers, tables, loads
         The parts.
     discards
@@ -179,6 +188,7 @@ class Facts:
     version: str
     metadata: tuple[str, ...] = ()
     place: str = ""
+    behind: str = ""
     workers: tuple[WorkerFacts, ...] = ()
     tables: tuple[TableFacts, ...] = ()
     loads: tuple[LoadFacts, ...] = ()

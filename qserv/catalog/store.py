@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -16,11 +17,18 @@ from qserv.catalog import filestore, history, loadstore, tablestore, viewstore
 from qserv.catalog.backends import backend, remember
 from qserv.catalog.checkpoint import FILES, TRANSIENT, Checkpoint, PartName, take
 from qserv.catalog.database import Database, now
+from qserv.catalog.health import BEHIND
 from qserv.catalog.provenance import Load
 from qserv.catalog.publication import HeldFile, Publication, write
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.views import View
-from qserv.errors import Conflict
+from qserv.errors import Conflict, MetadataBehind
+from qserv.telemetry import logger
+
+_BEYOND: Final = 1_000_000
+"""More snapshots than can have been made after a backup."""
+
+_log = logger(__name__)
 
 
 class Store:
@@ -42,6 +50,9 @@ class Store:
         The database's tables by name.
     changes
         Grows whenever something may have been written.
+    ahead
+        Worker -> the newest snapshot that it remembers, where this one is newer than
+        any here: then the metadata was lost, and older metadata took its place.
     """
 
     def __init__(self, database: Database) -> None:
@@ -49,6 +60,7 @@ class Store:
         self.tables = database.tables
         self._write = threading.Lock()
         self.changes = 0
+        self.ahead: dict[str, int] = {}
         with database.opening() as connection:
             self.cluster_id, self.epoch = self._found(connection)
             self._newest = self._read(connection)
@@ -77,6 +89,48 @@ class Store:
         store = cls(Database(found))
         remember(directory, found)
         return store
+
+    def heard(self, worker: str, remembered: int) -> None:
+        """Hear which snapshot is the newest in the metadata that a worker remembers."""
+        if remembered <= self._newest.id:
+            self.ahead.pop(worker, None)
+        elif self.ahead.get(worker) != remembered:
+            self.ahead[worker] = remembered
+            _log.error("metadata behind", why=self.trouble)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing may be published; empty where nothing is wrong."""
+        if not self.ahead:
+            return ""
+        worker = max(self.ahead, key=self.ahead.__getitem__)
+        return (
+            f"worker {worker} remembers snapshot {self.ahead[worker]}, the metadata "
+            f"ends with {self._newest.id}: it was restored, or lost its newest part, "
+            "and nothing is published on it"
+        )
+
+    def check_newest(self) -> None:
+        """See that nobody remembers newer metadata.
+
+        Raises
+        ------
+        MetadataBehind
+            If somebody does: what is published now would take the place of it.
+        """
+        if trouble := self.trouble:
+            raise MetadataBehind(f"{trouble}; {BEHIND}")
+
+    def accept(self) -> Snapshot:
+        """Take this metadata for the newest, whatever workers remember.
+
+        They forget what is newer: the next snapshot has a number that none ever had.
+        """
+        cluster = self.tables["cluster"]
+        beyond = cluster.c.allocated + _BEYOND
+        with self.writing() as connection:
+            connection.execute(sa.update(cluster).values(allocated=beyond))
+        return self._viewed(lambda *_: None)
 
     def close(self) -> None:
         """Close the metadata and give its directory up."""
@@ -218,6 +272,7 @@ class Store:
 
     def _changed(self, change: Callable[[sa.Connection], None]) -> Snapshot:
         """Make a change until it is known to be made, and return what is live then."""
+        self.check_newest()
 
         def made() -> Snapshot:
             with self.writing() as connection:

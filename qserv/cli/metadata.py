@@ -54,6 +54,7 @@ def metadata() -> None:
       qserv metadata restore monday.qserv
       qserv metadata restore monday.qserv --metadata postgresql://qserv@db1/qserv
       qserv metadata rebuild
+      qserv metadata accept
     """
 
 
@@ -108,6 +109,31 @@ def restore(*, file: Path, force: bool, directory: Path, place: str) -> None:
         target.close()
     remember(_czar(directory), target)
     click.echo(f"the metadata in {target} is as it was at {made.made}")
+
+
+@metadata.command()
+@_place_options
+def accept(*, directory: Path, place: str) -> None:
+    """Go on with metadata that is older than what workers remember.
+
+    The czar is stopped. After `restore`, workers may remember what was loaded since
+    FILE was written. A czar then says so and publishes nothing, until that was found
+    again with `rebuild`, or until this command: what is newer is forgotten, and has to
+    be loaded again.
+
+    \b
+    Examples:
+      qserv metadata accept
+      qserv metadata accept --dir /data/czar
+    """
+    from contextlib import closing
+
+    from qserv.catalog.store import Store
+
+    _existing(directory, place).close()
+    with closing(Store.open(_czar(directory), place)) as store:
+        snapshot = store.accept()
+    click.echo(f"the metadata is taken for the newest, from snapshot {snapshot.id} on")
 
 
 @metadata.command()

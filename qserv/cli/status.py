@@ -37,6 +37,10 @@ def status(*, as_json: bool, czar: str | None, directory: Path) -> None:
     console = Console()
     console.width = max(console.width, 110)
     console.print(f"qserv {found.version}, snapshot {found.snapshot}")
+    if found.trouble:
+        from qserv.catalog.health import BEHIND
+
+        console.print(f"\n{found.trouble}\n{BEHIND}", style="bold red", markup=False)
     tables = (_workers(found), _releases(found), _queries(found), listed(found.loads))
     for table in tables:
         if table.row_count:

@@ -76,7 +76,7 @@ class QueryStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A cluster at one moment."""
+    """A cluster at one moment; `trouble` says why nothing is published, if so."""
 
     version: str
     snapshot: int
@@ -85,6 +85,7 @@ class Status:
     queries: tuple[QueryStatus, ...]
     loads: tuple[LoadStatus, ...] = ()
     replication: Replication = field(default_factory=Replication)
+    trouble: str = ""
 
     def find(self, release: str, table: str) -> TableStatus | None:
         """Return a table by the names of its release and its own, in any case."""
@@ -108,6 +109,7 @@ def status_of(reply: pb.StatusReply) -> Status:
         queries=tuple(_query(query) for query in reply.queries),
         loads=tuple(map(load_of, reply.loads)),
         replication=replication_of(reply.replication),
+        trouble=reply.trouble,
     )
 
 

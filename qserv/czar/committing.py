@@ -107,6 +107,7 @@ class Committing:
         assert load.wanted is not None, "a load that commits was asked to"
         if done := await asyncio.to_thread(self._done, load.id):
             return Committed(done)
+        self._store.check_newest()
         snapshot = self._store.snapshot()
         if compare := newer(load, load.wanted, snapshot):
             return Committed(newer=compare)

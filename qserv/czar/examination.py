@@ -50,7 +50,7 @@ async def examine(
     there = {worker.id for worker in workers}
     silent = [w for w in known.workers if w.id not in there]
     found = sorted([*workers, *silent], key=lambda worker: worker.id)
-    return findings(replace(known, workers=tuple(found)))
+    return findings(replace(known, workers=tuple(found), behind=store.trouble))
 
 
 def metadata_facts(

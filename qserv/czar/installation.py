@@ -281,6 +281,9 @@ class Installation:
 
         A worker that does not answer is asked again when it joins.
         """
+        if self._store.ahead:
+            # They may have been published after all.
+            return
         await asyncio.gather(*(self._forget(worker) for worker in workers))
 
     async def _forget(self, worker: str) -> None:

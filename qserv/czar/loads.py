@@ -163,6 +163,7 @@ class Loads:
             If what is asked for does not fit what there is.
         """
         await self._roll_call.over()
+        self._store.check_newest()
         return await self._opening.begin(asked)
 
     @finished

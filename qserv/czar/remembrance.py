@@ -96,6 +96,9 @@ class Remembrance:
         frozenset
             The workers that do. Those that do not are logged, and asked again.
         """
+        if self._store.ahead:
+            # What they remember is newer: it must not be forgotten for this.
+            return frozenset()
         async with self._one_at_a_time:
             if self._changes != self._store.changes:
                 await self._take()

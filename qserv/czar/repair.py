@@ -175,6 +175,7 @@ class Repair:
 
     async def step(self) -> None:
         """Decide and do what can be done now; copies go on in the background."""
+        self._store.check_newest()
         known = await self.known()
         if await self._aim(known.state):
             known = await self.known()

@@ -4,6 +4,7 @@ The czar sends a checkpoint of it whenever it has changed. The newest two are ke
 with all of its parts; a crash leaves the older one.
 """
 
+import json
 import zlib
 from collections.abc import Iterable
 from hashlib import sha256
@@ -37,6 +38,7 @@ class Remembered:
     def __init__(self, directory: WorkerDirectory) -> None:
         self._directory = directory.catalog
         self._parts = directory.catalog / "parts"
+        self._told: tuple[tuple[int, int] | None, int] = None, 0
 
     def remember(self, text: bytes, parts: Iterable[bytes]) -> tuple[str, ...]:
         """Keep a checkpoint once all of its parts are there.
@@ -79,6 +81,24 @@ class Remembered:
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint that is not damaged, or None."""
         return next(filter(None, map(_read, self._paths())), None)
+
+    def snapshot(self) -> int:
+        """Return the newest snapshot that the newest checkpoint has; 0 for none."""
+        newest = self.newest()
+        age = newest.age if newest else None
+        if age != self._told[0]:
+            self._told = age, self._snapshot(newest)
+        return self._told[1]
+
+    def _snapshot(self, checkpoint: Checkpoint | None) -> int:
+        parts = checkpoint.parts if checkpoint else ()
+        # Rows come in the order of their numbers.
+        last = [part.sha256 for part in parts if part.table == "snapshot"][-1:]
+        try:
+            return max((_number(self.text(name)) for name in last), default=0)
+        except CorruptData as error:
+            _log.error("a checkpoint is damaged", why=error.text)
+            return 0
 
     def kept(self, checkpoint: Checkpoint | None) -> tuple[str, ...]:
         """Return which parts of a checkpoint are there and sound, each once."""
@@ -162,6 +182,11 @@ def _read(path: Path) -> Checkpoint | None:
     except CorruptData as error:
         _log.error("a checkpoint is damaged", why=error.text)
         return None
+
+
+def _number(text: bytes) -> int:
+    names, *_, last = text.splitlines()
+    return int(json.loads(last)[json.loads(names).index("id")])
 
 
 def _age(path: Path) -> tuple[int, int]:

@@ -59,6 +59,8 @@ class Membership:
         have ended.
     staged
         Returns the loads that have staged something.
+    remembered
+        Returns the newest snapshot that is remembered for the czar.
     disk
         Returns the bytes that its disk may still take, and has.
     damaged
@@ -74,6 +76,7 @@ class Membership:
         threads: int,
         joined: Callable[[str, Collection[str]], Awaitable[None]],
         staged: Callable[[], Collection[str]],
+        remembered: Callable[[], int],
         disk: Callable[[], tuple[int, int]],
         damaged: Callable[[], tuple[Sequence[common_pb2.DamagedFile], int]],
     ) -> None:
@@ -83,6 +86,8 @@ class Membership:
         self._threads = threads
         self._joined = joined
         self._staged = staged
+        self._remembered = remembered
+        self._epoch = 0
         self._disk = disk
         self._damaged = damaged
         self._identity = self._read()
@@ -130,6 +135,7 @@ class Membership:
         # A loader that was given up may still send files. What is there now, and is of
         # no load that the czar then has open, is of none that began meanwhile.
         staged = await asyncio.to_thread(self._staged)
+        remembered = await asyncio.to_thread(self._remembered)
         damaged, damaged_total = await asyncio.to_thread(self._damaged)
         request = czar_pb2.JoinRequest(
             worker_id=identity.worker_id if identity else "",
@@ -140,6 +146,7 @@ class Membership:
             disk_total=total,
             damaged=damaged,
             damaged_total=damaged_total,
+            remembered=remembered,
         )
         try:
             reply = await stub.Join(request, timeout=_TIMEOUT)
@@ -147,7 +154,9 @@ class Membership:
             raise from_rpc(error, czar, czar=True) from None
         self._recognize(Identity(reply.worker_id, reply.cluster_id), czar)
         ended = set(staged) - set(reply.open_transactions)
-        await self._joined(reply.worker_id, ended)
+        # A czar that was replaced knows nothing of the newest loads.
+        self._epoch = max(self._epoch, reply.epoch)
+        await self._joined(reply.worker_id, ended if reply.epoch == self._epoch else ())
         return float(reply.interval)
 
     def _recognize(self, given: Identity, czar: str) -> None:

@@ -115,6 +115,7 @@ async def _serve(
     guard = _guard(config, directory, room)
     manifests = guard.manifests
     receiver = Receiver(directory=directory, manifests=manifests, room=room)
+    remembering = Remembering(directory)
     peers = Peers()
     copier = Copier(
         directory=directory,
@@ -131,7 +132,7 @@ async def _serve(
         index=KeyIndex(data=directory.data, inventory=guard.inventory),
         receiver=receiver,
         copier=copier,
-        remembering=Remembering(directory),
+        remembering=remembering,
         pool=pool,
         disk=Disk(directory.spool, limit=config.spool_bytes),
         peers=peers,
@@ -159,6 +160,7 @@ async def _serve(
         threads=threads,
         joined=joined,
         staged=lambda: directory.transactions,
+        remembered=remembering.snapshot,
         disk=lambda: (room.free, room.total),
         damaged=guard.damages.told,
     )

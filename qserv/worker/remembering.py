@@ -31,6 +31,10 @@ class Remembering:
         self._calls = Calls()
         self._one_at_a_time = asyncio.Lock()
 
+    def snapshot(self) -> int:
+        """Return the newest snapshot that is remembered; blocks."""
+        return self._remembered.snapshot()
+
     async def remember(
         self, request: worker_pb2.RememberRequest
     ) -> worker_pb2.RememberReply:

@@ -134,6 +134,7 @@ class CzarService(LoadCalls, Checking):
         snapshot, running = self._store.snapshot(), self._session.running
         reply = status(snapshot, self._members, running, self._repair)
         reply.loads.extend(under_way(self._loads))
+        reply.trouble = self._store.trouble
         return reply
 
     @override
@@ -221,6 +222,7 @@ class CzarService(LoadCalls, Checking):
         context: "Context[czar_pb2.JoinRequest, czar_pb2.JoinReply]",
     ) -> czar_pb2.JoinReply:
         """Take a worker's sign of life."""
+        self._store.heard(request.worker_id, request.remembered)
         worker, fresh = await self._members.join(
             request.worker_id,
             request.endpoint,
@@ -238,6 +240,7 @@ class CzarService(LoadCalls, Checking):
             cluster_id=self._store.cluster_id,
             interval=self._interval,
             open_transactions=self._loads.open,
+            epoch=self._store.epoch,
         )
 
     async def close(self) -> None:

@@ -384,8 +384,11 @@ class StatusReply(_message.Message):
     QUERIES_FIELD_NUMBER: _builtins.int
     REPLICATION_FIELD_NUMBER: _builtins.int
     LOADS_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     snapshot: _builtins.int
+    trouble: _builtins.str
+    """why nothing is published; empty where nothing is wrong"""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatus]: ...
     @_builtins.property
@@ -408,10 +411,11 @@ class StatusReply(_message.Message):
         queries: _abc.Iterable[Global___QueryStatus] | None = ...,
         replication: Global___Replication | None = ...,
         loads: _abc.Iterable[Global___LoadDescription] | None = ...,
+        trouble: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["replication", b"replication"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["loads", b"loads", "queries", b"queries", "releases", b"releases", "replication", b"replication", "snapshot", b"snapshot", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loads", b"loads", "queries", b"queries", "releases", b"releases", "replication", b"replication", "snapshot", b"snapshot", "trouble", b"trouble", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -843,6 +847,7 @@ class JoinRequest(_message.Message):
     DISK_TOTAL_FIELD_NUMBER: _builtins.int
     DAMAGED_FIELD_NUMBER: _builtins.int
     DAMAGED_TOTAL_FIELD_NUMBER: _builtins.int
+    REMEMBERED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """kept by the worker; empty at its first start"""
     endpoint: _builtins.str
@@ -853,6 +858,8 @@ class JoinRequest(_message.Message):
     disk_total: _builtins.int
     damaged_total: _builtins.int
     """of so many"""
+    remembered: _builtins.int
+    """newest snapshot in the metadata that it remembers"""
     @_builtins.property
     def damaged(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.DamagedFile]:
         """at most a thousand of them,"""
@@ -868,10 +875,11 @@ class JoinRequest(_message.Message):
         disk_total: _builtins.int = ...,
         damaged: _abc.Iterable[_common_pb2.DamagedFile] | None = ...,
         damaged_total: _builtins.int = ...,
+        remembered: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "damaged_total", b"damaged_total", "disk_free", b"disk_free", "disk_total", b"disk_total", "endpoint", b"endpoint", "threads", b"threads", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "damaged_total", b"damaged_total", "disk_free", b"disk_free", "disk_total", b"disk_total", "endpoint", b"endpoint", "remembered", b"remembered", "threads", b"threads", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -885,10 +893,13 @@ class JoinReply(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     OPEN_TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     cluster_id: _builtins.str
     interval: _builtins.float
     """seconds to the next Join"""
+    epoch: _builtins.int
+    """of the czar; what one of a lower epoch says does not count"""
     @_builtins.property
     def open_transactions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Loads that are neither committed nor aborted; a worker that comes back forgets what
@@ -902,10 +913,11 @@ class JoinReply(_message.Message):
         cluster_id: _builtins.str = ...,
         interval: _builtins.float = ...,
         open_transactions: _abc.Iterable[_builtins.str] | None = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "interval", b"interval", "open_transactions", b"open_transactions", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "epoch", b"epoch", "interval", b"interval", "open_transactions", b"open_transactions", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ from qserv.catalog.checkpoint import Checkpoint, PartName
 from qserv.errors import Conflict, CorruptData, InvalidRequest
 from qserv.storage import remembered as module
 from qserv.storage.layout import WorkerDirectory
-from qserv.storage.remembered import Remembered, packed
+from qserv.storage.remembered import Remembered, packed, unpacked
 
 
 @pytest.fixture
@@ -44,6 +44,20 @@ def test_only_missing_parts_are_asked_for(remembered):
     assert remembered.newest() == later
     assert remembered.text(name(b"one")) == b"one"
     assert remembered.kept(later) == tuple(sorted((name(b"one"), name(b"three"))))
+
+
+def test_the_newest_snapshot_of_what_is_remembered_is_known(directory):
+    kept = Remembered(directory)
+    assert kept.snapshot() == 0
+    first = b'["id", "load_id"]\n[0, null]\n[41, "l1"]'
+    remember(kept, first)
+    assert kept.snapshot() == 41
+    remember(kept, first, b'["id", "load_id"]\n[1043, null]', revision=2)
+    assert kept.snapshot() == 1043
+    for path in (directory.catalog / "parts").iterdir():
+        if b"1043" in unpacked(path.read_bytes()):
+            path.unlink()
+    assert Remembered(directory).snapshot() == 0
 
 
 def test_two_are_kept_and_what_they_need(remembered, directory):

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from hashlib import sha256
 
 import pytest
 from support import worker as w
 
+from qserv.catalog.checkpoint import Checkpoint, PartName
 from qserv.errors import ChunkMissing, Conflict, InvalidRequest
 from qserv.plan.plan import MARK
+from qserv.storage.remembered import packed
 from qserv.wire.channel import start_server
 from qserv.wire.v1 import czar_pb2, worker_pb2
 from qserv.wire.v1.czar_pb2_grpc import CzarServicer, add_CzarServicer_to_server
@@ -20,6 +23,7 @@ class FakeCzar(CzarServicer):
         self.cluster = cluster
         self.joins = asyncio.Queue()
         self.open_transactions = []
+        self.epoch = 1
 
     async def Join(self, request, context):
         self.joins.put_nowait(request)
@@ -28,6 +32,7 @@ class FakeCzar(CzarServicer):
             cluster_id=self.cluster,
             interval=0.02,
             open_transactions=self.open_transactions,
+            epoch=self.epoch,
         )
 
     async def serve(self, port=0):
@@ -96,6 +101,26 @@ async def test_staged_files_of_ended_loads_are_forgotten_at_every_join(tmp_path,
         await joined(czar)
         left = {path.name for path in staging.iterdir()}
     assert left == {"open", "pull-2"}
+
+
+async def test_a_worker_tells_what_it_remembers_and_heeds_the_newest_czar(
+    tmp_path, czar
+):
+    (tmp_path / "staging" / "new").mkdir(parents=True)
+    text = b'["id"]\n[0]\n[41]'
+    parts = (PartName("snapshot", sha256(text).hexdigest(), 2),)
+    catalog = Checkpoint("c-1", 5, 1, (1,), "2026-01-01", parts).encode()
+    czar.epoch, czar.open_transactions = 5, ["new"]
+    async with w.serving(tmp_path, czars=(czar.endpoint,)) as worker:
+        await joined(czar)
+        asked = worker_pb2.RememberRequest(checkpoint=catalog, parts=[packed(text)])
+        await worker.stub.Remember(asked)
+        while (await czar.joins.get()).remembered != 41:
+            pass
+        # One that was replaced goes on for a moment, and knows nothing of the load.
+        czar.epoch, czar.open_transactions = 4, []
+        await joined(czar)
+        assert (tmp_path / "staging" / "new").is_dir()
 
 
 async def joined(czar):

@@ -8,6 +8,7 @@ from qserv.config import CzarConfig
 from qserv.errors import (
     Conflict,
     InvalidRequest,
+    MetadataBehind,
     UnknownName,
     UnsupportedQuery,
     WorkerUnavailable,
@@ -82,6 +83,20 @@ async def test_a_load_begins_is_open_and_is_given_up(czar):
     await czar.Abort(pb.AbortRequest(transaction=begun.transaction, reason="enough"))
     late = pb.ContributeRequest(transaction=begun.transaction)
     assert "enough" in (await refusal(czar.Contribute(late))).text
+
+
+async def test_a_worker_that_remembers_more_is_told_of_and_stops_loads(czar):
+    """Until it remembers no more than there is."""
+    joining = pb.JoinRequest(worker_id="w-1", endpoint="127.0.0.1:1", remembered=7)
+    assert (await czar.Join(joining)).epoch > 0
+    status = await czar.Status(pb.StatusRequest())
+    assert "worker w-1 remembers snapshot 7" in status.trouble
+    asked = pb.BeginRequest(release="hip", tables=[table_to_proto(metadata.OBJECT)])
+    assert isinstance(await refusal(czar.Begin(asked)), MetadataBehind)
+    joining.remembered = 0
+    await czar.Join(joining)
+    assert (await czar.Status(pb.StatusRequest())).trouble == ""
+    await czar.Begin(asked)
 
 
 async def test_placing_needs_workers(czar):
