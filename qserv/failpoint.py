@@ -67,6 +67,8 @@ NAMES: Final = frozenset(
         "loader.file.sent",
         "loader.contribute.told",
         "loader.commit.answered",
+        # A loader reads stored files again (ingest/rework).
+        "rework.file.fetched",
         # Changes to a disk, of whatever program (storage/durable.py).
         "durable.write.written",
         "durable.write.replaced",

@@ -35,6 +35,8 @@ OWNER: Final = 5.0
 FILE: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between tries to send a file: a worker that is restarted is back before the
 last."""
+STORED: Final = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries to get a stored file that nobody gave."""
 COMMIT: Final = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)
 """Seconds between tries to commit while too few workers can install: ten minutes."""
 
@@ -76,6 +78,11 @@ def for_owner() -> Retrying:
 def for_file() -> Retrying:
     """Send a file again that a worker did not take."""
     return _paused(FILE, _may_take)
+
+
+def for_stored() -> Retrying:
+    """Ask for a stored file again whose holders may be on their way back."""
+    return _paused(STORED, lambda error: isinstance(error, ClusterError))
 
 
 def for_commit(wait: Callable[[float], None]) -> Retrying:

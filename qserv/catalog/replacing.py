@@ -36,6 +36,8 @@ class Replaced:
         Those whose files go; none: all goes, and the table may become another.
     kept
         Numbers of contributions whose rows the load brings again: they stay live.
+    same_homes
+        Whether the loader sees to it that each key that goes comes again at its home.
     version
         Of the table's list of files when the load began; 0 where there was none.
     versions, shards
@@ -50,6 +52,7 @@ class Replaced:
     table: str
     loads: tuple[str, ...] = ()
     kept: tuple[int, ...] = ()
+    same_homes: bool = False
     version: int = 0
     versions: tuple[int, ...] = ()
     shards: tuple[int, ...] = ()

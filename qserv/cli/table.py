@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qserv.cli import tableworks
 from qserv.cli.endpoint import czar_options, open_czar
 from qserv.cli.view import Verbs, at_snapshot, print_plain
 
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
     from qserv.client.tables import ReleaseTables
 
 
-@click.group(cls=Verbs, short_help="List and drop tables.")
+@click.group(cls=Verbs, short_help="List, change and drop tables.")
 def table() -> None:
-    """See which tables a release has, and drop some.
+    """See which tables a release has, give one a column, make one anew, drop some.
 
     \b
     Examples:
       qserv table list dr1
+      qserv table add-column dr1.Object checked BOOLEAN --default false
+      qserv table rebuild dr1.Object
       qserv table drop dr1.Source
       qserv table list dr1 --snapshot 12
     """
@@ -87,6 +90,10 @@ def drop(
         gone = db.drop_table(name, with_children=with_children)
     names = ", ".join(f"{release}.{each}" for each in gone.names)
     click.echo(f"gone from snapshot {gone.snapshot} on: {names}")
+
+
+table.add_command(tableworks.rebuild)
+table.add_command(tableworks.add_column)
 
 
 def _facts(found: "ReleaseTables") -> list[dict[str, object]]:

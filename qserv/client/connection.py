@@ -10,12 +10,12 @@ from typing_extensions import override
 
 from qserv.catalog.tables import Table
 from qserv.client.address import endpoint_of
-from qserv.client.catalog import Catalog
 from qserv.client.checking import Checks
 from qserv.client.loads import Loads
 from qserv.client.placing import Placements
 from qserv.client.result import Progress, Result
 from qserv.client.status import Status, status_of
+from qserv.client.tableworks import TableWorks
 from qserv.errors import InvalidRequest, UnsupportedQuery
 from qserv.wire.channel import sync_channel
 from qserv.wire.errors import from_rpc
@@ -63,7 +63,7 @@ def connect(address: str, token: str | None = None) -> "Connection":
     return Connection(endpoint_of(address))
 
 
-class Connection(Catalog):
+class Connection(TableWorks):
     """A connection to one czar; may be shared by threads.
 
     Parameters
@@ -100,6 +100,7 @@ class Connection(Catalog):
         except grpc.RpcError as error:
             raise from_rpc(error, self.endpoint, czar=True) from None
 
+    @override
     def _need_open(self) -> None:
         if self._closed:
             raise InvalidRequest(

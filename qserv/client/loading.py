@@ -16,7 +16,15 @@ from qserv.ingest.loader import Settings
 from qserv.ingest.progress import LoadProgress, LoadReport
 from qserv.ingest.schema import Schema, described
 
-__all__ = ["Files", "LoadProgress", "LoadReport", "Settings", "chosen", "load"]
+__all__ = [
+    "Files",
+    "LoadProgress",
+    "LoadReport",
+    "Settings",
+    "chosen",
+    "load",
+    "signed",
+]
 
 Files = str | Path | Sequence[str | Path]
 
@@ -57,7 +65,7 @@ def load(
         lists,
         tables=found.tables,
         reading={name.lower(): _options(found, name, reading) for name in lists},
-        settings=replace(settings, who=settings.who or _who()),
+        settings=signed(settings),
         progress=progress,
     )
 
@@ -84,6 +92,11 @@ def chosen(settings: Mapping[str, Any]) -> Settings:
             f"a load has no setting {unknown[0]}; it has {', '.join(names)}"
         )
     return Settings(**settings)
+
+
+def signed(settings: Settings) -> Settings:
+    """Return settings that say who loads."""
+    return replace(settings, who=settings.who or _who())
 
 
 def _several(table: str, files: Files) -> Sequence[str | Path]:

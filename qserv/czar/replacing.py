@@ -89,6 +89,7 @@ def check_children(
             name
             for name in children(home, each.table)
             if not (name.lower() in going and going[name.lower()].whole)
+            and (each.whole or home.tables[name.lower()].rows)
         ]
         if left and not _comes_again(each, rows):
             full = ", ".join(f"{home.name}.{name}" for name in left)
@@ -99,7 +100,12 @@ def check_children(
 
 
 def _comes_again(replaced: Replaced, rows: Mapping[str, int] | None) -> bool:
-    """Whether the rows that go are those that come, as far as is known."""
+    """Whether the rows that go are those that come, as far as is known.
+
+    Of keys that come again at their homes the loader makes sure, who knows them.
+    """
+    if replaced.same_homes:
+        return True
     if not replaced.complete or rows is None:
         return replaced.complete
     name = replaced.table.lower()

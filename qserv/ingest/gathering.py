@@ -19,6 +19,8 @@ from qserv.ingest.inputs import InputFile, ReadOptions
 from qserv.ingest.locate import Homes
 from qserv.ingest.progress import Meter, Phase
 from qserv.ingest.rejects import Rejects
+from qserv.ingest.rework.changes import NewColumn
+from qserv.ingest.rework.rereading import Rereading
 
 _HOPELESS: Final = 100_000
 """Rejects after which reading is given up, where fewer are allowed."""
@@ -55,6 +57,8 @@ class Gathering:
         Lower-case name -> the tables that files are for.
     inputs
         The files to read, each with its number among all files of the load.
+    again
+        Lower-case name -> what stored rows of a table are read again, before files.
     live
         Lower-case name -> the index of a table that is live.
     overlap, order
@@ -72,6 +76,7 @@ class Gathering:
         *,
         tables: Mapping[str, Table],
         inputs: Sequence[tuple[int, Input]],
+        again: Mapping[str, Rereading],
         live: Mapping[str, LiveIndex],
         overlap: float,
         order: int,
@@ -83,6 +88,8 @@ class Gathering:
     ) -> None:
         self._tables = tables
         self._inputs = inputs
+        self._again = again
+        self._changes: dict[str, NewColumn | None] = {}
         self._live = live
         self._overlap = overlap
         self._order = order
@@ -100,11 +107,16 @@ class Gathering:
         ------
         BadContribution
             If a file cannot be read, or more rows than allowed must be left out.
+        InternalError
+            If stored rows are not what they should be.
         """
         counts = [formats.count(i.file) for _, i in self._inputs]
         known = [count for count in counts if count is not None]
-        total = sum(known) if len(known) == len(counts) else None
+        stored = sum(each.rows for each in self._again.values())
+        total = stored + sum(known) if len(known) == len(counts) else None
         self._meter.enter(Phase.READING, total=total)
+        for name, each in self._again.items():
+            self._changes[name] = each.change(self._pool, self._rejects)
         directors = {
             name for name, t in self._tables.items() if t.kind is TableKind.DIRECTOR
         }
@@ -129,7 +141,13 @@ class Gathering:
             mine = [done[name] for name, task in tasks.items() if task.table is table]
             total = Gathered.of(table, self._order, self._leaf_rows, mine)
             self._gathered[table.name.lower()] = total
+            self._check_again(total)
         self._sort_keys(tables)
+
+    def _check_again(self, gathered: Gathered) -> None:
+        name = gathered.table.name.lower()
+        if (again := self._again.get(name)) is not None:
+            again.check(gathered, self._changes[name], self._rejects)
 
     def _count(self, task: ReadTask, made: Read) -> None:
         self._rejects.add(made.rejects)
@@ -137,21 +155,25 @@ class Gathering:
         self._meter.add(task.table.name, sum(made.rows.values()), size)
 
     def _tasks(self, table: Table) -> Iterator[ReadTask]:
-        pieces = (
-            (number, piece)
-            for number, each in self._inputs
-            if each.table == table.name.lower()
-            for piece in formats.pieces(table, each.file, each.options)
-        )
-        return read_tasks(
+        name = table.name.lower()
+        files = (each for each in self._inputs if each[1].table == name)
+        task = ReadTask(
+            f"{table.name}-read",
+            self._scratch,
             table,
-            pieces,
-            scratch=self._scratch,
-            directors=self._directors(table),
-            overlap=self._overlap,
-            order=self._order,
-            leaf_rows=self._leaf_rows,
+            tuple(
+                (number, piece)
+                for number, each in files
+                for piece in formats.pieces(table, each.file, each.options)
+            ),
+            self._directors(table),
+            self._overlap,
+            self._order,
+            self._leaf_rows,
         )
+        if (again := self._again.get(name)) is not None:
+            yield from read_tasks(again.task(task, self._changes[name]))
+        yield from read_tasks(task)
 
     def _directors(self, table: Table) -> Mapping[str, Sequence[Homes]]:
         """Return who knows the homes of the directors that a table names."""
@@ -178,4 +200,6 @@ class Gathering:
             gathered.keep_shards(mine, self._scratch)
             for shard in mine:
                 self._rejects.add(shard.rejects)
+            if gathered.gone:
+                self._again[gathered.table.name.lower()].check_homes(gathered)
         self._rejects.refuse()

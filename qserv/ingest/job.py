@@ -27,6 +27,8 @@ from qserv.ingest.parcels import Placement
 from qserv.ingest.peers import Czar
 from qserv.ingest.progress import LoadReport, Meter, Phase
 from qserv.ingest.rejects import Rejects
+from qserv.ingest.rework.asked import Rework
+from qserv.ingest.rework.rereading import arranged, numbers_of
 from qserv.ingest.sending import Sending
 from qserv.ingest.staging import Staging
 from qserv.sky.chunking import ChunkTree, deepest_order, order_of
@@ -53,6 +55,8 @@ class Job:
         Runs the tasks; where they leave things.
     inputs
         All input files, as the czar was told of them.
+    again
+        What stored rows of tables are read again.
     rejects, meter
         What takes rows that are left out; who is told.
     """
@@ -65,6 +69,7 @@ class Job:
         pool: Executor,
         scratch: Scratch,
         inputs: Sequence[Input],
+        again: Sequence[Rework] = (),
         rejects: Rejects,
         meter: Meter,
     ) -> None:
@@ -73,6 +78,7 @@ class Job:
         self._pool = pool
         self._scratch = scratch
         self._inputs = inputs
+        self._again = arranged(again, after=len(inputs), scratch=scratch)
         self._rejects = rejects
         self._meter = meter
         self._gathered: dict[str, Gathered] = {}
@@ -102,6 +108,7 @@ class Job:
         tree = self._tree()
         self._scratch.save(leaves.TREE, tree.chunks)
         numbers = [known.number for known in self._begun.inputs]
+        numbers += numbers_of(self._again.values())
         self._scratch.save(leaves.SOURCES, np.array(numbers, np.int64))
         placement = self._place(tree)
         self._tell_inputs()
@@ -121,6 +128,7 @@ class Job:
         self._gathered = Gathering(
             tables={d.name.lower(): table_from_proto(d) for d in begun.definitions},
             inputs=tuple(self._fresh()),
+            again=self._again,
             live={e.name.lower(): LiveIndex(begun.release, e) for e in begun.tables},
             overlap=begun.overlap,
             order=max(min(deepest_order(begun.overlap), _DEEPEST), *leaf_orders),
@@ -306,7 +314,8 @@ class Job:
         every = self._gathered.values()
         spelled = {name: g.table.name for name, g in self._gathered.items()}
         orders, counts = np.unique(order_of(tree.chunks), return_counts=True)
-        rows = self._rows_by_table()
+        kept = {g.asked.stored.table.name: g.asked.rows for g in self._again.values()}
+        rows = {t: n - kept.get(t, 0) for t, n in self._rows_by_table().items()}
         known = zip(self._inputs, self._begun.inputs, strict=True)
         return LoadReport(
             release=self._begun.release,
@@ -325,5 +334,10 @@ class Job:
             orders=dict(zip(orders.tolist(), counts.tolist(), strict=True)),
             resumed=self._begun.resumed,
             dry=self._czar is None,
-            replaced={each.name: each.rows for each in self._begun.replaced},
+            replaced={
+                each.name: each.rows - kept.get(each.name, 0)
+                for each in self._begun.replaced
+                if each.rows > kept.get(each.name, 0)
+            },
+            kept=kept,
         )

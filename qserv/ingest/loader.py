@@ -5,13 +5,10 @@ holds what and keeps the transaction; rows go straight to the workers. A load th
 stopped is gone on with by the same command.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -28,60 +25,12 @@ from qserv.ingest.keeping import kept
 from qserv.ingest.peers import Czar
 from qserv.ingest.progress import LoadProgress, LoadReport, Meter, Phase
 from qserv.ingest.rejects import Named, Rejects
-from qserv.wire.messages import table_to_proto
+from qserv.ingest.request import request_of
+from qserv.ingest.rework.asked import Rework, check_versions
+from qserv.ingest.settings import Settings
 from qserv.wire.v1 import czar_pb2 as pb
 
-__all__ = ["LoadProgress", "LoadReport", "Settings", "load"]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a load is done.
-
-    Parameters
-    ----------
-    family
-        Family of a new release; by default named like it.
-    replicas
-        Copies of each chunk; None leaves it to the czar.
-    overlap, leaf_rows, leaf_bytes
-        Overlap radius (degrees) and leaf limits of a new family.
-    who, pipeline, configuration, input_ids
-        For the history: who loads, name and version of what made the files, the hash
-        of its configuration, and what it read.
-    max_rejects
-        Rows that may be left out; one more, and nothing is loaded.
-    rejects
-        A file that tells them; None: none.
-    dry_run
-        Do all but send and commit.
-    replace
-        The tables that files are for are replaced: what they have goes by then.
-    processes
-        That read and partition; None: as many as there are cores, 0: none but this.
-    dask
-        Address of a Dask scheduler whose workers do it instead.
-    scratch
-        A directory for what is under way, which all processes see; None: the system's
-        for temporary files.
-    """
-
-    family: str | None = None
-    replicas: int | None = None
-    overlap: float | None = None
-    leaf_rows: int | None = None
-    leaf_bytes: int | None = None
-    who: str = ""
-    pipeline: str = ""
-    configuration: str = ""
-    input_ids: tuple[str, ...] = ()
-    max_rejects: int = 0
-    rejects: Path | None = None
-    dry_run: bool = False
-    replace: bool = False
-    processes: int | None = None
-    dask: str | None = None
-    scratch: Path | None = None
+__all__ = ["LoadProgress", "LoadReport", "Loader", "Settings", "load"]
 
 
 _SETTINGS: Final = Settings()
@@ -144,8 +93,8 @@ def load(
     with executor(size=size, processes=settings.processes, dask=settings.dask) as pool:
         known = _checked(found, pool, meter)
         definitions = _definitions(wanted, tables or ())
-        request = _request(release, definitions, known, settings)
-        return _Loader(
+        request = request_of(release, definitions, known, (), settings)
+        return Loader(
             czar=Czar(czar),
             request=request,
             inputs=known,
@@ -155,13 +104,30 @@ def load(
         ).run()
 
 
-class _Loader:
+class Loader:
+    """One load, from its beginning to its end.
+
+    Parameters
+    ----------
+    czar
+        Who is told.
+    request
+        What it begins with.
+    inputs
+        The files that it reads.
+    again
+        The stored rows that it reads.
+    settings, pool, meter
+        How it is done, what runs its tasks, who hears how far it is.
+    """
+
     def __init__(
         self,
         *,
         czar: Czar,
         request: pb.BeginRequest,
-        inputs: Sequence[Input],
+        inputs: Sequence[Input] = (),
+        again: Sequence[Rework] = (),
         settings: Settings,
         pool: Executor,
         meter: Meter,
@@ -169,11 +135,13 @@ class _Loader:
         self._czar = czar
         self._request = request
         self._inputs = inputs
+        self._again = again
         self._settings = settings
         self._pool = pool
         self._meter = meter
 
     def run(self) -> LoadReport:
+        """Load; raises as `load`."""
         begun = self._begin()
         # Loads that are over leave nothing on this machine, whoever was killed.
         sweep(self._settings.scratch, self._czar.ended)
@@ -205,8 +173,10 @@ class _Loader:
         return begun
 
     def _work(self, begun: pb.BeginReply, czar: Czar | None) -> LoadReport:
+        check_versions(self._again, begun)
+        names = [Named(given.table, given.source) for given in self._request.inputs]
         rejects = Rejects(
-            [Named(given.table, given.source) for given in self._request.inputs],
+            names + [each.named for each in self._again],
             # A dry run tells of all, however many.
             allowed=None if czar is None else self._settings.max_rejects,
             file=self._settings.rejects,
@@ -218,6 +188,7 @@ class _Loader:
                 pool=self._pool,
                 scratch=scratch,
                 inputs=self._inputs,
+                again=self._again,
                 rejects=rejects,
                 meter=self._meter,
             ).run()
@@ -292,57 +263,6 @@ def _checked(
         Input(table.lower(), file, marks[str(number)], options)
         for number, (table, file, options) in enumerate(found)
     ]
-
-
-def _request(
-    release: str,
-    definitions: Sequence[Table],
-    inputs: Sequence[Input],
-    settings: Settings,
-) -> pb.BeginRequest:
-    spelled = {table.name.lower(): table.name for table in definitions}
-    filled = dict.fromkeys(spelled[each.table] for each in inputs)
-    request = pb.BeginRequest(
-        release=release,
-        tables=[table_to_proto(table) for table in definitions],
-        family=settings.family or "",
-        replicas=settings.replicas or 0,
-        overlap=settings.overlap,
-        leaf_rows=settings.leaf_rows,
-        leaf_bytes=settings.leaf_bytes,
-        who=settings.who,
-        pipeline=settings.pipeline,
-        configuration=settings.configuration,
-        input_ids=settings.input_ids,
-        inputs=[
-            pb.InputFile(
-                table=spelled[each.table],
-                source=each.file.name,
-                sha256=each.sha256,
-                size=each.file.size,
-            )
-            for each in inputs
-        ],
-        replaces=[pb.Replacement(table=name) for name in filled if settings.replace],
-    )
-    request.fingerprint = _fingerprint(request, inputs, settings)
-    request.dry_run = settings.dry_run
-    return request
-
-
-def _fingerprint(
-    request: pb.BeginRequest, inputs: Sequence[Input], settings: Settings
-) -> str:
-    """Return a hash of all that decides what a load makes."""
-    digest = hashlib.sha256(request.SerializeToString(deterministic=True))
-    for more in (
-        version("qserv"),
-        version("pyarrow"),
-        *(repr(each.options) for each in inputs),
-        str(settings.max_rejects),
-    ):
-        digest.update(b"\0" + more.encode())
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -93,7 +93,8 @@ class Locator:
         Parameters
         ----------
         rows
-            Rows of a director table, or of a table whose directors are known.
+            Rows of a director table, or of a table whose directors are known; if they
+            have homes, they keep them.
 
         Raises
         ------
@@ -106,6 +107,8 @@ class Locator:
         checked = _check(rows, findings).only(~findings.bad)
         further = check.Findings(checked.rows)
         match rows.table.kind:
+            case _ if rows.homes is not None:
+                located = self._stored(checked, further)
             case TableKind.DIRECTOR:
                 located = _directors(checked)
             case TableKind.REF_MATCH:
@@ -118,6 +121,27 @@ class Locator:
             rows.only(good),
             (*findings.rejects, *further.rejects),
             rows.count(checked.wrapped & good),
+        )
+
+    def _stored(self, checked: _Checked, findings: check.Findings) -> Located:
+        """Keep the homes: a director may lie elsewhere by now, an orphan have one."""
+        rows, seconds = checked.rows, None
+        assert rows.homes is not None
+        if rows.table.kind is TableKind.REF_MATCH:
+            _, link = rows.table.links
+            second = self._homes(rows.table, link, checked.keys[1])
+            check.orphans(rows, link, second, findings)
+            alone = np.asarray(checked.keys[0].is_null())
+            seconds = np.where(alone, -1, second)
+        return Located(
+            rows.table,
+            rows.data,
+            rows.homes,
+            checked.keys[0],
+            checked.lon,
+            checked.lat,
+            seconds,
+            ids=checked.keys[-1] if rows.table.indexed else None,
         )
 
     def _children(self, checked: _Checked, findings: check.Findings) -> Located:

@@ -87,6 +87,14 @@ class Czar:
             told = from_rpc(error, self._endpoint, czar=True)
             return None if isinstance(told, UnknownName) else False
 
+    def stored(self, release: str, table: str) -> list[czar_pb2.ListStoredReply]:
+        """Ask what the own rows of a live table are."""
+        asked = czar_pb2.ListStoredRequest(release=release, table=table)
+        try:
+            return list(self._stub.ListStored(asked, timeout=CALL_SECONDS))
+        except grpc.RpcError as error:
+            raise from_rpc(error, self._endpoint, czar=True) from error
+
     def abort(self, request: czar_pb2.AbortRequest) -> None:
         """Have everybody forget the load."""
         self._once(self._stub.Abort, request)

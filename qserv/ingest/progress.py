@@ -104,6 +104,8 @@ class LoadReport:
         Whether nothing was loaded.
     replaced
         Table -> the rows that it had, of those that were replaced.
+    kept
+        Table -> rows that it had before and that were read again.
     """
 
     release: str
@@ -123,6 +125,7 @@ class LoadReport:
     resumed: bool = False
     dry: bool = False
     replaced: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
 
 
 class Meter:

@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Final
 
-from qserv.errors import BadContribution
+from qserv.errors import BadContribution, InternalError
 from qserv.storage.durable import write_file
 
 LISTED: Final = 5
@@ -49,10 +49,19 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An input file as messages name it."""
+    """An input file as messages name it.
+
+    Parameters
+    ----------
+    table, source
+        Which.
+    needed
+        Whether none of its rows may be left out, however many are allowed.
+    """
 
     table: str
     source: str
+    needed: bool = False
 
 
 class Rejects:
@@ -76,21 +85,36 @@ class Rejects:
         self._file = file
         self._found: dict[tuple[int, int], Reject] = {}
         self._counts: Counter[int] = Counter()
+        self._needed = False
 
     def __len__(self) -> int:
         return len(self._found)
 
     def add(self, rejects: Iterable[Reject]) -> None:
-        """Take in rejects; of a row that has several, the first is kept."""
+        """Take in rejects; of a row that has several, the first is kept.
+
+        Raises
+        ------
+        InternalError
+            If one is of no input file: rows that were stored were good.
+        """
         for reject in rejects:
+            if reject.input >= len(self._inputs):
+                raise InternalError(
+                    f"a stored row is none: {reject.column} = {reject.value}: "
+                    f"{reject.reason}; nothing was changed; see qserv doctor"
+                )
             if (row := (reject.input, reject.row)) not in self._found:
                 self._found[row] = reject
                 self._counts[reject.input] += 1
+            self._needed |= self._inputs[reject.input].needed
 
     @property
     def too_many(self) -> bool:
         """Whether there are more than allowed."""
-        return self._allowed is not None and len(self._found) > self._allowed
+        if self._allowed is None:
+            return False
+        return self._needed or len(self._found) > self._allowed
 
     @property
     def file(self) -> Path | None:
@@ -127,6 +151,8 @@ class Rejects:
     def _remedy(self) -> str:
         count = len(self._found)
         where = f"all {count} are in {self._file}; " if self._file else ""
+        if self._needed:
+            return f"\n{where}correct them"
         return (
             f"\n{where}correct them, or leave them out with --max-rejects {count} "
             f"(max_rejects; allowed were {self._allowed})"

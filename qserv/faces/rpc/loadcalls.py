@@ -6,9 +6,11 @@ import grpc.aio
 from typing_extensions import override
 
 from qserv.catalog import loadhistory
+from qserv.catalog.storedrows import stored_rows
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
 from qserv.faces.rpc import loads as convert
+from qserv.faces.rpc import storedrows
 from qserv.wire.v1 import czar_pb2
 from qserv.wire.v1.czar_pb2_grpc import CzarServicer
 
@@ -81,6 +83,19 @@ class LoadCalls(CzarServicer):
         """Tell which files of a load workers hold."""
         files = await self._loads.staged(request.transaction, request.attempt)
         for page in convert.pages(files):
+            yield page
+
+    @override
+    async def ListStored(
+        self,
+        request: czar_pb2.ListStoredRequest,
+        context: "Context[czar_pb2.ListStoredRequest, czar_pb2.ListStoredReply]",
+    ) -> AsyncIterator[czar_pb2.ListStoredReply]:
+        """Tell what the own rows of a table are, and who has them."""
+        found = await self._loads.registry.read(
+            stored_rows, request.release, request.table
+        )
+        for page in storedrows.pages(found, self._members.all):
             yield page
 
     @override

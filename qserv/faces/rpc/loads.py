@@ -53,7 +53,7 @@ def beginning(message: czar_pb2.BeginRequest) -> Beginning:
         fingerprint=message.fingerprint,
         dry_run=message.dry_run,
         replaces=tuple(
-            Replaced(each.table, tuple(each.loads), tuple(each.kept))
+            Replaced(each.table, tuple(each.loads), tuple(each.kept), each.same_homes)
             for each in message.replaces
         ),
     )

@@ -53,6 +53,8 @@ class Gathered:
         The keys, each once.
     dropped
         A file with the rows whose key was there before; None if there are none.
+    used, gone
+        As in `Read`.
     """
 
     table: Table
@@ -67,6 +69,8 @@ class Gathered:
     packed: float = 1.0
     shards: tuple[KeyShard, ...] = ()
     dropped: Path | None = None
+    used: list[Path] = field(default_factory=list)
+    gone: list[KeyRun] = field(default_factory=list)
 
     @staticmethod
     def of(
@@ -80,6 +84,8 @@ class Gathered:
         for each in made:
             total.runs += each.runs
             total.keys += each.keys
+            total.used += each.used
+            total.gone += each.gone
             total.rows.update(each.rows)
             total.nulled.update(each.nulled)
             total.wrapped.update(each.wrapped)

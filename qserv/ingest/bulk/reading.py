@@ -19,8 +19,11 @@ from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.formats import Piece
 from qserv.ingest.locate import Found, Homes, Locator
 from qserv.ingest.ordering import ascending, by_key, in_order
-from qserv.ingest.partition import Located
+from qserv.ingest.partition import Located, as_keys
 from qserv.ingest.rejects import Reject
+from qserv.ingest.rework import pieces as stored
+from qserv.ingest.rework.changes import NewColumn
+from qserv.ingest.rework.pieces import GONE, StoredPiece
 from qserv.ingest.rows import Rows
 from qserv.sky import healpix
 from qserv.storage import shard
@@ -47,7 +50,8 @@ class ReadTask:
     table
         What the rows are.
     pieces
-        What to read, each with the input file that it is of, counted from 0.
+        What to read, each with the input file that it is of, counted from 0; of stored
+        files that does not matter.
     directors
         Lower-case name of a director -> who knows its homes.
     overlap
@@ -56,17 +60,23 @@ class ReadTask:
         HEALPix order at which rows are counted.
     leaf_rows, tasks
         Rows of a director that a leaf may hold; how many tasks read the load.
+    change
+        What becomes of stored rows; None: nothing.
+    watched
+        Whether it is noted where keys were whose rows are left out.
     """
 
     name: str
     scratch: Scratch
     table: Table
-    pieces: tuple[tuple[int, Piece], ...]
+    pieces: tuple[tuple[int, Piece | StoredPiece], ...]
     directors: Mapping[str, Sequence[Homes]]
     overlap: float
     order: int
     leaf_rows: int = 0
     tasks: int = 1
+    change: NewColumn | None = None
+    watched: bool = False
 
 
 @dataclass(slots=True)
@@ -88,6 +98,10 @@ class Read:
         The rows left out.
     packed
         Bytes of a stored row by those in memory, as a sample told; None without rows.
+    used
+        Files with the places of the values that a change gave to rows.
+    gone
+        Runs of the keys whose rows were left out.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -98,6 +112,8 @@ class Read:
     wrapped: Counter[int] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
     packed: float | None = None
+    used: list[Path] = field(default_factory=list)
+    gone: list[KeyRun] = field(default_factory=list)
 
 
 def read(task: ReadTask) -> Read:
@@ -133,32 +149,60 @@ class _Reading:
 
     def _gathered(self) -> Iterator[Rows]:
         """Join batches until they make a run."""
-        held: list[tuple[int, formats.Batch]] = []
+        held: list[Rows] = []
         size = 0
-        for number, piece in self._task.pieces:
-            for batch in formats.read(piece):
-                self._made.nulled[number] += batch.nulled
-                self._made.rejects += [
-                    Reject(number, r.row, r.column, r.value, r.reason)
-                    for r in batch.rejects
-                ]
-                held.append((number, batch))
-                size += batch.rows.nbytes
-                if size >= RUN_BYTES:
-                    joined, held, size = self._joined(held), [], 0
-                    yield joined
-        if any(batch.rows.num_rows for _, batch in held):
+        for rows in self._batches():
+            held.append(rows)
+            size += rows.data.nbytes
+            if size >= RUN_BYTES:
+                joined, held, size = self._joined(held), [], 0
+                yield joined
+        if any(map(len, held)):
             yield self._joined(held)
 
-    def _joined(self, held: list[tuple[int, formats.Batch]]) -> Rows:
-        lengths = [batch.rows.num_rows for _, batch in held]
-        rows = Rows(
-            self._task.table,
-            # Columns in one piece are numpy's without another copy.
-            pa.Table.from_batches([batch.rows for _, batch in held]).combine_chunks(),
-            np.repeat(np.array([number for number, _ in held], np.int64), lengths),
-            np.concatenate([batch.numbers for _, batch in held]),
-        )
+    def _batches(self) -> Iterator[Rows]:
+        for number, piece in self._task.pieces:
+            if isinstance(piece, StoredPiece):
+                yield from self._stored(piece)
+            else:
+                yield from self._fresh(number, piece)
+
+    def _fresh(self, number: int, piece: Piece) -> Iterator[Rows]:
+        for batch in formats.read(piece):
+            self._made.nulled[number] += batch.nulled
+            self._made.rejects += [
+                Reject(number, r.row, r.column, r.value, r.reason)
+                for r in batch.rejects
+            ]
+            inputs = np.full(len(batch.numbers), number, np.int64)
+            data = pa.Table.from_batches([batch.rows])
+            yield Rows(self._task.table, data, inputs, batch.numbers)
+
+    def _stored(self, piece: StoredPiece) -> Iterator[Rows]:
+        for rows in stored.read(piece, self._task.scratch):
+            gone = rows.inputs == GONE
+            if gone.any() and self._task.watched:
+                self._note_gone(rows.only(gone))
+            kept = rows.only(~gone)
+            yield self._changed(kept) if self._task.change else kept
+
+    def _changed(self, rows: Rows) -> Rows:
+        assert self._task.change is not None
+        changed, places = self._task.change.apply(rows)
+        if places.size:
+            name = f"{self._task.name}-used-{len(self._made.used)}.npy"
+            path = self._task.scratch.save(name, np.unique(places))
+            self._made.used.append(path)
+        return changed
+
+    def _note_gone(self, rows: Rows) -> None:
+        assert rows.homes is not None
+        key = rows.table.column(rows.table.key or "").name
+        found, name = as_keys(rows.data.column(key)), f"gone-{len(self._made.gone)}"
+        self._write_keys(self._made.gone, name, found, rows.homes, rows)
+
+    def _joined(self, held: list[Rows]) -> Rows:
+        rows = Rows.joined(held)
         if self._made.packed is None:
             self._made.packed = shard.packed(rows.data.slice(0, _SAMPLE))
         return rows
@@ -193,17 +237,23 @@ class _Reading:
 
     def _keep_keys(self, located: Located, rows: Rows) -> None:
         assert located.ids is not None
-        which = by_key(located.ids)
+        name = f"keys-{len(self._made.keys)}"
+        self._write_keys(self._made.keys, name, located.ids, located.homes, rows)
+
+    def _write_keys(
+        self, to: list[KeyRun], name: str, found: pa.Array, homes: Integers, rows: Rows
+    ) -> None:
+        which = by_key(found)
         table = pa.table(
             {
-                KEY: located.ids.take(pa.array(which)),
-                ORDER: located.homes[which],
+                KEY: found.take(pa.array(which)),
+                ORDER: homes[which],
                 INPUT: rows.inputs[which].astype(np.int32),
                 NUMBER: rows.numbers[which],
             }
         )
-        name = f"{self._task.name}-keys-{len(self._made.keys)}"
-        self._made.keys.append(keys.write_run(self._task.scratch, name, table))
+        name = f"{self._task.name}-{name}"
+        to.append(keys.write_run(self._task.scratch, name, table))
 
 
 def _with_system(

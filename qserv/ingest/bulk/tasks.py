@@ -1,7 +1,7 @@
 """Which tasks a load consists of: pure, from what is known to what is to be done."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,41 +17,23 @@ from qserv.ingest.bulk.runs import Run, Share, shares
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.formats import Piece
 from qserv.ingest.index import LiveIndex, shard_count
-from qserv.ingest.locate import Homes
 from qserv.ingest.parcels import Placement
+from qserv.ingest.rework.pieces import StoredPiece
 from qserv.ingest.staging import Staging
 from qserv.sky.chunking import ChunkTree, pixel_ranges
 
 Integers = npt.NDArray[np.int64]
 
 
-def read_tasks(
-    table: Table,
-    pieces: Iterator[tuple[int, Piece]],
-    *,
-    scratch: Scratch,
-    directors: Mapping[str, Sequence[Homes]],
-    overlap: float,
-    order: int,
-    leaf_rows: int,
-) -> Iterator[ReadTask]:
-    """Group the pieces of a table's input files into tasks of about a run each."""
-    held: list[tuple[int, Piece]] = []
+def read_tasks(whole: ReadTask) -> Iterator[ReadTask]:
+    """Cut a task that reads all pieces into tasks of about a run each."""
+    held: list[tuple[int, Piece | StoredPiece]] = []
     size = number = 0
 
     def task() -> ReadTask:
-        return ReadTask(
-            f"{table.name}-read-{number}",
-            scratch,
-            table,
-            tuple(held),
-            directors,
-            overlap,
-            order,
-            leaf_rows,
-        )
+        return replace(whole, name=f"{whole.name}-{number}", pieces=tuple(held))
 
-    for which, piece in pieces:
+    for which, piece in whole.pieces:
         held.append((which, piece))
         size += piece.size
         if size >= RUN_BYTES:

@@ -1080,7 +1080,12 @@ class Replacement(_message.Message):
     TABLE_FIELD_NUMBER: _builtins.int
     LOADS_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
+    SAME_HOMES_FIELD_NUMBER: _builtins.int
     table: _builtins.str
+    same_homes: _builtins.bool
+    """The loader sees to it that each key that goes comes again at its home: then a
+    director may go in part, whatever its children.
+    """
     @_builtins.property
     def loads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The loads whose files go; none: the whole table, which may become another one."""
@@ -1097,10 +1102,11 @@ class Replacement(_message.Message):
         table: _builtins.str = ...,
         loads: _abc.Iterable[_builtins.str] | None = ...,
         kept: _abc.Iterable[_builtins.int] | None = ...,
+        same_homes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "loads", b"loads", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "loads", b"loads", "same_homes", b"same_homes", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1814,6 +1820,138 @@ class KeepReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeepReply: _TypeAlias = KeepReply  # noqa: Y015
+
+@_typing.final
+class ListStoredRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    release: _builtins.str
+    table: _builtins.str
+    def __init__(
+        self,
+        *,
+        release: _builtins.str = ...,
+        table: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["release", b"release", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStoredRequest: _TypeAlias = ListStoredRequest  # noqa: Y015
+
+@_typing.final
+class ListStoredReply(_message.Message):
+    """In pages, of one version of the table; contributions and files are spread over them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    MANIFEST_VERSION_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    release: _builtins.str
+    """in the catalog's spelling"""
+    manifest_version: _builtins.int
+    children: _builtins.bool
+    """tables with rows name it as their director"""
+    @_builtins.property
+    def table(self) -> Global___TableDefinition: ...
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerLocation]: ...
+    @_builtins.property
+    def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredContribution]: ...
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldFile]: ...
+    def __init__(
+        self,
+        *,
+        release: _builtins.str = ...,
+        table: Global___TableDefinition | None = ...,
+        manifest_version: _builtins.int = ...,
+        workers: _abc.Iterable[Global___WorkerLocation] | None = ...,
+        contributions: _abc.Iterable[Global___StoredContribution] | None = ...,
+        files: _abc.Iterable[Global___HeldFile] | None = ...,
+        children: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "contributions", b"contributions", "files", b"files", "manifest_version", b"manifest_version", "release", b"release", "table", b"table", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStoredReply: _TypeAlias = ListStoredReply  # noqa: Y015
+
+@_typing.final
+class StoredContribution(_message.Message):
+    """A file that brought live rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """what `_source` says in its rows"""
+    source: _builtins.str
+    sha256: _builtins.bytes
+    rows: _builtins.int
+    load: _builtins.str
+    """whose files hold the rows"""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        source: _builtins.str = ...,
+        sha256: _builtins.bytes = ...,
+        rows: _builtins.int = ...,
+        load: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "number", b"number", "rows", b"rows", "sha256", b"sha256", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredContribution: _TypeAlias = StoredContribution  # noqa: Y015
+
+@_typing.final
+class HeldFile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    load: _builtins.str
+    """that made it"""
+    @_builtins.property
+    def entry(self) -> _common_pb2.ManifestEntry: ...
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """by position in ListStoredReply.workers"""
+
+    def __init__(
+        self,
+        *,
+        entry: _common_pb2.ManifestEntry | None = ...,
+        workers: _abc.Iterable[_builtins.int] | None = ...,
+        load: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "load", b"load", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldFile: _TypeAlias = HeldFile  # noqa: Y015
 
 @_typing.final
 class StagedRequest(_message.Message):

@@ -114,6 +114,11 @@ class CzarStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.KeepRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.KeepReply.FromString,
                 _registered_method=True)
+        self.ListStored = channel.unary_stream(
+                '/qserv.wire.v1.Czar/ListStored',
+                request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListStoredRequest.SerializeToString,
+                response_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListStoredReply.FromString,
+                _registered_method=True)
         self.Staged = channel.unary_stream(
                 '/qserv.wire.v1.Czar/Staged',
                 request_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.StagedRequest.SerializeToString,
@@ -255,6 +260,14 @@ class CzarServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStored(self, request, context):
+        """The own rows of a live table: the files that hold them, who has those, and what
+        brought the rows. A load that reads them again replaces them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Staged(self, request, context):
         """The files of a load that workers have acknowledged.
         """
@@ -379,6 +392,11 @@ def add_CzarServicer_to_server(servicer, server):
                     servicer.Keep,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.KeepRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.KeepReply.SerializeToString,
+            ),
+            'ListStored': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListStored,
+                    request_deserializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListStoredRequest.FromString,
+                    response_serializer=qserv_dot_wire_dot_v1_dot_czar__pb2.ListStoredReply.SerializeToString,
             ),
             'Staged': grpc.unary_stream_rpc_method_handler(
                     servicer.Staged,
@@ -843,6 +861,33 @@ class Czar:
             '/qserv.wire.v1.Czar/Keep',
             qserv_dot_wire_dot_v1_dot_czar__pb2.KeepRequest.SerializeToString,
             qserv_dot_wire_dot_v1_dot_czar__pb2.KeepReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStored(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qserv.wire.v1.Czar/ListStored',
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ListStoredRequest.SerializeToString,
+            qserv_dot_wire_dot_v1_dot_czar__pb2.ListStoredReply.FromString,
             options,
             channel_credentials,
             insecure,

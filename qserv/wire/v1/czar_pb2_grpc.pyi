@@ -57,6 +57,10 @@ class CzarStub:
     Abort: _grpc.UnaryUnaryMultiCallable[_czar_pb2.AbortRequest, _czar_pb2.AbortReply]
     Keep: _grpc.UnaryUnaryMultiCallable[_czar_pb2.KeepRequest, _czar_pb2.KeepReply]
     """A loader says every few seconds that it is there, and how far it is."""
+    ListStored: _grpc.UnaryStreamMultiCallable[_czar_pb2.ListStoredRequest, _czar_pb2.ListStoredReply]
+    """The own rows of a live table: the files that hold them, who has those, and what
+    brought the rows. A load that reads them again replaces them.
+    """
     Staged: _grpc.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]
     """The files of a load that workers have acknowledged."""
     ListLoads: _grpc.UnaryStreamMultiCallable[_czar_pb2.ListLoadsRequest, _czar_pb2.ListLoadsReply]
@@ -99,6 +103,10 @@ class CzarAsyncStub(CzarStub):
     Abort: _aio.UnaryUnaryMultiCallable[_czar_pb2.AbortRequest, _czar_pb2.AbortReply]  # type: ignore[assignment]
     Keep: _aio.UnaryUnaryMultiCallable[_czar_pb2.KeepRequest, _czar_pb2.KeepReply]  # type: ignore[assignment]
     """A loader says every few seconds that it is there, and how far it is."""
+    ListStored: _aio.UnaryStreamMultiCallable[_czar_pb2.ListStoredRequest, _czar_pb2.ListStoredReply]  # type: ignore[assignment]
+    """The own rows of a live table: the files that hold them, who has those, and what
+    brought the rows. A load that reads them again replaces them.
+    """
     Staged: _aio.UnaryStreamMultiCallable[_czar_pb2.StagedRequest, _czar_pb2.StagedReply]  # type: ignore[assignment]
     """The files of a load that workers have acknowledged."""
     ListLoads: _aio.UnaryStreamMultiCallable[_czar_pb2.ListLoadsRequest, _czar_pb2.ListLoadsReply]  # type: ignore[assignment]
@@ -234,6 +242,16 @@ class CzarServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_czar_pb2.KeepReply, _abc.Awaitable[_czar_pb2.KeepReply]]:
         """A loader says every few seconds that it is there, and how far it is."""
+
+    @_abc_1.abstractmethod
+    def ListStored(
+        self,
+        request: _czar_pb2.ListStoredRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_czar_pb2.ListStoredReply], _abc.AsyncIterator[_czar_pb2.ListStoredReply]]:
+        """The own rows of a live table: the files that hold them, who has those, and what
+        brought the rows. A load that reads them again replaces them.
+        """
 
     @_abc_1.abstractmethod
     def Staged(
