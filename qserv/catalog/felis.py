@@ -8,8 +8,9 @@ checked by the library and passed over.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,11 +92,27 @@ def tables_of(
     _check_shape(top, content)
     _check_resources(top, content)
     schema = _validated(top, content)
+    _check_there(path, only or (), [table.name for table in schema.tables])
     return tuple(
         _table(top.at("tables", i), table, sidecar.entry(table.name))
         for i, table in enumerate(schema.tables)
         if wanted is None or table.name.lower() in wanted
     )
+
+
+def _check_there(path: Path, only: Collection[str], tables: Sequence[str]) -> None:
+    there = {name.lower(): name for name in tables}
+    for name in only:
+        if name.lower() not in there:
+            close = get_close_matches(name.lower(), there, 1)
+            raise InvalidRequest(
+                f"{path} has no table {name}; "
+                + (
+                    f"did you mean {there[close[0]]}?"
+                    if close
+                    else f"it has {', '.join(tables) or 'none'}"
+                )
+            )
 
 
 def _with_directors(only: Collection[str], entries: Mapping[str, Entry]) -> set[str]:

@@ -117,8 +117,8 @@ def infer(sight: Sight, entry: Entry) -> Table:
     )
 
 
-def columns_of(table: str, schema: pa.Schema) -> tuple[Column, ...]:
-    """Return the columns of a file's Arrow schema.
+def columns_of(where: str, schema: pa.Schema) -> tuple[Column, ...]:
+    """Return the columns of a file's Arrow schema; `where` is table and file.
 
     Metadata ``unit``, ``ucd``, ``description`` of a field is taken over; a column of
     NULLs alone is a VARCHAR.
@@ -128,7 +128,7 @@ def columns_of(table: str, schema: pa.Schema) -> tuple[Column, ...]:
     InvalidRequest
         If a column has a type that no column of ours holds.
     """
-    return tuple(_column(table, field) for field in schema)
+    return tuple(_column(where, field) for field in schema)
 
 
 def datatype_of(arrow: pa.DataType) -> DataType | None:
@@ -331,10 +331,10 @@ _ARROW_TYPES: Final = (
 )
 
 
-def _column(table: str, field: pa.Field) -> Column:
+def _column(where: str, field: pa.Field) -> Column:
     if (datatype := datatype_of(field.type)) is None:
         raise InvalidRequest(
-            f"table {table}: column {field.name} has type {field.type}, which no "
+            f"table {where}: column {field.name} has type {field.type}, which no "
             f"column can hold; leave it out with `ignore: [{field.name}]` in the "
             "sidecar, or convert it"
         )

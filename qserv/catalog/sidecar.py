@@ -27,6 +27,7 @@ r"""Reads the sidecar of a schema: how each table's rows are spread, and its fil
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,8 +155,13 @@ class Sidecar:
             If it does not mention it.
         """
         if (found := self.entries.get(table.lower())) is None:
-            raise no_entry(table, self.path)
+            raise self._no_entry(table)
         return found
+
+    def _no_entry(self, table: str) -> InvalidRequest:
+        close = get_close_matches(table.lower(), self.entries, 1)
+        hint = f"; did you mean {close[0]}, which it has?" if close else ""
+        return InvalidRequest(_no_entry(table, self.path) + hint)
 
 
 def read_sidecar(path: Path | str) -> Sidecar:
@@ -194,10 +200,9 @@ def is_sidecar(path: Path | str) -> bool:
     return isinstance(content, dict) and isinstance(content.get("tables"), dict)
 
 
-def no_entry(name: str, sidecar: Path | str | None) -> InvalidRequest:
-    """Return the error for a table that the sidecar does not mention."""
+def _no_entry(name: str, sidecar: Path | str | None) -> str:
     where = f"in {sidecar}" if sidecar else f"in a sidecar file (*{SIDECAR_SUFFIX})"
-    return InvalidRequest(
+    return (
         f"nothing says how the rows of table {name} are spread; write one of these "
         f"under `tables:` {where}: "
         f"`{name}: {{kind: director, key: ID, position: [RA, DEC]}}`, "

@@ -198,7 +198,7 @@ def _seen(
             texts.read(file, options, called)
         else:
             some = [field for field in schema if not pa.types.is_null(field.type)]
-            columns = columns_of(table, pa.schema(some))
+            columns = columns_of(f"{table}, {file.name}", pa.schema(some))
             _widen(known, columns, [called[c.name] for c in columns], file.name)
     _widen(known, tuple(texts.known.values()), list(texts.known), "texts")
     return _Seen(

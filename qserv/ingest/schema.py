@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from qserv.catalog.sidecar import (
     Reading,
     Sidecar,
     is_sidecar,
-    no_entry,
     read_sidecar,
 )
 from qserv.catalog.tables import Table
-from qserv.errors import InvalidRequest
+from qserv.errors import BadContribution, InvalidRequest
 from qserv.ingest.looking import Look, look
 
 Inputs = Mapping[str, Sequence[str | Path]]
@@ -101,7 +101,7 @@ def described(
         if replace:
             live = {k: table for k, table in live.items() if k not in said.entries}
         looks = {
-            name.lower(): look(name, found, _reading(_entry(name, said), reading))
+            name.lower(): _looked(name, found, _entry(name, said, known), reading)
             for name, found in inputs.items()
             if name.lower() not in live
         }
@@ -118,21 +118,32 @@ def described(
     )
 
 
-def _entry(name: str, said: Sidecar) -> Entry:
+def _entry(name: str, said: Sidecar, known: Sequence[Table]) -> Entry:
     if said.path is None:
+        close = get_close_matches(name, [table.name for table in known], 1)
+        hint = f"; did you mean {close[0]}, which the release has?" if close else ""
         raise InvalidRequest(
             f"nothing says what table {name} is: give a Felis schema, or a sidecar "
             "whose columns are then inferred from the files; "
-            f"`qserv schema infer {name}=FILES` writes both"
+            f"`qserv schema infer {name}=FILES` writes both{hint}"
         )
-    if (entry := said.entries.get(name.lower())) is None:
-        raise no_entry(name, said.path)
-    return entry
+    return said.entry(name)
 
 
-def _reading(entry: Entry, said: Mapping[str, Any] | None) -> Reading:
-    options = {**entry.reading.options, **(said or {})}
-    return replace(entry.reading, options=options)
+def _looked(
+    name: str,
+    patterns: Sequence[str | Path],
+    entry: Entry,
+    reading: Mapping[str, Any] | None,
+) -> Look:
+    options = {**entry.reading.options, **(reading or {})}
+    seen = look(name, patterns, replace(entry.reading, options=options))
+    if len(seen.empty) == len(seen.sight.columns):
+        raise BadContribution(
+            f"table {name}: no column of its files has a value, so nothing says its "
+            "types; give files with rows, or a Felis schema"
+        )
+    return seen
 
 
 def _live(table: Table, said: Sidecar) -> Table:
@@ -142,7 +153,7 @@ def _live(table: Table, said: Sidecar) -> Table:
 
 
 def _inferred(seen: Look, said: Sidecar) -> Table:
-    return infer(seen.sight, _entry(seen.sight.table, said))
+    return infer(seen.sight, said.entry(seen.sight.table))
 
 
 def _check_positions(tables: Sequence[Table]) -> None:

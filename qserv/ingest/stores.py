@@ -155,7 +155,10 @@ def _place(uri: str) -> tuple[pa.fs.FileSystem, str]:
     try:
         filesystem, base = _filesystem(root)
     except (ValueError, NotImplementedError) as error:
-        raise BadContribution(f"{shown(uri)}: {plain(error)}") from error
+        raise BadContribution(
+            f"{shown(uri)}: {plain(error)}; give a path, or a URI such as "
+            "s3://bucket/key"
+        ) from error
     return filesystem, base + unquote(parts.path)
 
 

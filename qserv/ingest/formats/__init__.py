@@ -89,6 +89,7 @@ def schema_of(file: InputFile, options: ReadOptions = DEFAULTS) -> pa.Schema:
         If the file cannot be read.
     """
     whole = _whole(_NOTHING, file, options)
+    magic.check(whole)
     schema = _READERS[file.format].schema_of(whole)
     kept = options.kept(schema.names)
     return pa.schema([schema.field(i).with_name(name) for i, name in kept.items()])

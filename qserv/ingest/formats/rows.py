@@ -243,9 +243,8 @@ def _rejected(
         array = raw.column(at[column.name.lower()])
         for row in np.flatnonzero(result.bad & good):
             value = shown(_plain(array[int(row)]))
-            told.append(
-                Reject(int(numbers[row]), column.name, value, result.why(int(row)))
-            )
+            why = result.why(int(row), value)
+            told.append(Reject(int(numbers[row]), column.name, value, why))
         good &= ~result.bad
     return told, good
 

@@ -48,14 +48,16 @@ class Converted:
     nulls: Mask | None = None
     long: Mask | None = None
 
-    def why(self, row: int) -> str:
-        """Return why a row does not fit."""
+    def why(self, row: int, value: str) -> str:
+        """Return why a row with some value, as people see it, does not fit."""
         if self.nulls is not None and self.nulls[row]:
-            return "is NULL or NaN, but the column has none"
+            return "it is NULL or NaN, but the column has none"
         if self.long is not None and self.long[row]:
             count = len(self.array[row].as_py())
-            return f"has {count} characters, but the column {self.column.length}"
-        return _reason(self.column)
+            reason = f"has {count} characters, but the column {self.column.length}"
+        else:
+            reason = _reason(self.column)
+        return f"{value!r} {reason}"
 
 
 def convert(array: pa.Array, column: Column, *, texts: bool = False) -> Converted:
@@ -122,7 +124,7 @@ def _reason(column: Column) -> str:
                 "2026-01-31T23:59:59.5Z"
             )
         case _:
-            return f"does not fit {column.datatype} without loss"
+            return f"is no number that {column.datatype} holds without loss"
 
 
 def _refusal(arrow: pa.DataType, column: Column) -> str:

@@ -228,6 +228,10 @@ def _parsed(piece: Piece, stream: Stream) -> Iterator[_Document]:
         try:
             parser.Parse(block, not block)
         except (expat.ExpatError, LookupError, ValueError, _Refused) as error:
+            if not block and isinstance(error, expat.ExpatError):
+                raise piece.wrong(
+                    f"is no whole VOTable: it is truncated, or not closed ({error})"
+                ) from error
             raise piece.wrong(f"is no VOTable to read: {error}") from error
         full = len(document.rows) >= _ROWS or len(document.binary) >= _BLOCK
         if document.began and (full or document.ended):

@@ -33,9 +33,9 @@ def test_columns_are_those_of_arrow():
     assert (columns[2].unit, columns[2].description) == ("mag", "How bright")
     listed = pa.schema([pa.field("l", pa.list_(pa.int8()))])
     with pytest.raises(
-        InvalidRequest, match=r"table T: column l has type list.*ignore"
+        InvalidRequest, match=r"table T, t.parquet: column l has type list.*ignore"
     ):
-        columns_of("T", listed)
+        columns_of("T, t.parquet", listed)
 
 
 @pytest.mark.parametrize(

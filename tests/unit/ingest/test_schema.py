@@ -1,5 +1,6 @@
 """Where the tables of a load come from."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,25 @@ def test_what_is_missing_is_said(inputs, tmp_path):
     inputs["Star"] = inputs["Filter"]
     with pytest.raises(InvalidRequest, match=r"`Star: {kind: director, key: ID"):
         tables_of(inputs, sidecar=tmp_path / "dr.sidecar.yaml")
+
+
+def test_a_name_that_comes_close_is_named(inputs, tmp_path):
+    inputs = {"Filtr": inputs["Filter"]}
+    for said, where in (
+        ({"schema": "dr.yaml"}, "dr.yaml has no table Filtr; did you mean Filter?"),
+        ({"sidecar": "dr.sidecar.yaml"}, "did you mean filter, which it has?"),
+    ):
+        paths = {name: tmp_path / file for name, file in said.items()}
+        with pytest.raises(InvalidRequest, match=re.escape(where)):
+            tables_of(inputs, **paths)
+    with pytest.raises(InvalidRequest, match="mean Filter, which the release has"):
+        tables_of(inputs, known=[FILTER])
+
+
+def test_files_without_rows_say_no_types(sky, tmp_path):
+    (tmp_path / "o.csv").write_text("objectId,ra,dec\n")
+    with pytest.raises(BadContribution, match="Object: no column of its files has a"):
+        tables_of(sky, sidecar=tmp_path / "s.sidecar.yaml")
 
 
 def test_a_table_that_is_live_is_what_it_is(inputs, tmp_path):

@@ -328,7 +328,10 @@ def test_what_votables_of_others_have(tmp_path):
     [
         ("<?xml version='1.0'?><html/>", "its root is <html>"),
         ("<VOTABLE/>", "has no table"),
-        ("<VOTABLE><RESOURCE><TABLE><FIELD name='z' datatype='int'/>", "no element"),
+        (
+            "<VOTABLE><RESOURCE><TABLE><FIELD name='z' datatype='int'/>",
+            "it is truncated",
+        ),
         (
             "<!DOCTYPE a [<!ENTITY b 'c'>]><VOTABLE>&b;</VOTABLE>",
             "it defines entities",

@@ -209,7 +209,7 @@ def test_names_of_columns(csv):
 def test_a_value_in_a_column_without_null(csv):
     found = read(csv(b"a\n1\n\nnan\n2\n"), table(a="BIGINT!"))
     assert found.reasons == [(2, "a", "NULL"), (3, "a", "nan")]
-    assert found.rejects[0].reason == "is NULL or NaN, but the column has none"
+    assert found.rejects[0].reason == "it is NULL or NaN, but the column has none"
 
 
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.csv.zst"])

@@ -243,7 +243,7 @@ def test_what_a_column_says_itself_goes_first(tmp_path):
 @pytest.mark.parametrize(
     ("key", "note", "message"),
     [
-        ("IVOA.VOTable-Parquet.content", "<VOTABLE>", "no VOTable to read: no element"),
+        ("IVOA.VOTable-Parquet.content", "<VOTABLE>", "it is truncated"),
         ("IVOA.VOTable-Parquet.content", "<VOTABLE/>", "has no table"),
         ("table_meta_yaml", "datatype: [", "its header is no YAML"),
         ("table_meta_yaml", "meta: 3", "its header says no columns"),
