@@ -12,6 +12,7 @@ _PACKED: Final = {
     Compression.GZIP: b"\x1f\x8b",
     Compression.ZSTD: b"\x28\xb5\x2f\xfd",
 }
+_ENDS: Final = {Compression.GZIP: ".gz", Compression.ZSTD: ".zst"}
 _FORMATS: Final = (
     (b"PAR1", Format.PARQUET),
     (b"ARROW1", Format.ARROW),
@@ -38,10 +39,8 @@ def check(piece: Piece) -> None:
     packed = next((c for c, begin in _PACKED.items() if head.startswith(begin)), None)
     if packed is not file.compression:
         told = f"packed with {packed}" if packed else "not packed"
-        name = "say .gz or .zst" if packed else f"not say {file.compression}"
-        raise piece.wrong(
-            f"is {told} by its first bytes: its name should {name} at the end"
-        )
+        name = f"end in {_ENDS[packed]}" if packed else "not end in .gz or .zst"
+        raise piece.wrong(f"is {told} by its first bytes: its name should {name}")
     if file.compression:
         with (
             stores.named(file.name),

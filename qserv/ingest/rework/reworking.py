@@ -170,7 +170,7 @@ def _value(column: Column, value: object) -> pa.Array:
         ) from None
     if found.bad is not None:
         raise InvalidRequest(
-            f"column {column.name} cannot be {value!r}: it {found.why(0)}"
+            f"column {column.name} cannot be {value!r}: {found.why(0, str(value))}"
         )
     return found.array
 
