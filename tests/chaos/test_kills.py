@@ -149,6 +149,24 @@ def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads, turn):
     cluster.check(loads, release)
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("turn", turns())
+def test_a_worker_that_stays_away_at_a_commit_is_replaced(cluster, loads, turn):
+    release = f"away_{turn}"
+    victim = random.Random(f"{SEED} away {turn}").choice(WORKERS)
+    with Watcher(cluster, loads.states(release)) as watcher:
+        run_until_loaded(cluster, loads.arguments(release, 1))
+        watcher.acknowledged(1)
+        cluster.arm(victim, "worker.install.asked")
+        loader = cluster.loader(loads.arguments(release, 2))
+        assert loader.wait(DEADLINE) == 0, cluster.log_of("loader")
+        assert not cluster.alive(victim)
+        watcher.acknowledged(2)
+    assert watcher.wrong == []
+    cluster.revive()
+    cluster.check(loads, release)
+
+
 def live(cluster, loads, release, accidents):
     """Load with an accident each time, while somebody asks all the time."""
     with Watcher(cluster, loads.states(release)) as watcher:
