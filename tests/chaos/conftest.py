@@ -7,6 +7,7 @@ from support.twoloads import two_loads
 ENOUGH = 40
 """Cases of a cluster: what they loaded stays there."""
 FAILED = pytest.StashKey[bool]()
+SHARED = pytest.StashKey["Shared"]()
 
 
 class Shared:
@@ -50,9 +51,18 @@ def pytest_runtest_makereport(item):
     return report
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Stop the cluster once other tests follow, whose machine is theirs."""
+    last = nextitem is None or not nextitem.path.is_relative_to(item.path.parent)
+    if last and (shared := item.session.stash.get(SHARED, None)) is not None:
+        shared.close()
+
+
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory):
+def shared(tmp_path_factory, request):
     shared = Shared(tmp_path_factory)
+    request.session.stash[SHARED] = shared
     yield shared
     shared.close()
 

@@ -92,8 +92,6 @@ class Template:
     """
 
     def __init__(self, base):
-        # Who is forked twice over becomes a child of this process.
-        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
         self._base = base
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -126,6 +124,8 @@ class Template:
             "env": os.environ | (env or {}),
         }
         output = os.pipe() if listened else (None, os.open(os.devnull, os.O_WRONLY))
+        # Who is forked twice over becomes a child of this process.
+        self._adopt(True)
         body = json.dumps(request).encode()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [output[1], errors.fileno(), theirs.detach()]
@@ -135,8 +135,12 @@ class Template:
         pid = int(self._socket.recv(LONGEST))
         return Forked(pid, os.fdopen(output[0], "rb") if listened else None, ours)
 
+    def _adopt(self, wanted):
+        ctypes.CDLL(None).prctl(SUBREAPER, int(wanted), 0, 0, 0)
+
     def close(self):
-        """End it; what it started goes on."""
+        """End it, when what it started has ended."""
+        self._adopt(False)
         self._socket.close()
         self._process.wait()
 
