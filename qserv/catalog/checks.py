@@ -156,6 +156,8 @@ def _damage(facts: Facts) -> Iterator[Finding]:
             f"worker {worker.id} lacks {worker.damaged_total} files, such as {path}: "
             f"{reason}",
             "they are copied from other workers; if it happens again, replace the disk",
+            # Where some are bad there may be more.
+            scrub=worker.id,
         )
     if not hurt:
         yield Finding("damage", Level.OK, "no worker lacks a file")
@@ -270,13 +272,18 @@ def _scrubs(facts: Facts) -> Iterator[Finding]:
                 Level.WARNING,
                 f"worker {worker.id}: {trouble}",
                 f"qserv scrub --worker {worker.id}",
+                scrub=worker.id if _unverified(worker) else "",
             )
     if well:
         yield Finding("scrub", Level.OK, "every file was verified lately, or soon will")
 
 
+def _unverified(worker: WorkerFacts) -> bool:
+    return worker.oldest > 2 * worker.verify_age
+
+
 def _unscrubbed(worker: WorkerFacts) -> str:
-    if worker.oldest > 2 * worker.verify_age:
+    if _unverified(worker):
         return f"a file was not verified for {worker.oldest / DAY:.1f} days"
     if worker.files and not worker.scrub_rate:
         return "nothing is scrubbed in the background (scrub_bytes_per_second is 0)"

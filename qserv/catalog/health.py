@@ -34,12 +34,15 @@ class Finding:
         What was found.
     remedy
         A command, or what to do; empty where all is well.
+    scrub
+        The worker whose scrub would mend it; empty where none would.
     """
 
     check: str
     level: Level
     text: str
     remedy: str = ""
+    scrub: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,25 +24,36 @@ _COLOURS: Final = {"ok": "green", "warning": "yellow", "problem": "red"}
     is_flag=True,
     help="Of a cluster that is stopped: compare every file with its checksum.",
 )
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="First mend what needs nobody's decision: scrub the workers that need it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @czar_options
-def doctor(*, verify: bool, as_json: bool, czar: str | None, directory: Path) -> None:
+def doctor(
+    *, verify: bool, fix: bool, as_json: bool, czar: str | None, directory: Path
+) -> None:
     """Check a cluster: metadata, workers, copies, files, loads, clocks, disks.
 
-    Changes nothing. Of a cluster that is stopped it reads the directories. To have a
-    running cluster read all its files, use qserv scrub. Ends with 1 if there is a
-    problem; a warning is none.
+    Changes nothing without --fix, and deletes nothing with it. Of a cluster that is
+    stopped it reads the directories. To have a running cluster read all its files, use
+    qserv scrub. Ends with 1 if there is a problem; a warning is none.
 
     \b
     Examples:
       qserv doctor
       qserv doctor --czar 10.0.0.1:7480 --json | jq '.findings[] | select(.level!="ok")'
+      qserv doctor --fix
       qserv doctor --dir qserv-data --verify
     """
     from qserv.catalog.checks import worst
     from qserv.catalog.health import Level
 
     found = list(_findings(czar, directory, verify=verify))
+    if fix and (workers := sorted({each.scrub for each in found if each.scrub})):
+        scrub(czar, directory, workers)
+        found = list(_findings(czar, directory, verify=verify))
     level = worst(found)
     if as_json:
         values = [
@@ -51,19 +62,29 @@ def doctor(*, verify: bool, as_json: bool, czar: str | None, directory: Path) ->
         ]
         click.echo(json.dumps({"level": level, "findings": values}, indent=2))
     else:
-        for line in report(found):
+        for line in told(found):
             click.echo(line)
     if level is Level.PROBLEM:
         sys.exit(1)
 
 
-def report(found: Iterable["Finding"]) -> Iterator[str]:
+def told(found: Iterable["Finding"]) -> Iterator[str]:
     """Yield a line for each finding, and one for each remedy."""
     for each in found:
         level = click.style(f"{each.level:<8}", fg=_COLOURS[each.level])
         yield f"{level} {each.check:<10} {each.text}"
         if each.remedy:
             yield f"{'':<19} → {each.remedy}"
+
+
+def scrub(czar: str | None, directory: Path, workers: Sequence[str]) -> None:
+    """Have workers read all their files, and tell what came of it (on stderr)."""
+    from qserv.cli.scrub import report, scrubbed
+
+    click.echo(f"scrubbing {', '.join(workers)} …", err=True)
+    with open_czar(czar, directory) as db:
+        for line in report(scrubbed(db, workers).items()):
+            click.echo(line, err=True)
 
 
 def _findings(

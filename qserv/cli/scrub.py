@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from qserv.cli.endpoint import czar_options, open_czar
 
 if TYPE_CHECKING:
     from qserv.client.checking import ScrubStep
+    from qserv.client.connection import Connection
 
 _MB: Final = 10**6
 
@@ -88,11 +89,8 @@ def scrub(
       qserv scrub --worker w-1a2b3c4d --rate 50
       qserv scrub --json | jq '.[] | .damaged'
     """
-    found: dict[str, Outcome] = {}
-    with open_czar(czar, directory) as db, _shown() as show:
-        for step in db.checks.scrub(workers, rate=int(rate * _MB)):
-            found.setdefault(step.worker, Outcome()).add(step)
-            show(step)
+    with open_czar(czar, directory) as db:
+        found = scrubbed(db, workers, rate=int(rate * _MB))
     if as_json:
         from dataclasses import asdict
 
@@ -102,6 +100,18 @@ def scrub(
             click.echo(line)
     if any(each.damaged or each.trouble for each in found.values()):
         sys.exit(1)
+
+
+def scrubbed(
+    db: "Connection", workers: Sequence[str], *, rate: int = 0
+) -> dict[str, Outcome]:
+    """Scrub workers (none: all), show how far that is, and return what was found."""
+    found: dict[str, Outcome] = {}
+    with _shown() as show:
+        for step in db.checks.scrub(workers, rate=rate):
+            found.setdefault(step.worker, Outcome()).add(step)
+            show(step)
+    return found
 
 
 def report(found: Iterable[tuple[str, Outcome]]) -> Iterator[str]:

@@ -73,7 +73,7 @@ class ScrubStep:
 def examination_of(reply: pb.ExamineClusterReply) -> Examination:
     """Turn the czar's message into values."""
     findings = (
-        Finding(each.check, Level(each.level), each.text, each.remedy)
+        Finding(each.check, Level(each.level), each.text, each.remedy, each.scrub)
         for each in reply.findings
     )
     return Examination(tuple(findings), reply.clock, reply.version)

@@ -58,6 +58,7 @@ class Checking(CzarServicer):
                     level=each.level,
                     text=each.text,
                     remedy=each.remedy,
+                    scrub=each.scrub,
                 )
                 for each in found
             ],

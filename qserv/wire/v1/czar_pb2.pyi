@@ -2414,12 +2414,15 @@ class Finding(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
+    SCRUB_FIELD_NUMBER: _builtins.int
     check: _builtins.str
     level: _builtins.str
     """"ok", "warning", "problem" """
     text: _builtins.str
     remedy: _builtins.str
     """a command, or what to do; empty where all is well"""
+    scrub: _builtins.str
+    """the worker whose scrub would mend it; empty where none would"""
     def __init__(
         self,
         *,
@@ -2427,10 +2430,11 @@ class Finding(_message.Message):
         level: _builtins.str = ...,
         text: _builtins.str = ...,
         remedy: _builtins.str = ...,
+        scrub: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "level", b"level", "remedy", b"remedy", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "level", b"level", "remedy", b"remedy", "scrub", b"scrub", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -178,6 +178,7 @@ def test_a_fault_is_found_and_has_a_remedy(fault):
     (finding,) = found
     assert f"{finding.level}: {finding.text}".startswith(told)
     assert finding.remedy
+    assert bool(finding.scrub) is (fault in {"damage", "scrub is late"})
     assert worst(findings(facts)) is finding.level
 
 

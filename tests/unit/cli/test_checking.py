@@ -43,11 +43,18 @@ class Checked(FakeCzar):
             raise self.error
         for step in self.steps:
             yield step
+        self.findings = [("metadata", "ok", "whole", "")]
 
     async def Examine(self, request, context):
         return pb.ExamineClusterReply(
             findings=[
-                pb.Finding(check=check, level=level, text=text, remedy=remedy)
+                pb.Finding(
+                    check=check,
+                    level=level,
+                    text=text,
+                    remedy=remedy,
+                    scrub="w1" if "scrub" in remedy else "",
+                )
                 for check, level, text, remedy in self.findings
             ],
             clock=time.time() + self.ahead,
@@ -123,6 +130,22 @@ def test_a_problem_has_a_remedy_and_a_status(czar):
         "problem  copies     2 are lost",
         f"{'':19} → start worker w2",
     ]
+
+
+def test_what_a_scrub_mends_is_mended_and_the_rest_is_told(czar):
+    czar.findings = [("scrub", "problem", "is old", "qserv scrub --worker w1")]
+    assert run("doctor", czar=czar).exit_code == 1
+    assert czar.requests == []
+    done = run("doctor", "--fix", czar=czar)
+    assert done.exit_code == 0, done.output
+    assert [list(each.worker_ids) for each in czar.requests] == [["w1"]]
+    assert done.stderr.splitlines() == [
+        "scrubbing w1 …",
+        "w1: 2 files, 4.0 MB; none damaged",
+    ]
+    assert "is old" not in done.stdout
+    run("doctor", "--fix", czar=czar)
+    assert len(czar.requests) == 1, "once it is mended, nothing is done"
 
 
 def test_a_warning_is_no_problem(czar):
