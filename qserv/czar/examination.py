@@ -15,7 +15,7 @@ from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.store import Store
 from qserv.catalog.workerstore import WorkerState
 from qserv.czar.answering import answering
-from qserv.czar.installation import family_workers, manifest
+from qserv.czar.installation import manifests
 from qserv.czar.members import Member, Members
 from qserv.errors import QservError
 from qserv.storage.manifest import content
@@ -111,21 +111,19 @@ def _with_lists(
     """Add what tells the manifests that workers shall have."""
     for each in facts:
         files = filestore.files(connection, tables, each.release, each.table)
-        family = snapshot.family(each.release)
-        holders = {worker for file in files for worker in file.workers}
-        lists = {}
-        for worker in holders.union(family_workers(family)):
-            wanted = manifest(
-                worker,
-                release=each.release,
-                table=snapshot.table(each.release, each.table).table,
-                version=each.version,
-                family=family,
-                files=files,
-            )
-            if wanted.entries:
-                paths = [entry.path for entry in wanted.entries]
-                lists[worker] = content(wanted.chunks, paths)
+        wanted = manifests(
+            "",
+            release=each.release,
+            table=snapshot.table(each.release, each.table).table,
+            version=each.version,
+            family=snapshot.family(each.release),
+            files=files,
+        )
+        lists = {
+            worker: content(made.chunks, [entry.path for entry in made.entries])
+            for worker, made in wanted.items()
+            if made.entries
+        }
         yield replace(each, lists=lists)
 
 

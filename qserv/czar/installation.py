@@ -1,22 +1,23 @@
 """Makes a load durable on its workers, or has them forget it."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from qserv.catalog.publication import HeldFile
 from qserv.catalog.replacing import Replaced, named
-from qserv.catalog.snapshot import EVERYWHERE, Family, Role
+from qserv.catalog.snapshot import EVERYWHERE, Family, ManifestEntry, Role
 from qserv.catalog.store import Store
 from qserv.catalog.tables import Table
 from qserv.czar.answering import answering
 from qserv.czar.members import Members
 from qserv.errors import ClusterError, QservError, WorkerUnavailable
+from qserv.ingest.manifests import sent
+from qserv.storage.manifest import Manifest
 from qserv.telemetry import logger
-from qserv.wire.messages import entry_to_proto
-from qserv.wire.v1 import common_pb2, worker_pb2
+from qserv.wire.v1 import worker_pb2
 
 _log = logger(__name__)
 
@@ -29,57 +30,59 @@ def family_workers(family: Family) -> list[str]:
     return sorted({w for workers in family.replicas.values() for w in workers})
 
 
-def manifest(
-    worker: str,
+def manifests(
+    load: str,
     *,
     release: str,
     table: Table,
     version: int,
     family: Family,
-    files: Iterable[HeldFile],
-) -> common_pb2.Manifest:
-    """Return what a worker shall keep of a table at a version.
+    files: Collection[HeldFile],
+) -> dict[str, Manifest]:
+    """Return what each worker shall keep of a table at a version.
 
     Parameters
     ----------
-    worker
-        Its id.
+    load
+        That makes the version.
     release, table, version, family
-        What the manifest is of.
+        What the manifests are of.
     files
         All files of the table that are live then, on whatever worker.
 
     Notes
     -----
-    It names only chunks of which the worker holds every file, so that it refuses the
-    others: half a chunk would be a wrong answer.
+    They name only chunks of which a worker holds every file, so that it refuses the
+    others: half a chunk would be a wrong answer. One walk serves all workers.
     """
-    files = tuple(files)
-    lacking = {
-        file.entry.chunk
-        for file in files
-        if file.entry.role is not Role.INDEX and worker not in file.workers
-    }
-    placed = [
-        chunk
+    placed = {
+        chunk: set(workers)
         for chunk, workers in family.replicas.items()
-        if worker in workers
-        and chunk not in lacking
-        and (chunk != EVERYWHERE) == table.partitioned
-    ]
+        if (chunk != EVERYWHERE) == table.partitioned
+    }
+    held: dict[str, list[ManifestEntry]] = defaultdict(list)
     # In an order of their own: a czar that goes on with a commit makes the same again.
-    held = sorted(
-        (file.entry for file in files if worker in file.workers),
-        key=lambda entry: entry.path,
-    )
-    return common_pb2.Manifest(
-        release=release,
-        table=table.name,
-        version=version,
-        tree_version=family.tree_version,
-        entries=[entry_to_proto(entry) for entry in held],
-        chunks=sorted(placed),
-    )
+    for file in sorted(files, key=lambda file: file.entry.path):
+        for worker in file.workers:
+            held[worker].append(file.entry)
+        if file.entry.role is not Role.INDEX and file.entry.chunk in placed:
+            placed[file.entry.chunk] &= file.workers
+    chunks: dict[str, list[int]] = defaultdict(list)
+    for chunk in sorted(placed):
+        for worker in placed[chunk]:
+            chunks[worker].append(chunk)
+    return {
+        worker: Manifest(
+            release=release,
+            table=table.name,
+            version=version,
+            tree_version=family.tree_version,
+            transaction=load,
+            chunks=tuple(chunks[worker]),
+            entries=tuple(held[worker]),
+        )
+        for worker in sorted(held.keys() | set(family_workers(family)))
+    }
 
 
 def check_copies(files: Iterable[HeldFile], copies: int) -> None:
@@ -101,7 +104,7 @@ def check_copies(files: Iterable[HeldFile], copies: int) -> None:
 def check_chunks(
     family: Family,
     tables: Collection[Table],
-    kept: Mapping[str, Iterable[common_pb2.Manifest]],
+    kept: Mapping[str, Iterable[Manifest]],
 ) -> None:
     """Refuse a version that could not be read whole.
 
@@ -120,8 +123,8 @@ def check_chunks(
     cut = sum(table.partitioned for table in tables)
     covered: set[int] = set()
     whole: set[str] = set()
-    for worker, manifests in kept.items():
-        counts = Counter(chunk for made in manifests for chunk in made.chunks)
+    for worker, made in kept.items():
+        counts = Counter(chunk for manifest in made for chunk in manifest.chunks)
         if counts.pop(EVERYWHERE, 0) == len(tables) - cut:
             whole.add(worker)
             covered |= {chunk for chunk, count in counts.items() if count == cut}
@@ -214,23 +217,25 @@ class Installation:
         for file in fresh:
             live[file.table] += (file,)
         holders = {worker for file in fresh for worker in file.workers}
-        manifests = {
-            worker: [
-                manifest(
-                    worker,
-                    release=release,
-                    table=table,
-                    version=version,
-                    family=family,
-                    files=live[table.name],
-                )
-                for table in tables
-            ]
+        made = [
+            await asyncio.to_thread(
+                manifests,
+                load,
+                release=release,
+                table=table,
+                version=version,
+                family=family,
+                files=live[table.name],
+            )
+            for table in tables
+        ]
+        wanted = {
+            worker: [of[worker] for of in made if worker in of]
             for worker in sorted(holders.union(family_workers(family)))
         }
-        done, trouble = await self._all(load, manifests)
+        done, trouble = await self._all(load, wanted)
         held = tuple(replace(file, workers=file.workers & done) for file in fresh)
-        kept = {worker: manifests[worker] for worker in done}
+        kept = {worker: wanted[worker] for worker in done}
         try:
             check_copies(held, copies)
             check_chunks(family, tables, kept)
@@ -246,17 +251,16 @@ class Installation:
         return tuple(f for f in live if going is None or not going.takes(f.entry))
 
     async def _all(
-        self, load: str, manifests: Mapping[str, list[common_pb2.Manifest]]
+        self, load: str, wanted: Mapping[str, list[Manifest]]
     ) -> tuple[frozenset[str], str]:
         """Have all workers install; return which did, and why others did not."""
         calls = [
-            self._install(load=load, worker=w, manifests=m)
-            for w, m in manifests.items()
+            self._install(load=load, worker=w, wanted=m) for w, m in wanted.items()
         ]
         # All are waited for: nobody installs after it was told to forget.
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         done, trouble = set(), ""
-        for worker, outcome in zip(manifests, outcomes, strict=True):
+        for worker, outcome in zip(wanted, outcomes, strict=True):
             if outcome is None:
                 done.add(worker)
             elif isinstance(outcome, ClusterError):
@@ -268,13 +272,16 @@ class Installation:
                 raise outcome
         return frozenset(done), trouble
 
-    async def _install(
-        self, worker: str, load: str, manifests: list[common_pb2.Manifest]
-    ) -> None:
+    async def _install(self, worker: str, load: str, wanted: list[Manifest]) -> None:
         member = self._members.get(worker)
-        request = worker_pb2.InstallRequest(transaction=load, manifests=manifests)
+        requests = sent(
+            wanted,
+            lambda _, part: worker_pb2.InstallRequest(
+                transaction=load, manifests=[part]
+            ),
+        )
         with answering(member):
-            await member.stub.Install(request, timeout=_PATIENCE)
+            await member.stub.Install(requests, timeout=_PATIENCE)
 
     async def forget(self, workers: Iterable[str]) -> None:
         """Have workers forget the aborted loads that they have not forgotten yet.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from qserv.catalog import copystore
@@ -12,7 +12,8 @@ from qserv.czar.answering import answering
 from qserv.czar.holdings import Known, State, Version
 from qserv.czar.members import Member
 from qserv.czar.replication import Listed
-from qserv.storage.manifest import content
+from qserv.ingest.manifests import sent
+from qserv.storage.manifest import Manifest, content
 from qserv.telemetry import logger
 from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
@@ -26,6 +27,8 @@ _ANSWER: Final = 30.0
 """Seconds that a worker may take to say what it has."""
 _TAKE_OVER: Final = 600.0
 """Seconds that a worker may take to take manifests over."""
+_DROPPED: Final = 100_000
+"""Paths of files to be dropped that one message has."""
 _EMPTY: Final = content((), ())
 
 
@@ -125,16 +128,35 @@ class Keeping:
     ) -> set[int]:
         """Send manifests; return the numbers of files that they need and lack."""
         numbers = {number for listed in wrong.values() for number in listed.files}
-        messages = await self.entries(numbers)
-        request = worker_pb2.PullRequest(
-            manifests=[_kept(v, listed, messages) for v, listed in wrong.items()],
-            drop=[state.files[number].path for number in dropped],
-        )
+        paths = [state.files[number].path for number in dropped]
         missing: set[str] = set()
         with answering(member):
-            async for progress in member.stub.Pull(request, timeout=_TAKE_OVER):
+            requests = self._requests(wrong, paths)
+            async for progress in member.stub.Pull(requests, timeout=_TAKE_OVER):
                 missing |= set(progress.missing)
         return {n for n in numbers if state.files[n].path in missing}
+
+    async def _requests(
+        self, wrong: Mapping[Version, Listed], dropped: Sequence[str]
+    ) -> AsyncIterator[worker_pb2.PullRequest]:
+        for start in range(0, len(dropped), _DROPPED):
+            yield worker_pb2.PullRequest(drop=dropped[start : start + _DROPPED])
+        made = (self._manifest(version, listed) for version, listed in wrong.items())
+        async for request in sent(made, _request):
+            yield request
+
+    def _manifest(self, version: Version, listed: Listed) -> Manifest:
+        with self._store.reading() as connection:
+            found = copystore.entries(connection, self._store.tables, listed.files)
+        return Manifest(
+            release=version.release,
+            table=version.name,
+            version=version.version,
+            tree_version=version.tree_version,
+            transaction=version.transaction,
+            chunks=listed.chunks,
+            entries=tuple(found[number] for number in listed.files),
+        )
 
     async def entries(
         self, numbers: Iterable[int]
@@ -202,19 +224,6 @@ def _content(state: State, listed: Listed) -> bytes:
     return content(listed.chunks, (state.files[n].path for n in listed.files))
 
 
-def _kept(
-    version: Version,
-    listed: Listed,
-    entries: Mapping[int, common_pb2.ManifestEntry],
-) -> worker_pb2.KeptManifest:
-    return worker_pb2.KeptManifest(
-        transaction=version.transaction,
-        manifest=common_pb2.Manifest(
-            release=version.release,
-            table=version.name,
-            version=version.version,
-            tree_version=version.tree_version,
-            entries=[entries[number] for number in listed.files],
-            chunks=listed.chunks,
-        ),
-    )
+def _request(manifest: Manifest, part: common_pb2.Manifest) -> worker_pb2.PullRequest:
+    kept = worker_pb2.KeptManifest(transaction=manifest.transaction, manifest=part)
+    return worker_pb2.PullRequest(manifests=[kept])

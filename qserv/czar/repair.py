@@ -376,7 +376,7 @@ class Repair:
             bytes_per_second=self._settings.bytes_per_second,
         )
         with answering(member):
-            async for progress in member.stub.Pull(request):
+            async for progress in member.stub.Pull(iter([request])):
                 self.under_way[worker].size = progress.size
         failpoint.reached("czar.placement.copied")
         await self._settle(worker, numbers)

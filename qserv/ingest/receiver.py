@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 from qserv import failpoint
 from qserv.catalog.snapshot import ManifestEntry
 from qserv.errors import ChunkMissing, Conflict, CorruptData, InvalidRequest, TaskFailed
+from qserv.ingest.manifests import Arriving
 from qserv.storage.durable import (
     link_files,
     make_directory,
@@ -31,9 +32,9 @@ from qserv.storage.room import Room
 from qserv.telemetry import logger
 from qserv.wire.calls import Calls
 from qserv.wire.messages import entry_from_proto
-from qserv.wire.v1 import common_pb2, worker_pb2
+from qserv.wire.v1 import worker_pb2
 
-__all__ = ["Receiver", "manifest_from_proto"]
+__all__ = ["Receiver"]
 
 Answer = TypeVar("Answer")
 
@@ -99,8 +100,13 @@ class Receiver:
             size=entry.size, sha256=bytes.fromhex(entry.sha256)
         )
 
-    async def install(self, request: worker_pb2.InstallRequest) -> None:
+    async def install(self, requests: AsyncIterator[worker_pb2.InstallRequest]) -> None:
         """Put a transaction's files in place and make its manifests durable.
+
+        Parameters
+        ----------
+        requests
+            They come in parts.
 
         Raises
         ------
@@ -113,12 +119,16 @@ class Receiver:
         TaskFailed
             If the disk does not take it.
         """
-        made = [manifest_from_proto(m, request.transaction) for m in request.manifests]
+        arriving, transaction = Arriving(), ""
+        async for request in requests:
+            transaction = request.transaction
+            for manifest in request.manifests:
+                await asyncio.to_thread(arriving.add, manifest, transaction)
         try:
-            await self._alone(self._install, request.transaction, made)
+            await self._alone(self._install, transaction, arriving.manifests)
         except OSError as error:
             raise TaskFailed(
-                f"the worker cannot install {request.transaction}: {error.strerror}"
+                f"the worker cannot install {transaction}: {error.strerror}"
             ) from error
 
     async def _alone(self, change: Callable[..., Answer], *given: Any) -> Answer:
@@ -239,28 +249,6 @@ class Receiver:
             failpoint.reached("worker.discard.manifest")
         remove_tree(self._directory.transaction(transaction))
         failpoint.reached("worker.discard.staging-removed")
-
-
-def manifest_from_proto(message: common_pb2.Manifest, transaction: str) -> Manifest:
-    """Read a manifest from its message.
-
-    Raises
-    ------
-    InvalidRequest
-        If a path is none of ours.
-    """
-    entries = tuple(entry_from_proto(entry) for entry in message.entries)
-    for entry in entries:
-        check_path(entry.path)
-    return Manifest(
-        release=message.release,
-        table=message.table,
-        version=message.version,
-        tree_version=message.tree_version,
-        transaction=transaction,
-        chunks=tuple(message.chunks),
-        entries=entries,
-    )
 
 
 async def _header(

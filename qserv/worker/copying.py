@@ -9,7 +9,7 @@ the call may be repeated after whatever crash.
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,7 +20,8 @@ import grpc.aio
 from qserv import failpoint
 from qserv.catalog.snapshot import ManifestEntry
 from qserv.errors import ChunkMissing, CorruptData, QservError, TaskFailed
-from qserv.ingest.receiver import Receiver, manifest_from_proto
+from qserv.ingest.manifests import Arriving
+from qserv.ingest.receiver import Receiver
 from qserv.storage.durable import (
     link_files,
     make_directory,
@@ -129,9 +130,14 @@ class Copier:
                 yield data
 
     async def pull(
-        self, request: worker_pb2.PullRequest
+        self, requests: AsyncIterator[worker_pb2.PullRequest]
     ) -> AsyncGenerator[worker_pb2.PullProgress]:
         """Copy files, take manifests over, drop files.
+
+        Parameters
+        ----------
+        requests
+            They add up.
 
         Raises
         ------
@@ -144,6 +150,12 @@ class Copier:
         Conflict
             If a file is to be dropped that a manifest lists.
         """
+        request, arriving = worker_pb2.PullRequest(), Arriving()
+        async for part in requests:
+            for kept in part.manifests:
+                await asyncio.to_thread(arriving.add, kept.manifest, kept.transaction)
+            part.ClearField("manifests")
+            request.MergeFrom(part)
         self._pace.rate = request.bytes_per_second
         progress = worker_pb2.PullProgress()
         staging = f"{PULL}{next(self._numbers)}"
@@ -154,11 +166,7 @@ class Copier:
                 yield progress
         finally:
             await asyncio.to_thread(remove_tree, self._directory.transaction(staging))
-        manifests = [
-            manifest_from_proto(kept.manifest, kept.transaction)
-            for kept in request.manifests
-        ]
-        missing = await self._receiver.take_over(manifests, request.drop)
+        missing = await self._receiver.take_over(arriving.manifests, request.drop)
         progress.missing.extend(missing)
         yield progress
 

@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 from qserv.catalog.gathered import Listed
 from qserv.errors import InvalidRequest
+from qserv.ingest.manifests import ENTRIES
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.recollection import listed
 from qserv.storage.remembered import Remembered
@@ -85,7 +87,9 @@ class Remembering:
         for name in self._remembered.kept(newest):
             yield worker_pb2.RecallPart(text=self._remembered.packed(name))
         for one in listed(self._directory):
-            yield worker_pb2.RecallPart(manifest=_manifest(one))
+            for start in range(0, max(1, len(one.entries)), ENTRIES):
+                some = replace(one, entries=one.entries[start : start + ENTRIES])
+                yield worker_pb2.RecallPart(manifest=_manifest(some))
 
 
 def _manifest(one: Listed) -> worker_pb2.RecalledManifest:

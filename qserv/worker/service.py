@@ -248,10 +248,10 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
 
     @override
     async def Install(
-        self, request: worker_pb2.InstallRequest, context: Context
+        self, request_iterator: Any, context: Context
     ) -> worker_pb2.InstallReply:
         """Put a transaction's files in place, durably."""
-        await self._receiver.install(request)
+        await self._receiver.install(request_iterator)
         return worker_pb2.InstallReply()
 
     @override
@@ -315,10 +315,10 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
 
     @override
     async def Pull(
-        self, request: worker_pb2.PullRequest, context: Context
+        self, request_iterator: Any, context: Context
     ) -> AsyncIterator[worker_pb2.PullProgress]:
         """Copy files from peers; take manifests over; drop files."""
-        async with aclosing(self._copier.pull(request)) as steps:
+        async with aclosing(self._copier.pull(request_iterator)) as steps:
             async for progress in steps:
                 yield progress
 

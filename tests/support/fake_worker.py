@@ -140,7 +140,10 @@ class FakeWorker(WorkerServicer):
         keys = request.keys.integers
         return pb.LookupReply(homes=[self.homes.get(key, -1) for key in keys])
 
-    async def Install(self, request, context):
+    async def Install(self, requests, context):
+        request = pb.InstallRequest()
+        async for part in requests:
+            request.MergeFrom(part)
         if isinstance(self.trouble, Exception):
             raise self.trouble
         if self.trouble == "hangs":

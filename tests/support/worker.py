@@ -131,7 +131,7 @@ class Worker:
         request = worker_pb2.InstallRequest(
             transaction=transaction, manifests=[manifest]
         )
-        await self.stub.Install(request)
+        await self.stub.Install(iter([request]))
 
     def source(self, table="Object", extent=OWN, columns=COLUMNS, **more):
         return common_pb2.ScanSource(

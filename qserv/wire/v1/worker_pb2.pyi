@@ -702,6 +702,10 @@ Global___StageReply: _TypeAlias = StageReply  # noqa: Y015
 
 @_typing.final
 class InstallRequest(_message.Message):
+    """A long manifest comes in parts: chunks and entries of those of one release, table and
+    version add up.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSACTION_FIELD_NUMBER: _builtins.int
@@ -1020,6 +1024,8 @@ Global___FetchPart: _TypeAlias = FetchPart  # noqa: Y015
 
 @_typing.final
 class PullRequest(_message.Message):
+    """All requests of a call add up, as the parts of manifests do."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FILES_FIELD_NUMBER: _builtins.int
@@ -1393,6 +1399,8 @@ Global___RecallHeader: _TypeAlias = RecallHeader  # noqa: Y015
 
 @_typing.final
 class RecalledManifest(_message.Message):
+    """A long one comes in parts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSACTION_FIELD_NUMBER: _builtins.int

@@ -50,7 +50,7 @@ class WorkerStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.StagePart.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.StageReply.FromString,
                 _registered_method=True)
-        self.Install = channel.unary_unary(
+        self.Install = channel.stream_unary(
                 '/qserv.wire.v1.Worker/Install',
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.InstallRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.InstallReply.FromString,
@@ -80,7 +80,7 @@ class WorkerStub:
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.FetchRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.FetchPart.FromString,
                 _registered_method=True)
-        self.Pull = channel.unary_stream(
+        self.Pull = channel.stream_stream(
                 '/qserv.wire.v1.Worker/Pull',
                 request_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.SerializeToString,
                 response_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullProgress.FromString,
@@ -132,7 +132,7 @@ class WorkerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Install(self, request, context):
+    def Install(self, request_iterator, context):
         """Moves a transaction's staged files to their places and makes the manifest durable;
         nothing is visible before the czar's snapshot names the new manifest version.
         """
@@ -176,7 +176,7 @@ class WorkerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Pull(self, request, context):
+    def Pull(self, request_iterator, context):
         """Copies files from peers, takes manifests over and drops files, in this order. What
         is there already is not copied again; the call may be repeated.
         """
@@ -233,7 +233,7 @@ def add_WorkerServicer_to_server(servicer, server):
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.StagePart.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.StageReply.SerializeToString,
             ),
-            'Install': grpc.unary_unary_rpc_method_handler(
+            'Install': grpc.stream_unary_rpc_method_handler(
                     servicer.Install,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.InstallRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.InstallReply.SerializeToString,
@@ -263,7 +263,7 @@ def add_WorkerServicer_to_server(servicer, server):
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.FetchRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.FetchPart.SerializeToString,
             ),
-            'Pull': grpc.unary_stream_rpc_method_handler(
+            'Pull': grpc.stream_stream_rpc_method_handler(
                     servicer.Pull,
                     request_deserializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.FromString,
                     response_serializer=qserv_dot_wire_dot_v1_dot_worker__pb2.PullProgress.SerializeToString,
@@ -381,7 +381,7 @@ class Worker:
             _registered_method=True)
 
     @staticmethod
-    def Install(request,
+    def Install(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -391,8 +391,8 @@ class Worker:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
+        return grpc.experimental.stream_unary(
+            request_iterator,
             target,
             '/qserv.wire.v1.Worker/Install',
             qserv_dot_wire_dot_v1_dot_worker__pb2.InstallRequest.SerializeToString,
@@ -543,7 +543,7 @@ class Worker:
             _registered_method=True)
 
     @staticmethod
-    def Pull(request,
+    def Pull(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -553,8 +553,8 @@ class Worker:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/qserv.wire.v1.Worker/Pull',
             qserv_dot_wire_dot_v1_dot_worker__pb2.PullRequest.SerializeToString,

@@ -40,7 +40,7 @@ class WorkerStub:
     """Receives one file: a header, then bytes. Answers after it was written, synced and
     read back with the sha256 that the header promised. Idempotent by content.
     """
-    Install: _grpc.UnaryUnaryMultiCallable[_worker_pb2.InstallRequest, _worker_pb2.InstallReply]
+    Install: _grpc.StreamUnaryMultiCallable[_worker_pb2.InstallRequest, _worker_pb2.InstallReply]
     """Moves a transaction's staged files to their places and makes the manifest durable;
     nothing is visible before the czar's snapshot names the new manifest version.
     """
@@ -56,7 +56,7 @@ class WorkerStub:
     """
     Fetch: _grpc.UnaryStreamMultiCallable[_worker_pb2.FetchRequest, _worker_pb2.FetchPart]
     """Streams a file that a manifest of this worker lists, to a peer that copies it."""
-    Pull: _grpc.UnaryStreamMultiCallable[_worker_pb2.PullRequest, _worker_pb2.PullProgress]
+    Pull: _grpc.StreamStreamMultiCallable[_worker_pb2.PullRequest, _worker_pb2.PullProgress]
     """Copies files from peers, takes manifests over and drops files, in this order. What
     is there already is not copied again; the call may be repeated.
     """
@@ -86,7 +86,7 @@ class WorkerAsyncStub(WorkerStub):
     """Receives one file: a header, then bytes. Answers after it was written, synced and
     read back with the sha256 that the header promised. Idempotent by content.
     """
-    Install: _aio.UnaryUnaryMultiCallable[_worker_pb2.InstallRequest, _worker_pb2.InstallReply]  # type: ignore[assignment]
+    Install: _aio.StreamUnaryMultiCallable[_worker_pb2.InstallRequest, _worker_pb2.InstallReply]  # type: ignore[assignment]
     """Moves a transaction's staged files to their places and makes the manifest durable;
     nothing is visible before the czar's snapshot names the new manifest version.
     """
@@ -102,7 +102,7 @@ class WorkerAsyncStub(WorkerStub):
     """
     Fetch: _aio.UnaryStreamMultiCallable[_worker_pb2.FetchRequest, _worker_pb2.FetchPart]  # type: ignore[assignment]
     """Streams a file that a manifest of this worker lists, to a peer that copies it."""
-    Pull: _aio.UnaryStreamMultiCallable[_worker_pb2.PullRequest, _worker_pb2.PullProgress]  # type: ignore[assignment]
+    Pull: _aio.StreamStreamMultiCallable[_worker_pb2.PullRequest, _worker_pb2.PullProgress]  # type: ignore[assignment]
     """Copies files from peers, takes manifests over and drops files, in this order. What
     is there already is not copied again; the call may be repeated.
     """
@@ -151,7 +151,7 @@ class WorkerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Install(
         self,
-        request: _worker_pb2.InstallRequest,
+        request_iterator: _MaybeAsyncIterator[_worker_pb2.InstallRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pb2.InstallReply, _abc.Awaitable[_worker_pb2.InstallReply]]:
         """Moves a transaction's staged files to their places and makes the manifest durable;
@@ -203,7 +203,7 @@ class WorkerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Pull(
         self,
-        request: _worker_pb2.PullRequest,
+        request_iterator: _MaybeAsyncIterator[_worker_pb2.PullRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_pb2.PullProgress], _abc.AsyncIterator[_worker_pb2.PullProgress]]:
         """Copies files from peers, takes manifests over and drops files, in this order. What

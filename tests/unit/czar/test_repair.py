@@ -40,7 +40,10 @@ class Keeper(WorkerServicer):
             ]
         )
 
-    async def Pull(self, request, context):
+    async def Pull(self, requests, context):
+        request = pb.PullRequest()
+        async for part in requests:
+            request.MergeFrom(part)
         self.pulls.append(request)
         if self.trouble is not None:
             raise self.trouble

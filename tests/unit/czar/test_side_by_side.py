@@ -337,14 +337,14 @@ class TestTwoCopies:
         again = await place(loads, number, target, avoid=["w2"])
         await loads.contribute(number, [], files(number, again))
         await members.join("w2", members.all["w2"].endpoint, 1, (-1, -1))
-        made = installation.manifest
+        made = installation.manifests
 
-        def careless(worker, *, files, **of):
+        def careless(load, *, files, **of):
             everywhere = frozenset(metadata.WORKERS)
             claimed = [replace(file, workers=everywhere) for file in files]
-            return made(worker, files=claimed, **of)
+            return made(load, files=claimed, **of)
 
-        monkeypatch.setattr(installation, "manifest", careless)
+        monkeypatch.setattr(installation, "manifests", careless)
         await commit(loads, number)
         (request,) = workers["w2"].installed
         named = {m.table: set(m.chunks) for m in request.manifests}

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -90,9 +91,15 @@ class Worker:
         for chunk in CHUNKS:
             await self.stage(chunk, transaction)
         entries = [*before, *(entry(chunk, transaction) for chunk in CHUNKS)]
-        await self.receiver.install(
+        await self.install(
             install_request(*entries, version=version, transaction=transaction)
         )
+
+    async def install(self, request):
+        async def requests():
+            yield request
+
+        await self.receiver.install(requests())
 
     def files(self):
         data = self.directory.data
@@ -181,13 +188,13 @@ async def test_a_file_needs_a_header_and_a_path_of_ours(worker):
     message = install_request(entry(20))
     message.manifests[0].entries[0].path = "../../x.parquet"
     with pytest.raises(InvalidRequest, match="is not a path of a data file"):
-        await worker.receiver.install(message)
+        await worker.install(message)
 
 
 async def test_a_file_that_was_never_staged_is_named(worker):
     await worker.stage(20)
     with pytest.raises(ChunkMissing, match=r"Npix=5/t1-0\.parquet was never staged"):
-        await worker.receiver.install(install_request(entry(20), entry(21)))
+        await worker.install(install_request(entry(20), entry(21)))
     assert worker.held() is None
 
 
@@ -196,7 +203,7 @@ async def test_a_file_in_place_never_gets_another_content(worker):
     other = content(20)[::-1]
     await worker.receiver.stage(parts(entry(20, data=other), other))
     with pytest.raises(Conflict, match="is there with another content"):
-        await worker.receiver.install(install_request(entry(20, data=other), version=2))
+        await worker.install(install_request(entry(20, data=other), version=2))
     assert worker.directory.file(entry(20).path).read_bytes() == content(20)
 
 
@@ -238,9 +245,7 @@ async def test_a_discard_waits_for_an_install_that_was_cut_off(worker, monkeypat
     link = module.link_files
     monkeypatch.setattr(module, "link_files", slow)
     await worker.stage(20)
-    installing = asyncio.create_task(
-        worker.receiver.install(install_request(entry(20)))
-    )
+    installing = asyncio.create_task(worker.install(install_request(entry(20))))
     await asyncio.to_thread(reached.wait)
     installing.cancel()
     discarding = asyncio.create_task(worker.receiver.discard("t1"))
@@ -256,11 +261,9 @@ async def test_a_commit_that_failed_keeps_no_file_here(worker):
     """The load commits with another version; later its files move elsewhere."""
     await worker.load("t1", 1)
     entries = [entry(chunk) for chunk in CHUNKS]
-    await worker.receiver.install(install_request(*entries, version=2))
+    await worker.install(install_request(*entries, version=2))
     assert worker.held(1) is None
-    fewer = module.manifest_from_proto(
-        install_request(*entries[1:], version=2).manifests[0], "t1"
-    )
+    fewer = replace(worker.held(2).manifest, entries=tuple(entries[1:]))
     assert await worker.receiver.take_over([fewer], [entries[0].path]) == []
     assert worker.files() == {each.path for each in entries[1:]}
 

@@ -66,7 +66,7 @@ async def pull(worker, files=(), peers=(), **more):
         **more,
     )
     try:
-        return [progress async for progress in worker.stub.Pull(request)]
+        return [progress async for progress in worker.stub.Pull(iter([request]))]
     except grpc.RpcError as error:
         raise from_rpc(error, worker.endpoint) from error
 
@@ -142,7 +142,7 @@ async def test_a_peer_that_is_gone_is_passed_over(three):
         files=[pb.PullFile(entry=f, peers=[0, 1]) for f in files],
         peers=[nobody, peer(b)],
     )
-    async for _ in c.stub.Pull(request):
+    async for _ in c.stub.Pull(iter([request])):
         pass
     assert c.own_file(OTHER).exists()
 
