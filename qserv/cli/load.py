@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     help="The tables named get these rows in place of those that they have.",
 )
 @click.option(
+    "--replace-files",
+    is_flag=True,
+    help="Files loaded before with other content replace the rows they brought then.",
+)
+@click.option(
     "--processes", type=click.IntRange(min=0), help="That read and cut.  [one a core]"
 )
 @click.option("--dask", metavar="ADDRESS", help="Dask scheduler to do it instead.")
@@ -106,6 +111,7 @@ def load(
       qserv load dr1 --schema dr1.yaml --dry-run Object=dr1/object/
       qserv load dr1 --schema dr1.yaml --max-rejects 100 Object=dr1/object/
       qserv load dr1 --replace Object=again/object/ Source=again/source/
+      qserv load dr1 --replace-files Source=nights/night1.parquet
       qserv load dr1 --schema dr1.yaml --dask tcp://10.0.0.1:8786 Object=dr1/object/
     """
     from qserv import config
@@ -153,7 +159,11 @@ def summary(report: "LoadReport") -> str:
 def _notes(report: "LoadReport") -> Iterator[str]:
     for table, rows in report.replaced.items():
         would = "would go" if report.dry else "went"
-        yield f"{table}: replaced; the {rows:,} rows that it had {would}"
+        if (kept := report.kept.get(table)) is None:
+            yield f"{table}: replaced; the {rows:,} rows that it had {would}"
+        else:
+            beside = f"; {kept:,} rows beside them were read again"
+            yield f"{table}: the {rows:,} rows that files had brought {would}{beside}"
     if report.nulled:
         yield f"{report.nulled:,} NaN became NULL"
     if report.wrapped:

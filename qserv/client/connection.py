@@ -259,8 +259,8 @@ class Connection(TableWorks):
             As `qserv.ingest.loader.Settings` names them: ``family``, ``replicas``,
             ``overlap`` (degrees), ``leaf_rows``, ``leaf_bytes``, ``who``, ``pipeline``,
             ``configuration``, ``input_ids``, ``max_rejects``, ``rejects``, ``dry_run``,
-            ``replace`` (what the tables have goes), ``processes``, ``dask``,
-            ``scratch``.
+            ``replace`` (what the tables have goes), ``replace_files`` (what files of
+            these names brought before goes), ``processes``, ``dask``, ``scratch``.
 
         Returns
         -------

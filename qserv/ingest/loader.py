@@ -27,6 +27,7 @@ from qserv.ingest.progress import LoadProgress, LoadReport, Meter, Phase
 from qserv.ingest.rejects import Named, Rejects
 from qserv.ingest.request import request_of
 from qserv.ingest.rework.asked import Rework, check_versions
+from qserv.ingest.rework.selecting import replaced_by
 from qserv.ingest.settings import Settings
 from qserv.wire.v1 import czar_pb2 as pb
 
@@ -82,6 +83,11 @@ def load(
         If czar or workers fail.
     """
     meter = Meter(progress)
+    if settings.replace and settings.replace_files:
+        raise InvalidRequest(
+            "a load replaces whole tables (replace) or the rows of single files "
+            "(replace_files), not both"
+        )
     wanted = _wanted(tables, inputs)
     found = [
         (table.name, file, options)
@@ -93,11 +99,13 @@ def load(
     with executor(size=size, processes=settings.processes, dask=settings.dask) as pool:
         known = _checked(found, pool, meter)
         definitions = _definitions(wanted, tables or ())
-        request = request_of(release, definitions, known, (), settings)
+        there = Czar(czar)
+        again = replaced_by(there, release, known) if settings.replace_files else ()
         return Loader(
-            czar=Czar(czar),
-            request=request,
+            czar=there,
+            request=request_of(release, definitions, known, again, settings),
             inputs=known,
+            again=again,
             settings=settings,
             pool=pool,
             meter=meter,

@@ -27,6 +27,9 @@ class Settings:
         Do all but send and commit.
     replace
         The tables that files are for are replaced: what they have goes by then.
+    replace_files
+        Files that were loaded before with other content replace the rows that they
+        brought then.
     processes
         That read and partition; None: as many as there are cores, 0: none but this.
     dask
@@ -49,6 +52,7 @@ class Settings:
     rejects: Path | None = None
     dry_run: bool = False
     replace: bool = False
+    replace_files: bool = False
     processes: int | None = None
     dask: str | None = None
     scratch: Path | None = None

@@ -1,107 +1,30 @@
 """Live tables are read again by a load: rows stay what they are, and get columns."""
 
 import json
-import os
-import subprocess
-import sys
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from support.pairs import paired
-from support.skies import kdtree_pairs
-from support.storedrows import own_rows, stored
-from support.survey import survey
+from support.reworked import (
+    EVENT,
+    OBJECT,
+    STRAY,
+    Sky,
+    cli,
+    night,
+    same_nights,
+    strays,
+)
+from support.storedrows import stored
 
 import qserv
-from qserv.catalog.tables import Column, DataType, Table, TableKind
+from qserv.catalog.tables import Column, DataType
 from qserv.cli.main import main
 from qserv.errors import BadContribution, Conflict, InvalidRequest
-
-RADIUS = 0.01
-NEAR = f"""SELECT COUNT(*) AS n FROM {{0}}.Object a JOIN {{0}}.Object b
-ON DISTANCE(POINT(a.ra, a.dec), POINT(b.ra, b.dec)) <= {RADIUS}
-WHERE a.objectId < b.objectId"""
-QUERIES = (
-    "SELECT COUNT(*), MIN(mag), MAX(mag), MIN(ra), MAX(dec) FROM {}.Object",
-    "SELECT COUNT(*), COUNT(flux), MIN(mjd), MAX(mjd) FROM {}.Source",
-    """SELECT COUNT(*), MIN(s.sourceId), MAX(s.sourceId), SUM(o.objectId)
-    FROM {0}.Object o JOIN {0}.Source s ON o.objectId = s.objectId""",
-    """SELECT COUNT(*), SUM(s.sourceId) FROM {0}.Source s JOIN {0}.Visit v
-    ON s.visit = v.visit JOIN {0}.Filter f ON f.filterId = v.filterId""",
-    "SELECT COUNT(*), SUM(visit) FROM {}.ForcedSource WHERE objectId = {key}",
-    "SELECT ra, dec, name FROM {}.Object WHERE objectId = {key}",
-)
-"""With answers that no order of addition changes."""
-
-STRAY = Table(
-    "Stray",
-    TableKind.CHILD,
-    (
-        Column("strayId", DataType.VARCHAR, nullable=False),
-        Column("objectId", DataType.BIGINT),
-        Column("ra", DataType.DOUBLE),
-        Column("dec", DataType.DOUBLE),
-        Column("x", DataType.REAL),
-    ),
-    key="objectId",
-    director="Object",
-    position=("ra", "dec"),
-    id="strayId",
-    orphans=True,
-)
-
-
-class Sky:
-    """One survey in several releases, and one plain DuckDB that has its rows."""
-
-    def __init__(self, db, place):
-        self.db, self.place = db, place
-        self.survey = survey(seed=17, objects=450)
-        self.plain = duckdb.connect()
-        self.plain.execute("CREATE SCHEMA sky")
-        self.files = {}
-        for name, rows in self.survey.rows.items():
-            self.files[name] = place / f"{name}.parquet"
-            pq.write_table(rows, self.files[name])
-            self.plain.register("arriving", rows)
-            nulled = [_nulled(field) for field in rows.schema]
-            self.plain.execute(
-                f"CREATE TABLE sky.{name} AS SELECT {', '.join(nulled)} FROM arriving"
-            )
-        objects = self.survey.rows["Object"]
-        self.key = objects["objectId"][0].as_py()
-        ra, dec = (objects[name].to_numpy() for name in ("ra", "dec"))
-        self.near = len(kdtree_pairs(ra, dec, RADIUS))
-
-    def load(self, release):
-        tables = tuple(self.survey.tables.values())
-        return self.db.load(release, self.files, schema=tables, leaf_rows=60)
-
-    def check(self, release, **how):
-        """Assert that a release answers as plain DuckDB does."""
-        for query in QUERIES:
-            asked = query.format(release, key=self.key)
-            wanted = query.format("sky", key=self.key)
-            assert self.rows(asked, **how) == self.plain.execute(wanted).fetchall()
-        assert self.rows(NEAR.format(release), **how) == [(self.near,)]
-
-    def rows(self, query, **how):
-        found = self.db.query(query, **how).to_arrow()
-        return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
-
-    def own(self, name):
-        return own_rows(self.db, name, self.place)
-
-
-def _nulled(field):
-    name = f'"{field.name}"'
-    if pa.types.is_floating(field.type):
-        return f"CASE WHEN NOT isnan({name}) THEN {name} END AS {name}"
-    return name
+from qserv.ingest.rework.rereading import Rereading
 
 
 @pytest.fixture(scope="module")
@@ -112,18 +35,6 @@ def sky(tmp_path_factory):
         patch.setenv("QSERV_LOAD_LEASE", "2")
         with qserv.LocalCluster(3, tmp_path_factory.mktemp("cluster")) as db:
             yield Sky(db, place)
-
-
-def strays(path, first, keys, ra, dec):
-    rows = {
-        "strayId": [f"s{first + i}" if i else "" for i in range(len(keys))],
-        "objectId": pa.array(keys, pa.int64()),
-        "ra": ra,
-        "dec": dec,
-        "x": pa.array([None, -0.0, 0.0, 1e-40][: len(keys)], pa.float32()),
-    }
-    pq.write_table(pa.table(rows), path)
-    return path
 
 
 def test_a_table_made_anew_has_the_rows_that_it_had(sky, tmp_path):
@@ -234,7 +145,7 @@ def test_what_cannot_be_added_is_refused_and_changes_nothing(sky, tmp_path):
     ):
         add("kept.Object", "v", "DOUBLE", values=values, max_rejects=10)
     values.write_text(f"objectId,v\n{keys[0]},70000\n")
-    with pytest.raises(BadContribution, match="does not fit SMALLINT"):
+    with pytest.raises(BadContribution, match="SMALLINT"):
         add("kept.Object", "v", "SMALLINT", values=values)
     with pytest.raises(InvalidRequest, match="has a column mag already"):
         add("kept.Object", "MAG", "REAL")
@@ -251,16 +162,6 @@ def test_what_cannot_be_added_is_refused_and_changes_nothing(sky, tmp_path):
         add("kept.Object", "mjd", "DOUBLE", default=1)
     assert sky.db.tables("kept", snapshot=before).tables == sky.db.tables("kept").tables
     sky.check("kept")
-
-
-def cli(sky, *words, failpoint=""):
-    return subprocess.run(
-        [sys.executable, "-m", "qserv.cli.main", *words, "--czar", sky.db.endpoint],
-        env=os.environ | {"QSERV_FAILPOINT": failpoint, "TMPDIR": str(sky.place)},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.timeout(180)
@@ -310,3 +211,90 @@ def test_bad_copies_are_passed_over(sky, tmp_path):
     assert sky.own("rotten.Object") == before
     sky.check("rotten")
     assert np.unique([len(file.workers) for file in found.files]).tolist() == [2]
+
+
+def test_a_file_replaces_exactly_the_rows_that_it_brought(sky, tmp_path):
+    files = [tmp_path / f"night{number}.parquet" for number in range(4)]
+    nights = [night(file, number) for number, file in enumerate(files[:3])]
+    first = sky.db.load(
+        "nights", {"Object": files[:2]}, schema=[OBJECT], leaf_rows=40
+    ).snapshot
+    sky.db.load("nights", {"Object": files[2]}, schema=[OBJECT])
+    kept = sky.own("nights.Object")
+    # Other keys, other places, and one file that was never there.
+    newer = night(files[0], 0, ids=[*range(199), 10777], moved=3.0)
+    other = night(files[3], 3)
+    report = sky.db.load("nights", {"Object": files}, replace_files=True)
+    assert report.rows == {"Object": 400}
+    assert report.kept == {"Object": 200}
+    assert report.replaced == {"Object": 200}
+    assert len(report.already) == 2
+    same_nights(sky, "nights", [newer, *nights[1:], other])
+    same_nights(sky, "nights", nights[:2], snapshot=first)
+    keys = {*nights[1]["objectId"].to_pylist(), *nights[2]["objectId"].to_pylist()}
+    by_key = [row for row in sky.own("nights.Object") if keys.intersection(row[6:7])]
+    assert by_key == [row for row in kept if keys.intersection(row[6:7])]
+    brought = sky.db.loads.show(sky.db.loads(release="nights")[-1].id).inputs
+    assert {each.source: bool(each.gone) for each in brought} == {
+        str(files[0]): True, str(files[1]): False,
+    }  # fmt: skip
+
+    again = sky.db.load("nights", {"Object": files}, replace_files=True)
+    assert len(again.already) == 4
+    # What went may come back, as the same rows of the same file.
+    night(files[0], 0)
+    back = cli(sky, "load", "nights", "--replace-files", f"Object={files[0]}")
+    assert back.returncode == 0, back.stderr
+    assert "Object: the 200 rows that files had brought went" in back.stdout
+    same_nights(sky, "nights", [*nights, other])
+    files[0].write_bytes(files[1].read_bytes())
+    with pytest.raises(Conflict, match=r"night1\.parquet: leave it out"):
+        sky.db.load("nights", {"Object": files[0]}, replace_files=True)
+    with pytest.raises(InvalidRequest, match="not both"):
+        sky.db.load("nights", {"Object": files}, replace_files=True, replace=True)
+    same_nights(sky, "nights", [*nights, other])
+
+
+def test_keys_that_others_refer_to_come_again_where_they_were(
+    sky, tmp_path, monkeypatch
+):
+    files = [tmp_path / f"night{number}.parquet" for number in range(2)]
+    nights = [night(file, number) for number, file in enumerate(files)]
+    events = tmp_path / "events.parquet"
+    ids = pa.concat_tables(nights)["objectId"]
+    pq.write_table(pa.table({"eventId": np.arange(400), "objectId": ids}), events)
+    inputs = {"Object": files, "Event": events}
+    sky.db.load("held", inputs, schema=[OBJECT, EVENT], leaf_rows=40)
+    both = """SELECT COUNT(*), SUM(e.eventId), SUM(o.objectId)
+    FROM held.Object o JOIN held.Event e ON o.objectId = e.objectId"""
+    answer, load = sky.rows(both), sky.db.load
+
+    night(files[0], 0, ids=[*range(199), 10777])
+    with pytest.raises(BadContribution, match=r"lack keys of the old.*such as 199"):
+        load("held", {"Object": files[0]}, replace_files=True)
+    night(files[0], 0, dec=45.0)
+    with pytest.raises(BadContribution, match="elsewhere in the sky"):
+        load("held", {"Object": files[0]}, replace_files=True)
+    assert sky.rows(both) == answer
+    same_nights(sky, "held", nights)
+
+    better = nights[0].set_column(3, "mag", pa.array(np.full(200, 9.5, np.float32)))
+    more = night(tmp_path / "more.parquet", 5).slice(0, 3)
+    pq.write_table(pa.concat_tables([better, more]), files[0])
+    # A child's file goes in the same load, whatever its director's does.
+    pq.write_table(
+        pa.table({"eventId": np.arange(400) + 1000, "objectId": ids}), events
+    )
+    load("held", inputs, replace_files=True)
+    same_nights(sky, "held", [better, more, nights[1]])
+    ((count, events_, objects),) = sky.rows(both)
+    assert (count, events_, objects) == (400, answer[0][1] + 400_000, answer[0][2])
+    assert sky.rows("SELECT COUNT(*) FROM held.Event WHERE eventId IN (7, 1007)") == [
+        (1,)
+    ]
+
+    # Without the comparison, events would be left behind by their objects.
+    monkeypatch.setattr(Rereading, "check_homes", lambda *_: None)
+    night(files[0], 0, dec=45.0)
+    load("held", {"Object": files[0]}, replace_files=True)
+    assert sky.rows(both) != [(400, answer[0][1] + 400_000, answer[0][2])]

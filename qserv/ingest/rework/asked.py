@@ -166,8 +166,13 @@ class Rework:
 
     @property
     def files(self) -> tuple[pb.HeldFile, ...]:
-        """The files that are read."""
-        return tuple(file for file in self.stored.files if self.reads(file.load))
+        """The files that are read: of others all rows go, and nobody asks where."""
+        wanted = {each.load for each in self.kept}
+        return tuple(
+            file
+            for file in self.stored.files
+            if self.reads(file.load) and (self.watched or file.load in wanted)
+        )
 
     @property
     def replacement(self) -> pb.Replacement:

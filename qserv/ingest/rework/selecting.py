@@ -1,0 +1,81 @@
+"""Which rows files replace that were loaded before under the same names.
+
+The rows of one input file lie in many stored files, among those of all others of its
+load. So what that load made of the table goes, and the other rows are read again.
+"""
+
+from collections.abc import Sequence
+
+from qserv.errors import Conflict, UnknownName
+from qserv.ingest.gathering import Input
+from qserv.ingest.peers import Czar
+from qserv.ingest.rework.asked import Rework, Stored
+
+
+def replaced_by(czar: Czar, release: str, inputs: Sequence[Input]) -> list[Rework]:
+    """Return what is read again so that files replace what they brought before.
+
+    Parameters
+    ----------
+    czar
+        Knows which files brought live rows.
+    release
+        Which is loaded into; it need not exist.
+    inputs
+        The files.
+
+    Raises
+    ------
+    Conflict
+        If the new content of a file is live under another name.
+    """
+    found = []
+    for table in dict.fromkeys(each.table for each in inputs):
+        try:
+            stored = Stored.of(czar.stored(release, table))
+        except UnknownName:
+            continue  # the load makes it: nothing is there to be replaced
+        mine = [each for each in inputs if each.table == table]
+        if (gone := going(stored, mine)).loads:
+            found.append(gone)
+    return found
+
+
+def going(stored: Stored, inputs: Sequence[Input]) -> Rework:
+    """Return what goes of a table; of a rework without loads, nothing does.
+
+    Parameters
+    ----------
+    stored
+        What there is.
+    inputs
+        The files for it.
+
+    Raises
+    ------
+    Conflict
+        If the new content of a file is live under another name.
+    """
+    live = {(each.source, each.sha256) for each in stored.contributions}
+    changed = {
+        each.file.name: each
+        for each in inputs
+        if (each.file.name, each.sha256) not in live
+    }
+    gone = {each.number for each in stored.contributions if each.source in changed}
+    for each in stored.contributions:
+        for name, new in changed.items():
+            if each.number not in gone and each.sha256 == new.sha256:
+                _check_other_name(stored, name, each.source)
+    loads = {each.load for each in stored.contributions if each.number in gone}
+    # A file without rows left nothing that could go.
+    made = frozenset(loads & {file.load for file in stored.files})
+    return Rework(stored, made, frozenset(gone))
+
+
+def _check_other_name(stored: Stored, name: str, other: str) -> None:
+    if any(each.source == name for each in stored.contributions):
+        raise Conflict(
+            f"table {stored.release}.{stored.table.name} has the rows of {name} as it "
+            f"is now already, from {other}: leave it out, or correct one of the two"
+        )
