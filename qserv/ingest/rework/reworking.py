@@ -153,7 +153,8 @@ def _with(stored: Stored, column: Column) -> Table:
     table = stored.table
     if (known := table.find(column.name)) is not None:
         raise InvalidRequest(
-            f"table {stored.release}.{table.name} has a column {known.name} already"
+            f"table {stored.release}.{table.name} has a column {known.name} already: "
+            "give another name; a command that was stopped may have added it"
         )
     if column.datatype is DataType.HUGEINT:
         raise InvalidRequest(f"column {column.name}: no table has a column of HUGEINT")
