@@ -63,7 +63,7 @@ NAMES: Final = frozenset(
         "loader.run.written",
         "loader.task.done",
         "loader.place.placed",
-        "loader.file.written",
+        "loader.file.made",
         "loader.file.sent",
         "loader.contribute.told",
         "loader.commit.answered",

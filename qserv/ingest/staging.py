@@ -1,6 +1,5 @@
-"""Writes the files of a load and streams each to the workers that shall hold it."""
+"""Makes the files of a load and streams each to the workers that shall hold it."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+import pyarrow as pa
 
 from qserv import failpoint, patience
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
@@ -48,11 +48,11 @@ class Staging:
     transaction, release
         The load.
     scratch
-        Files lie below it until their workers have them.
+        Who has lost files is noted there.
     have
         What need not be sent any more, of the files of one task.
     dry
-        Write files and drop them: nobody is sent any.
+        Make files and drop them: nobody is sent any.
     """
 
     transaction: str
@@ -95,7 +95,7 @@ class Delivery:
 
 
 class Stager:
-    """Writes and sends files.
+    """Makes and sends files.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Stager:
         self._lost: dict[str, str] = {}
 
     def deliver(self, parcels: Iterator[Parcel]) -> Delivery:
-        """Write and send files, a few at a time.
+        """Make and send files, a few at a time.
 
         Parameters
         ----------
@@ -120,40 +120,32 @@ class Stager:
         UserError
             If a worker refuses a file for good.
         """
-        with (
-            tempfile.TemporaryDirectory(dir=self._staging.scratch) as room,
-            ThreadPoolExecutor(_THREADS, thread_name_prefix="stage") as pool,
-        ):
-            waiting = [
-                pool.submit(self._deliver, parcel, Path(room) / f"{number}.parquet")
-                for number, parcel in enumerate(parcels)
-            ]
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="stage") as pool:
+            waiting = [pool.submit(self._deliver, parcel) for parcel in parcels]
             try:
                 files = tuple(done.result() for done in waiting)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
         return Delivery(files, self._lost)
 
-    def _deliver(self, parcel: Parcel, file: Path) -> czar_pb2.StagedFile:
-        entry = shard.write(
+    def _deliver(self, parcel: Parcel) -> czar_pb2.StagedFile:
+        entry, content = shard.made(
             parcel.slice.rows,
-            file,
             role=parcel.role,
             chunk=parcel.slice.chunk,
             path=self._path(parcel),
             bounded=_bounded(parcel),
             offset=parcel.slice.offset,
         )
-        failpoint.reached("loader.file.written")
+        failpoint.reached("loader.file.made")
         took = [w.worker_id for w in parcel.workers if self._has(entry, w.worker_id)]
         if not self._staging.dry:
             missing = (w for w in parcel.workers if w.worker_id not in took)
             took += [
                 worker.worker_id
                 for worker in missing
-                if self._send(parcel.table, entry, file, worker)
+                if self._send(parcel.table, entry, content, worker)
             ]
-        file.unlink()
         return czar_pb2.StagedFile(
             table=parcel.table.name, entry=entry_to_proto(entry), worker_ids=took
         )
@@ -177,7 +169,7 @@ class Stager:
         self,
         table: Table,
         entry: ManifestEntry,
-        file: Path,
+        content: pa.Buffer,
         worker: czar_pb2.WorkerLocation,
     ) -> bool:
         """Send a file; tries again while that may help. Tells whether it arrived."""
@@ -192,7 +184,7 @@ class Stager:
             if why := self._staging.lost(worker.worker_id):
                 self._lost[worker.worker_id] = why
                 return False
-            _send(header, file, worker, entry)
+            _send(header, content, worker, entry)
             failpoint.reached("loader.file.sent")
             return True
 
@@ -206,14 +198,14 @@ class Stager:
 
 def _send(
     header: worker_pb2.StageHeader,
-    file: Path,
+    content: pa.Buffer,
     worker: czar_pb2.WorkerLocation,
     entry: ManifestEntry,
 ) -> None:
     stub = worker_pb2_grpc.WorkerStub(channel(worker.endpoint))
     seconds = _SECONDS + entry.size / _SLOWEST
     try:
-        reply = stub.Stage(_parts(header, file), timeout=seconds)
+        reply = stub.Stage(_parts(header, content), timeout=seconds)
     except grpc.RpcError as error:
         raise from_rpc(error, worker.endpoint) from error
     _check(reply, entry, worker)
@@ -236,9 +228,9 @@ def _bounded(parcel: Parcel) -> Sequence[str]:
 
 
 def _parts(
-    header: worker_pb2.StageHeader, file: Path
+    header: worker_pb2.StageHeader, content: pa.Buffer
 ) -> Iterator[worker_pb2.StagePart]:
     yield worker_pb2.StagePart(header=header)
-    with file.open("rb") as source:
-        while data := source.read(PART_BYTES):
-            yield worker_pb2.StagePart(data=data)
+    for start in range(0, content.size, PART_BYTES):
+        part = content.slice(start, min(PART_BYTES, content.size - start))
+        yield worker_pb2.StagePart(data=part.to_pybytes())

@@ -1,4 +1,4 @@
-"""Writes the Parquet files that workers hold: own rows, overlap, copies, index.
+"""Makes the Parquet files that workers hold: own rows, overlap, copies, index.
 
 A file is sorted before it comes here. Its bounds are computed from the rows that we
 write and go into the manifest; nobody prunes by footers that others wrote.
@@ -6,7 +6,6 @@ write and go into the manifest; nobody prunes by footers that others wrote.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -30,24 +29,21 @@ ROW_GROUP: Final[Mapping[Role, int]] = {
 Bounds = Mapping[str, tuple[int | float | str, int | float | str]]
 
 
-def write(
+def made(
     rows: pa.Table,
-    destination: Path,
     *,
     role: Role,
     chunk: int,
     path: str,
     bounded: Sequence[str],
     offset: float | None = None,
-) -> ManifestEntry:
-    """Write one file and describe it.
+) -> tuple[ManifestEntry, pa.Buffer]:
+    """Make one file in memory and describe it.
 
     Parameters
     ----------
     rows
         At least one row, sorted, with the columns and metadata that the file gets.
-    destination
-        The file to write.
     role, chunk, path, offset
         As in `ManifestEntry`.
     bounded
@@ -55,31 +51,33 @@ def write(
 
     Returns
     -------
-    ManifestEntry
+    entry
         With rows, size, sha256 and bounds of the file.
+    content
+        Its bytes.
     """
-    _write(rows, destination, role)
-    return ManifestEntry(
+    content = _packed(rows, role)
+    entry = ManifestEntry(
         role=role,
         chunk=chunk,
         path=path,
         rows=rows.num_rows,
         live_rows=rows.num_rows,
-        size=destination.stat().st_size,
-        sha256=_sha256(destination),
+        size=content.size,
+        sha256=hashlib.sha256(content).hexdigest(),
         bounds=bounds(rows, bounded),
         offset=offset,
     )
+    return entry, content
 
 
 def packed(rows: pa.Table) -> float:
     """Return the bytes that rows take in a file, by those they take in memory."""
+    return float(_packed(rows, Role.BASE).size / max(rows.nbytes, 1))
+
+
+def _packed(rows: pa.Table, role: Role) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    _write(rows, sink, Role.BASE)
-    return float(sink.tell() / max(rows.nbytes, 1))
-
-
-def _write(rows: pa.Table, sink: Path | pa.BufferOutputStream, role: Role) -> None:
     pq.write_table(
         rows,
         sink,
@@ -88,6 +86,7 @@ def _write(rows: pa.Table, sink: Path | pa.BufferOutputStream, role: Role) -> No
         use_dictionary=False if (deltas := _deltas(rows, role)) else _repeated(rows),
         column_encoding=deltas or None,
     )
+    return sink.getvalue()
 
 
 def bounds(rows: pa.Table, names: Sequence[str]) -> Bounds:
@@ -116,8 +115,3 @@ def _repeats(field: pa.Field) -> bool:
     if pa.types.is_integer(field.type):
         return bool(field.type.bit_width < 64) or field.name == CHUNK
     return not pa.types.is_floating(field.type)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -82,10 +82,7 @@ class Worker:
         self.versions = {}
 
     async def stage(self, transaction, table, path, rows, role, chunk):
-        scratch = self.directory / "scratch.parquet"
-        entry = shard.write(
-            rows, scratch, role=role, chunk=chunk, path=path, bounded=()
-        )
+        entry, content = shard.made(rows, role=role, chunk=chunk, path=path, bounded=())
         header = worker_pb2.StageHeader(
             transaction=transaction,
             release=RELEASE,
@@ -93,7 +90,7 @@ class Worker:
             entry=entry_to_proto(entry),
         )
         parts = [worker_pb2.StagePart(header=header)]
-        parts += [worker_pb2.StagePart(data=scratch.read_bytes())]
+        parts += [worker_pb2.StagePart(data=content.to_pybytes())]
         await self.stub.Stage(iter(parts))
         return header.entry
 

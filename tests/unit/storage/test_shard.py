@@ -40,7 +40,9 @@ def written(tmp_path, rows, **options):
     path = tmp_path / "f.parquet"
     given = {"role": Role.BASE, "chunk": 7, "path": "r/t/x.parquet", "offset": 0.25}
     given["bounded"] = bounded_columns(TABLE)
-    return path, shard.write(rows, path, **(given | options))
+    entry, content = shard.made(rows, **(given | options))
+    path.write_bytes(content)
+    return path, entry
 
 
 def test_the_entry_tells_what_lies_on_disk(tmp_path):
@@ -78,9 +80,7 @@ def test_row_groups_are_large_for_rows_and_small_for_keys(tmp_path):
         98_304, 98_304, 3_392,
     ]  # fmt: skip
     rows = pa.table([np.arange(20_000)] * 2, schema=index_schema(TABLE.column("id")))
-    shard.write(
-        rows, path, role=Role.INDEX, chunk=0, path="x", bounded=[shard.INDEX_KEY]
-    )
+    path, _ = written(tmp_path, rows, role=Role.INDEX, bounded=[shard.INDEX_KEY])
     groups = pq.ParquetFile(path).metadata
     assert groups.row_group(0).num_rows == 8192
     assert groups.row_group(0).column(0).compression == "SNAPPY"
