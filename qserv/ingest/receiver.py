@@ -275,12 +275,10 @@ async def _write(path: Path, parts: AsyncIterator[worker_pb2.StagePart]) -> None
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-    # What is read back shall come from the disk, not from the page cache.
-    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _settle(incoming: Path, staged: Path, entry: ManifestEntry) -> None:
-    (_, size, *_), found = checksum(incoming)
+    (_, size, *_), found = checksum(incoming, from_disk=True)
     if (size, found) != (entry.size, entry.sha256):
         raise CorruptData(
             f"file {entry.path} arrived with {size} bytes and sha256 {found[:16]}…, "

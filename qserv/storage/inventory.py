@@ -10,10 +10,13 @@ read of a file that changed, or was found bad meanwhile, must not be used.
 """
 
 import errno
+import fcntl
 import hashlib
+import mmap
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -266,7 +269,7 @@ def checksum(
     pace
         Told after each block how many bytes were read.
     from_disk
-        Have the system forget first what it holds of the file in memory.
+        Read past what the system holds of the file in memory, and have it forget that.
 
     Returns
     -------
@@ -283,15 +286,26 @@ def checksum(
     with path.open("rb", buffering=0) as file:
         before = _state(os.fstat(file.fileno()))
         if from_disk:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            _past_memory(file.fileno())
         digest = hashlib.sha256()
-        block = bytearray(_BLOCK)
-        while count := file.readinto(block):
+        block = mmap.mmap(-1, _BLOCK)  # begins with a page, as the disk wants it
+        read = 0
+        while read < before[1] and (count := file.readinto(block)):
             digest.update(memoryview(block)[:count])
             pace(count)
+            read += count
         if _state(os.fstat(file.fileno())) != before:
             raise TaskFailed(f"file {path.name} changed while it was read; try again")
     return before, digest.hexdigest()
+
+
+def _past_memory(descriptor: int) -> None:
+    """Read from the disk itself from now on: the faster way too, where there is one."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    # Some file systems lie in memory.
+    with suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
 
 
 def _settle(file: Path) -> None:

@@ -320,8 +320,7 @@ def _check(file: BinaryIO, path: Path, entry: ManifestEntry) -> None:
     """Sync a file and compare what the disk has of it."""
     file.flush()
     os.fsync(file.fileno())
-    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    if checksum(path)[1] != entry.sha256:
+    if checksum(path, from_disk=True)[1] != entry.sha256:
         raise CorruptData(
             f"the disk gives back other bytes of {entry.path} than were written"
         )
