@@ -66,7 +66,7 @@ def read(piece: Piece) -> Iterator[Batch]:
             batch_size=_batch_rows(file),
             row_groups=groups,
             columns=[*columns, *(masks[name] for name in columns if name in masks)],
-            use_threads=True,
+            use_threads=False,  # each process has a core
         )
         try:
             for found in batches:
