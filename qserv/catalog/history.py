@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from qserv.catalog.bounds import from_text
 from qserv.catalog.database import integer
+from qserv.catalog.entryrows import entry_of
 from qserv.catalog.snapshot import (
     EVERYWHERE,
     ChunkStatistics,
@@ -99,19 +100,7 @@ def read_tables(
 
 def entry(row: Any) -> ManifestEntry:
     """Turn one row of ``manifest_entry`` into a value."""
-    bounds: dict[str, list[Any]] = json.loads(row.bounds)
-    return ManifestEntry(
-        role=Role(row.role),
-        chunk=row.chunk,
-        path=row.path,
-        rows=row.total_rows,
-        live_rows=row.live_rows,
-        size=row.size,
-        sha256=row.sha256,
-        bounds={name: (low, high) for name, (low, high) in bounds.items()},
-        offset=row.delta,
-        validity=(row.valid_from, row.valid_to),
-    )
+    return replace(entry_of(row), validity=(row.valid_from, row.valid_to))
 
 
 def live(entries: sa.Table, version: int) -> sa.ColumnElement[bool]:

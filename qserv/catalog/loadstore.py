@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from qserv.catalog.counters import reserve
 from qserv.catalog.database import integer, now
+from qserv.catalog.entryrows import entry_of, values_of
 from qserv.catalog.provenance import Input, Load
 from qserv.catalog.publication import HeldFile
-from qserv.catalog.snapshot import ManifestEntry, Role
 
 Tables = Mapping[str, sa.Table]
 
@@ -330,19 +330,10 @@ def _inputs(connection: sa.Connection, tables: Tables, load: str) -> tuple[Input
 
 
 def _file_row(load: str, file: HeldFile, workers: str) -> dict[str, Any]:
-    entry = file.entry
     return {
         "load_id": load,
-        "path": entry.path,
         "table_name": file.table,
-        "role": entry.role,
-        "chunk": entry.chunk,
-        "total_rows": entry.rows,
-        "live_rows": entry.live_rows,
-        "size": entry.size,
-        "sha256": entry.sha256,
-        "bounds": json.dumps(entry.bounds),
-        "delta": entry.offset,
+        **values_of(file.entry),
         "workers": workers,
     }
 
@@ -355,21 +346,6 @@ def _files(
         sa.select(staged).where(staged.c.load_id == load).order_by(staged.c.path)
     )
     return tuple(
-        HeldFile(row.table_name, _entry(row), frozenset(json.loads(row.workers)))
+        HeldFile(row.table_name, entry_of(row), frozenset(json.loads(row.workers)))
         for row in rows
-    )
-
-
-def _entry(row: Any) -> ManifestEntry:
-    bounds: dict[str, list[Any]] = json.loads(row.bounds)
-    return ManifestEntry(
-        role=Role(row.role),
-        chunk=row.chunk,
-        path=row.path,
-        rows=row.total_rows,
-        live_rows=row.live_rows,
-        size=row.size,
-        sha256=row.sha256,
-        bounds={name: (low, high) for name, (low, high) in bounds.items()},
-        offset=row.delta,
     )

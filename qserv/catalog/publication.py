@@ -1,7 +1,6 @@
 """What one commit of a load makes visible, and how it is written down."""
 
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from qserv.catalog import history, replacing, viewstore
 from qserv.catalog.bounds import Bounds, from_text, to_text, widened
 from qserv.catalog.counters import reserve
 from qserv.catalog.database import integer, now
+from qserv.catalog.entryrows import values_of
 from qserv.catalog.provenance import Contribution
 from qserv.catalog.replacing import Replaced
 from qserv.catalog.snapshot import Family, ManifestEntry, ReleaseState, Role
@@ -71,19 +71,7 @@ class Publication:
 
 def entry_row(number: int, table_id: int, entry: ManifestEntry) -> dict[str, Any]:
     """Return a row of ``manifest_entry``, without when it is valid."""
-    return {
-        "id": number,
-        "table_id": table_id,
-        "role": entry.role,
-        "chunk": entry.chunk,
-        "path": entry.path,
-        "total_rows": entry.rows,
-        "live_rows": entry.live_rows,
-        "size": entry.size,
-        "sha256": entry.sha256,
-        "bounds": json.dumps(entry.bounds),
-        "delta": entry.offset,
-    }
+    return {"id": number, "table_id": table_id, **values_of(entry)}
 
 
 def write(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from qserv.cli.endpoint import DEFAULT_DIRECTORY, shell_directory
+from qserv.cli.endpoint import directory_option, shell_directory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,14 +28,7 @@ WIDTH: Final = 110
 
 
 @click.command(short_help="A sky on your laptop: load it, ask ten questions.")
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_DIRECTORY,
-    show_default=True,
-    help="Where the cluster keeps everything.",
-)
+@directory_option("Where the cluster keeps everything.")
 def demo(directory: Path) -> None:
     """Start a cluster, load a sky, ask ten questions, draw a map, stop.
 

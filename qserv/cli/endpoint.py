@@ -16,16 +16,23 @@ DEFAULT_DIRECTORY: Final = Path("qserv-data")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def czar_options(command: F) -> F:
-    """Add ``--czar`` and ``--dir`` to a command, as `czar` and `directory`."""
-    command = click.option(
+def directory_option(says: str) -> Callable[[F], F]:
+    """Return what adds ``--dir`` to a command, as `directory`, with its help."""
+    return click.option(
         "--dir",
         "directory",
         type=click.Path(path_type=Path, file_okay=False),
         default=DEFAULT_DIRECTORY,
         show_default=True,
-        help="Directory of a cluster on this machine (qserv up).",
-    )(command)
+        help=says,
+    )
+
+
+def czar_options(command: F) -> F:
+    """Add ``--czar`` and ``--dir`` to a command, as `czar` and `directory`."""
+    command = directory_option("Directory of a cluster on this machine (qserv up).")(
+        command
+    )
     return click.option(
         "--czar",
         metavar="HOST:PORT",

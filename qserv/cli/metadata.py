@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from qserv.cli.endpoint import DEFAULT_DIRECTORY
+from qserv.cli.endpoint import directory_option
 from qserv.cli.view import Verbs
 from qserv.errors import InvalidRequest
 
@@ -29,13 +29,8 @@ def _place_options(command: F) -> F:
         show_envvar=True,
         help="sqlite, or postgresql://USER@HOST/DATABASE.  [where it was]",
     )(command)
-    return click.option(
-        "--dir",
-        "directory",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_DIRECTORY,
-        show_default=True,
-        help="Directory of a cluster on this machine (qserv up), or of a czar.",
+    return directory_option(
+        "Directory of a cluster on this machine (qserv up), or of a czar."
     )(command)
 
 

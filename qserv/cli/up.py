@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qserv.cli.endpoint import DEFAULT_DIRECTORY, shell_directory
+from qserv.cli.endpoint import directory_option, shell_directory
 from qserv.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -18,14 +18,7 @@ COUNT = click.IntRange(min=1)
 
 
 @click.command(short_help="Run a whole cluster on this machine.")
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_DIRECTORY,
-    show_default=True,
-    help="Where the cluster keeps everything.",
-)
+@directory_option("Where the cluster keeps everything.")
 @click.option("--workers", type=COUNT, help="How many workers.  [as before; 3]")
 @click.option(
     "--port",

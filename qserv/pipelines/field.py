@@ -5,16 +5,15 @@ clusters, so that the leaves of its chunk tree are large where the field is thin
 small where it is dense.
 """
 
-from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
-from qserv.client.connection import Connection
+from qserv.pipelines.produced import Produced
 
 RELEASE: Final = "deep"
 PIPELINE: Final = "field 1"
@@ -147,28 +146,4 @@ def produce(
     return {"Object": [path]}
 
 
-def load(
-    db: Connection, inputs: dict[str, list[Path]], *, release: str = RELEASE, **how: Any
-) -> Any:
-    """Load what `produce` wrote.
-
-    Parameters
-    ----------
-    db
-        Where to.
-    inputs
-        Table name -> its files.
-    release
-        Its name there.
-    **how
-        Further arguments of `Connection.load`, such as `leaf_rows`.
-
-    Returns
-    -------
-    LoadReport
-        As of `Connection.load`.
-    """
-    with as_file(files("qserv.pipelines") / "schemas") as schemas:
-        return db.load(
-            release, inputs, schema=schemas / "deep.yaml", pipeline=PIPELINE, **how
-        )
+load = Produced(RELEASE, PIPELINE).load

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from qserv.client.connection import Connection
+from qserv.pipelines.produced import Produced
 from qserv.pipelines.skysim import Stars, observe
 from qserv.pipelines.survey import Cadence, filter_table
 
@@ -78,28 +78,4 @@ def produce(
     return written
 
 
-def load(
-    db: Connection, inputs: dict[str, list[Path]], *, release: str = RELEASE, **how: Any
-) -> Any:
-    """Load what `produce` wrote.
-
-    Parameters
-    ----------
-    db
-        Where to.
-    inputs
-        Table name -> its files.
-    release
-        Its name there.
-    **how
-        Further arguments of `Connection.load`, such as `leaf_rows`.
-
-    Returns
-    -------
-    LoadReport
-        As of `Connection.load`.
-    """
-    with as_file(files("qserv.pipelines") / "schemas") as schemas:
-        return db.load(
-            release, inputs, schema=schemas / "hip.yaml", pipeline=PIPELINE, **how
-        )
+load = Produced(RELEASE, PIPELINE).load
