@@ -118,6 +118,27 @@ def test_a_load_that_replaces_survives_a_death(cluster, replacing, point, turn):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", turns())
+@pytest.mark.parametrize("point", some(POINTS, 1))
+def test_a_table_made_anew_survives_a_death(cluster, loads, point, turn):
+    """Its rows are what they were, whoever asks, and whenever."""
+    release = f"n{POINTS.index(point)}_{turn}"
+    for number in (1, 2):
+        run_until_loaded(cluster, loads.arguments(release, number))
+    with Watcher(cluster, loads.states(release)) as watcher:
+        watcher.acknowledged(2)
+        for number, table in enumerate(("Object", "Source"), 1):
+            victim, spec = chosen(point, turn, number)
+            words = ["table", "rebuild", f"{release}.{table}"]
+            print(f"{spec} of {victim} while {words}")
+            if not have_accident(cluster, words, victim, spec, away=False):
+                run_until_loaded(cluster, words)
+    assert watcher.wrong == []
+    assert watcher.asked > 0
+    cluster.check(loads, release)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("turn", turns())
 @pytest.mark.parametrize("point", some(DISK, 2))
 def test_a_load_survives_a_broken_disk(cluster, loads, point, turn):
     release = f"d{DISK.index(point)}_{turn}"

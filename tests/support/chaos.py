@@ -187,13 +187,13 @@ class Cluster:
         return json.loads(identity.read_bytes())["worker_id"]
 
     def loader(self, arguments, failpoint=""):
-        """Start ``qserv load``, armed or not."""
+        """Start ``qserv load``, or what else loads, armed or not."""
         scratch = self.base / LOADER
         changes = {"TMPDIR": str(scratch), "QSERV_FAILPOINT": failpoint}
         with (self.base / "logs" / "loader.log").open("ab") as errors:
             return self._template.start(
                 scratch,
-                ["load", "--czar", self.endpoint, *arguments],
+                [*arguments, "--czar", self.endpoint],
                 errors=errors,
                 env={name: value for name, value in changes.items() if value},
             )

@@ -194,8 +194,10 @@ def obey(control):
 
 def become(request, files, confined, without):
     """Be the program that is asked for, and end with it."""
+    from qserv import failpoint
     from qserv.cli.main import main
 
+    failpoint.arm(request["env"].get("QSERV_FAILPOINT", ""))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     *streams, control = files
     for number, each in enumerate(streams, 1):

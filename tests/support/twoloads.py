@@ -69,7 +69,7 @@ class TwoLoads:
         """Return the words of ``qserv load`` for load 1 or 2."""
         loaded = [t for t in self.rows if len(self.rows[t]) >= load]
         return [
-            release,
+            *("load", release),
             *(f"{table}={self.place}/{table}{load}*.parquet" for table in loaded),
             *("--sidecar", self.place / "sidecar.yaml"),
             *("--replicas", 2, "--leaf-rows", self.leaf_rows, "--overlap", 60),
