@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     help="Files loaded before with other content replace the rows they brought then.",
 )
 @click.option(
-    "--processes", type=click.IntRange(min=0), help="That read and cut.  [one a core]"
+    "--processes",
+    type=click.IntRange(min=0),
+    help="That read and cut.  [cores + 1]",
 )
 @click.option("--dask", metavar="ADDRESS", help="Dask scheduler to do it instead.")
 @click.option(

@@ -22,7 +22,7 @@ def _work_options(command: F) -> F:
         click.option(
             "--processes",
             type=click.IntRange(min=0),
-            help="That read and cut.  [one a core]",
+            help="That read and cut.  [cores + 1]",
         ),
         click.option("--dask", metavar="ADDRESS", help="Dask scheduler to do it."),
         click.option(

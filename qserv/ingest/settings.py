@@ -31,7 +31,7 @@ class Settings:
         Files that were loaded before with other content replace the rows that they
         brought then.
     processes
-        That read and partition; None: as many as there are cores, 0: none but this.
+        That read and partition; None: one more than there are cores, 0: none but this.
     dask
         Address of a Dask scheduler whose workers do it instead.
     scratch

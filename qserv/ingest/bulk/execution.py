@@ -63,8 +63,8 @@ def executor(
     size
         Bytes of all inputs.
     processes
-        How many processes; None: as many as there are cores. 0 runs everything in this
-        one, as is done with little input.
+        How many processes; None: one more than there are cores. 0 runs everything in
+        this one, as is done with little input.
     dask
         Address of a Dask scheduler, such as ``tcp://host:8786``.
 
@@ -81,7 +81,8 @@ def executor(
     elif processes == 0 or (processes is None and size < SMALL):
         yield Inline()
     else:
-        with _processes(processes or len(os.sched_getaffinity(0))) as pool:
+        # One more than cores: some wait until workers have files on their disks.
+        with _processes(processes or len(os.sched_getaffinity(0)) + 1) as pool:
             yield pool
 
 
