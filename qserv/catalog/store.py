@@ -300,8 +300,13 @@ class Store:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def writing(self, *, passing: bool = False) -> Iterator[sa.Connection]:
         """Give a connection whose block is written whole or not at all, alone.
+
+        Parameters
+        ----------
+        passing
+            Whether what is written ends with a load: it does not count as a change.
 
         Raises
         ------
@@ -310,9 +315,13 @@ class Store:
         MetadataUnavailable
             If the database does not answer.
         """
-        with self._write, self._database.writing(self.epoch) as connection:
-            yield connection
-            self.changes += 1
+        with self._write:
+            try:
+                with self._database.writing(self.epoch) as connection:
+                    yield connection
+            finally:
+                # Not before it is there: who reads then would not read again.
+                self.changes += not passing
 
     def checkpoint(self, keep: Callable[[PartName, bytes], None]) -> Checkpoint:
         """Turn into text what workers are to remember of it."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from qserv.catalog import loadhistory, loadstore
 from qserv.catalog.database import since
@@ -19,6 +19,9 @@ from qserv.telemetry import logger
 _log = logger(__name__)
 
 T = TypeVar("T")
+
+_PASSING: Final[frozenset[object]] = frozenset({loadstore.change, loadstore.contribute})
+"""What they write ends with the load: no worker remembers it, no copy depends on it."""
 
 
 class Registry:
@@ -64,7 +67,7 @@ class Registry:
         """Change the metadata: whole or not at all, durable when it returns."""
 
         def written() -> T:
-            with self._store.writing() as connection:
+            with self._store.writing(passing=change in _PASSING) as connection:
                 return change(connection, self._store.tables, *given, **values)
 
         return await asyncio.to_thread(written)

@@ -26,6 +26,7 @@ from qserv.czar.holdings import Known, State
 from qserv.czar.keeping import Contents, Keeping, contents
 from qserv.czar.leaving import Leavers
 from qserv.czar.members import Members
+from qserv.czar.memo import Memo
 from qserv.czar.replication import Copy
 from qserv.czar.standing import standing
 from qserv.errors import DiskFull, QservError, WorkerUnavailable
@@ -119,6 +120,8 @@ class Repair:
         self._keeping = Keeping(store)
         self._failed: dict[tuple[int, str], float] = {}
         self._most: dict[str, int] = {}
+        self._memo = Memo()
+        self._read: tuple[object, Known] | None = None
         self.under_way: dict[str, UnderWay] = {}
         self.troubles: dict[str, str] = {}
         self.counted = standing(State({}, {}, {}), {})
@@ -179,18 +182,18 @@ class Repair:
         known = await self.known()
         if await self._aim(known.state):
             known = await self.known()
-        if await asyncio.to_thread(_has_too_much, known.state):
+        if await self._memo.of(_has_too_much, known.state):
             await self._narrow()
             known = await self.known()
         before = self._leavers.before(known.state)
-        wanted = await asyncio.to_thread(contents, before, known.versions)
+        wanted = await self._memo.of(contents, before, known.versions)
         for worker in sorted(self._members.alive.keys() - self.under_way.keys()):
             await self._try(worker, self._look_at(worker, known, wanted))
         # What comes to its end from here on is not in what is read.
         busy = frozenset(self.under_way)
         known = await self.known()
         state, leaving = known.state, known.leaving
-        self.counted = await asyncio.to_thread(standing, state, leaving)
+        self.counted = await self._memo.of(standing, state, leaving)
         await self._start(state, busy)
 
     async def _try(
@@ -209,21 +212,25 @@ class Repair:
 
     async def known(self) -> Known:
         """Return what the metadata says now, and who answers."""
-
-        def read() -> copystore.Copies:
-            with self._store.reading() as connection:
-                return copystore.read(connection, self._store.tables)
-
-        copies = await asyncio.to_thread(read)
         alive = self._members.alive
+        full = frozenset(w for w, member in alive.items() if not member.disk_free)
+        now = (self._store.changes, self._members.changes, full, self._busy())
+        if self._read is None or self._read[0] != now:
+            self._read = None
+            known = await asyncio.to_thread(self._known, frozenset(alive), *now[2:])
+            # What is written meanwhile is read the next time.
+            self._read = now, known
+            return known
+        return self._read[1]
+
+    def _known(
+        self, alive: frozenset[str], full: frozenset[str], busy: frozenset[str]
+    ) -> Known:
+        with self._store.reading() as connection:
+            copies = copystore.read(connection, self._store.tables)
         workers = {*self._members.all, *copies.workers}
-        return Known.of(
-            copies,
-            states={worker: self._members.state(worker) for worker in workers},
-            alive=frozenset(alive),
-            full=frozenset(w for w, member in alive.items() if not member.disk_free),
-            busy=self._busy(),
-        )
+        states = {worker: self._members.state(worker) for worker in workers}
+        return Known.of(copies, states=states, alive=alive, full=full, busy=busy)
 
     async def _write(self, change: Callable[[sa.Connection], None]) -> None:
         def write() -> None:
@@ -236,7 +243,7 @@ class Repair:
     async def _aim(self, state: State) -> bool:
         """Write down where chunks shall lie; return whether that is news."""
         changed = {}
-        found = await asyncio.to_thread(replication.aims, state)
+        found = await self._memo.of(replication.aims, state)
         for name, aims in found.items():
             group = state.groups[name]
             goals = {c: w for c, w in aims.items() if set(w) != set(group.placement[c])}

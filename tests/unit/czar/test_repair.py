@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 import pytest
 from support import metadata
 
+from qserv.catalog import copystore
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.workerstore import WorkerState
+from qserv.czar import repair as repairing
 from qserv.czar.leaving import Leavers
 from qserv.czar.placements import Placements
 from qserv.czar.repair import Repair, Settings
@@ -238,3 +240,30 @@ async def test_what_makes_no_sense_is_refused(placements):
     assert "gets 3 copies" in await placements.replicas("HIP", 3)
     with pytest.raises(Conflict, match="wants 3 copies"):
         await placements.drain("w1")
+
+
+async def test_nothing_is_read_again_while_nothing_changes(
+    repair, keepers, store, members, monkeypatch
+):
+    """There may be a million files."""
+    await steps(repair)
+    reads, decisions = [], []
+    read, contents = copystore.read, repairing.contents
+    monkeypatch.setattr(
+        copystore, "read", lambda *given: reads.append(1) or read(*given)
+    )
+    monkeypatch.setattr(
+        repairing, "contents", lambda *given: decisions.append(1) or contents(*given)
+    )
+    await repair.step()
+    await repair.step()
+    assert (len(reads), len(decisions)) == (0, 1)
+    # A load that goes on changes no copy; a file that is found to be missing does.
+    with store.writing(passing=True):
+        pass
+    await repair.step()
+    assert reads == []
+    with store.writing() as connection:
+        copystore.spoil(connection, store.tables, "w1", [1])
+    await repair.step()
+    assert reads
