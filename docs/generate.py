@@ -8,6 +8,8 @@ import textwrap
 from pathlib import Path
 
 from qserv import config, errors
+from qserv.catalog import system
+from qserv.catalog.tables import Column, Table
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -54,6 +56,32 @@ does not exist is refused.
 {load}
 """
 
+SYSTEM = """\
+# System tables
+
+Release `qserv` has tables that qserv fills itself: where all rows come from. The czar
+reads them from its metadata when a query names them, always with `qserv.` before the
+name. Whatever SQL can do with a table it can do with them. A query over them alone asks
+no worker; joined with tables in chunks their rows travel to the chunks, of the columns
+that the query names. What it reads of one of them must fit `merge_memory` (else:
+`LimitExceeded`), and `broadcast_memory` where it travels.
+
+They tell the history as it is now, that of tables which were dropped or replaced too,
+whatever snapshot the query reads; only `live` depends on that. Nothing can be loaded,
+made or dropped in release `qserv`. `qserv schema show qserv` shows these tables, too.
+
+```sql
+SELECT c.source, l.pipeline, l.configuration, l.who, l.begun
+FROM dr1.Source s
+JOIN qserv.contributions c ON s._source = c.number
+JOIN qserv.loads l ON l.load_id = c.load_id
+WHERE s.sourceId = 7
+```
+
+[Where does this row come from?](../how-to/follow-loads.md)
+{tables}
+"""
+
 
 def errors_page() -> str:
     """Return the page of all errors, from the tree in `qserv.errors`."""
@@ -74,6 +102,29 @@ def configuration_page() -> str:
         worker=_settings(config.WorkerConfig),
         load=_settings(config.LoadConfig),
     )
+
+
+def system_page() -> str:
+    """Return the page of the tables that qserv fills itself."""
+    return SYSTEM.format(tables="\n".join(map(_table, system.TABLES.values())))
+
+
+def _table(table: Table) -> str:
+    rows = "\n".join(map(_column, table.columns))
+    return f"""
+## `{system.RELEASE}.{table.name}`
+
+{table.description}
+
+| column | type | UCD | meaning |
+|---|---|---|---|
+{rows}"""
+
+
+def _column(column: Column) -> str:
+    null = ", or NULL" if column.nullable else ""
+    kind = f"{column.datatype}{null}"
+    return f"| `{column.name}` | {kind} | `{column.ucd}` | {column.description} |"
 
 
 def _settings(
@@ -116,4 +167,5 @@ def _one_line(text: str | None) -> str:
 PAGES = {
     REFERENCE / "errors.md": errors_page,
     REFERENCE / "configuration.md": configuration_page,
+    REFERENCE / "system.md": system_page,
 }

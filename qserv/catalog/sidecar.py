@@ -31,7 +31,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from qserv.catalog.tables import TableKind
+from qserv.catalog.tables import LOADABLE, TableKind
 from qserv.catalog.yamlfile import Place, load
 from qserv.errors import InvalidRequest
 
@@ -235,7 +235,7 @@ def _entry(where: Place, item: Any) -> Entry:
         raise where.at(str(unknown[0])).wrong(
             f"is unknown; an entry has {', '.join(_KEYS)}"
         )
-    if kind not in set(TableKind):
+    if kind not in LOADABLE:
         raise where.at("kind").wrong(f"is {kind!r}; write {_KEYS['kind']}")
     return Entry(
         kind=TableKind(kind),

@@ -65,13 +65,19 @@ class TableKind(StrEnum):
     CHILD = "child"
     REF_MATCH = "ref-match"
     REPLICATED = "replicated"
+    SYSTEM = "system"
+    """Nowhere: the czar knows them. Only `qserv.catalog.system` has such tables."""
 
+
+LOADABLE: Final = tuple(kind for kind in TableKind if kind is not TableKind.SYSTEM)
+"""The kinds of tables that users load."""
 
 _SPREAD: Final[Mapping[TableKind, tuple[str, str]]] = {
     TableKind.DIRECTOR: ("key position", ""),
     TableKind.CHILD: ("key director", "position id"),
     TableKind.REF_MATCH: ("key director second_key second_director", ""),
     TableKind.REPLICATED: ("", "position"),
+    TableKind.SYSTEM: ("", ""),
 }
 """What a table of each kind must say of itself, and what it may say besides."""
 _SAID: Final = ("key", "director", "second_key", "second_director", "id", "position")
@@ -190,8 +196,8 @@ class Table:
 
     @property
     def partitioned(self) -> bool:
-        """Whether the rows lie in chunks (all kinds but replicated)."""
-        return self.kind is not TableKind.REPLICATED
+        """Whether the rows lie in chunks."""
+        return self.kind not in {TableKind.REPLICATED, TableKind.SYSTEM}
 
     @property
     def links(self) -> tuple[tuple[str, str], ...]:

@@ -11,8 +11,9 @@ from qserv.czar.merge import Merge
 from qserv.czar.preparation import Work
 from qserv.czar.queries import Running
 from qserv.czar.results import Message, Progress, Steps
+from qserv.czar.system import System
 from qserv.errors import InternalError
-from qserv.plan.plan import Fragment, Residual, Stage, stage_name
+from qserv.plan.plan import Fragment, Residual, Stage, SystemRows, stage_name
 from qserv.wire.codec import arrow_schema
 
 _PROGRESS: Final = 0.25
@@ -32,7 +33,7 @@ class Answer:
         Counted up meanwhile.
     steps
         Told when a step is done.
-    fragments, merge
+    fragments, merge, system
         Run its stages.
     collected
         Keeps the rows of the stages before the last.
@@ -46,13 +47,16 @@ class Answer:
         *,
         fragments: Fragments,
         merge: Merge,
+        system: System,
         collected: Collected,
     ) -> None:
         self._stages = work.plan.stages
+        self._snapshot = work.snapshot.id
         self._running = running
         self._steps = steps
         self._fragments = fragments
         self._merge = merge
+        self._system = system
         self._collected = collected
         self._told = time.monotonic()
         self._rows = 0
@@ -110,6 +114,8 @@ class Answer:
                 return self._sent(number)
             case Residual():
                 return self._merged(number, stage)
+            case SystemRows():
+                return self._counted(number, self._system.rows(stage, self._snapshot))
 
     async def _sent(self, number: int) -> AsyncGenerator[Part, None]:
         try:
@@ -126,16 +132,24 @@ class Answer:
     async def _merged(
         self, number: int, residual: Residual
     ) -> AsyncGenerator[Part, None]:
-        happened = self._running.tally.stages[number]
         tables = self._collected.tables(residual.inputs)
         inputs = {stage_name(number): table for number, table in tables.items()}
         schema = arrow_schema(residual.columns)
-        async with aclosing(self._merge.rows(residual, inputs, schema)) as messages:
+        merged = self._merge.rows(residual, inputs, schema)
+        async with aclosing(self._counted(number, merged)) as messages:
+            async for message in messages:
+                yield message
+        self._steps.done("merge")
+
+    async def _counted(
+        self, number: int, made: AsyncGenerator[Message, None]
+    ) -> AsyncGenerator[Part, None]:
+        happened = self._running.tally.stages[number]
+        async with aclosing(made) as messages:
             async for message in messages:
                 happened.rows += message.rows.num_rows
                 happened.size += len(message.data)
                 yield message
-        self._steps.done("merge")
 
     def _progress(self) -> Progress | None:
         now = time.monotonic()

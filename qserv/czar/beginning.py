@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from qserv.catalog import system
 from qserv.catalog.provenance import Origin
 from qserv.catalog.replacing import Replaced, named
 from qserv.catalog.snapshot import Family, Release, Snapshot, TableVersion
-from qserv.catalog.tables import Table, TableKind
+from qserv.catalog.tables import LOADABLE, Table, TableKind
 from qserv.errors import Conflict, InvalidRequest
 
 OVERLAP: Final = 60 / 3600
@@ -227,6 +228,7 @@ def _existing(
 
 
 def _check_names(asked: Beginning) -> None:
+    system.check_release(asked.release)
     names = [
         ("release", asked.release),
         ("family", asked.family or asked.release),
@@ -237,6 +239,11 @@ def _check_names(asked: Beginning) -> None:
             raise InvalidRequest(
                 f"{kind} {name!r}: a name is a letter, then letters, digits and _"
             )
+    if unlike := [t.name for t in asked.tables if t.kind not in LOADABLE]:
+        raise InvalidRequest(
+            f"table {unlike[0]}: only qserv fills a system table; "
+            f"give it one of the kinds {', '.join(LOADABLE)}"
+        )
     folded = [table.name.lower() for table in asked.tables]
     if not folded or len(set(folded)) < len(folded):
         raise InvalidRequest("a load names at least one table, and each table once")

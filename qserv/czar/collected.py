@@ -1,6 +1,6 @@
 """The rows of a query's earlier stages, held in memory under one quota."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -8,7 +8,15 @@ import pyarrow.ipc
 from qserv.catalog.tables import Column
 from qserv.czar.results import Message
 from qserv.errors import LimitExceeded
-from qserv.plan.plan import FoundRestrictor, Fragment, Stage, keyed, stage_name
+from qserv.plan.plan import (
+    FoundRestrictor,
+    Fragment,
+    Residual,
+    Stage,
+    SystemRows,
+    keyed,
+    stage_name,
+)
 from qserv.serving import aside
 from qserv.wire.codec import arrow_schema
 from qserv.wire.v1 import worker_pb2
@@ -51,7 +59,7 @@ class Collected:
         self._sizes[number] += len(message.data)
         if sum(self._sizes.values()) > self._memory:
             raise LimitExceeded(
-                f"the chunks sent more than {_mebibytes(self._memory)} to be merged; "
+                f"the rows to be merged have more than {_mebibytes(self._memory)}; "
                 "select fewer rows or columns, or raise merge_memory"
             )
 
@@ -116,13 +124,18 @@ def read_by(stages: Iterable[Stage]) -> set[int]:
     """Return the numbers of the stages whose rows these stages read."""
     found: set[int] = set()
     for stage in stages:
-        if not isinstance(stage, Fragment):
-            found.update(stage.inputs)
-            continue
-        found.update(each.stage for each in stage.inputs)
-        found.update(
-            each.stage
-            for each in keyed(stage.restrictors)
-            if isinstance(each, FoundRestrictor)
-        )
+        match stage:
+            case Residual(inputs=inputs):
+                found.update(inputs)
+            case Fragment():
+                found.update(_read_by(stage))
+            case SystemRows():
+                pass
     return found
+
+
+def _read_by(sent: Fragment) -> Iterator[int]:
+    yield from (each.stage for each in sent.inputs)
+    for each in keyed(sent.restrictors):
+        if isinstance(each, FoundRestrictor):
+            yield each.stage

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from qserv.catalog import system
 from qserv.catalog.snapshot import Release, Snapshot
 from qserv.catalog.store import Store
 from qserv.czar.installation import Installation
@@ -82,6 +83,7 @@ class Dropping:
 
     async def _drop(self, release: str, name: str, with_children: bool) -> Dropped:
         async with self._loads.one_commit:
+            system.check_release(release)
             snapshot = self._store.snapshot()
             home = snapshot.release(release)
             names = self._going(snapshot, home, name, with_children=with_children)

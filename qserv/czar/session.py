@@ -17,6 +17,7 @@ from qserv.czar.merge import Merge
 from qserv.czar.preparation import Preparation, Work
 from qserv.czar.queries import Queries, Running
 from qserv.czar.results import Cut, Frame, Header, Progress, Request, Steps, Trailer
+from qserv.czar.system import System
 from qserv.dialects.statements import Mode
 from qserv.errors import LimitExceeded, QservError
 from qserv.telemetry import logger, query_context
@@ -37,8 +38,8 @@ class Session:
         Makes queries ready to run.
     members
         The workers.
-    executive, merge
-        Run fragments and residuals.
+    executive, merge, system
+        Run fragments and residuals, and read what qserv knows itself.
     queries
         Knows the running queries.
     epoch
@@ -58,6 +59,7 @@ class Session:
         members: Members,
         executive: Executive,
         merge: Merge,
+        system: System,
         queries: Queries,
         epoch: int,
         broadcast_memory: int,
@@ -68,6 +70,7 @@ class Session:
         self._members = members
         self._executive = executive
         self._merge = merge
+        self._system = system
         self._queries = queries
         self._epoch = epoch
         self._broadcast_memory = broadcast_memory
@@ -235,6 +238,7 @@ class Session:
             steps,
             fragments=fragments,
             merge=self._merge,
+            system=self._system,
             collected=collected,
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from qserv.catalog import system
 from qserv.catalog.snapshot import Release, Snapshot
 from qserv.catalog.store import Store
 from qserv.catalog.tables import Column
@@ -133,6 +134,7 @@ class Views:
 
     async def _create(self, release: str, view: View, *, replaces: bool) -> Described:
         async with self._loads.one_commit:
+            system.check_release(release)
             snapshot = self._store.snapshot()
             home = snapshot.release(release)
             self._check_name(home, view.name, replaces=replaces)
@@ -143,6 +145,7 @@ class Views:
 
     async def _drop(self, release: str, name: str) -> int:
         async with self._loads.one_commit:
+            system.check_release(release)
             snapshot = self._store.snapshot()
             home = snapshot.release(release)
             view = _known(home, name)

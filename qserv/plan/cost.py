@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qserv.plan.estimate import width
-from qserv.plan.plan import Fragment, Input, Plan, Route, Sharing, Stage
+from qserv.plan.plan import Fragment, Input, Plan, Route, Sharing, Stage, SystemRows
 
 _READ: Final = 5e8
 """Bytes that a core reads in a second. Warm Parquet averaged over gave 1.3e9 to 3e9 on
@@ -74,19 +74,23 @@ def cost(
         power = cores if isinstance(stage, Fragment) else 1
         chunks = _chunks(stage, routes.get(number))
         seconds += _STAGE + _CHUNK * chunks / power
-        seconds += (bytes_read / _READ + stage.joined / _JOINED) / power
+        seconds += (bytes_read / _READ + _joined(stage) / _JOINED) / power
         seconds += bytes_moved / _MOVED / workers
         read, moved = read + bytes_read, moved + bytes_moved
     last = plan.stages[-1]
     size = last.expected * width(last.columns)
     return Cost(
-        rows=max(stage.joined for stage in plan.stages),
+        rows=max(map(_joined, plan.stages)),
         bytes_read=read,
         bytes_moved=moved + sum(_size(stage) for stage in plan.stages[:-1]),
         result_rows=last.expected,
         result_bytes=size,
         seconds=seconds + size / _MOVED,
     )
+
+
+def _joined(stage: Stage) -> float:
+    return 0.0 if isinstance(stage, SystemRows) else stage.joined
 
 
 def _size(stage: Stage) -> float:

@@ -18,6 +18,7 @@ from qserv.plan.plan import (
     Route,
     Sharing,
     Stage,
+    SystemRows,
     keyed,
 )
 
@@ -87,7 +88,9 @@ def explain(
         lines += _stage(plan, number, stage, route)
         if happened is not None:
             lines += _done(plan, number, stage, happened.get(number, Happened()))
-        lines += [indent(_readable(stage), MARGIN), *_parameters(stage.parameters)]
+        if not isinstance(stage, SystemRows):
+            lines.append(indent(_readable(stage), MARGIN))
+            lines += _parameters(stage.parameters)
     spent = cost(plan, routes or {}, workers=workers, cores=cores)
     lines.append(f"cost       {_spent(spent)}")
     if happened is not None:
@@ -99,7 +102,11 @@ def explain(
 def _stage(plan: Plan, number: int, stage: Stage, route: Route | None) -> Iterator[str]:
     last = number == len(plan.stages) - 1
     yield f"stage {number}    {_kind(plan, stage)} -> {_goal(stage, last=last)}"
-    yield from stage.why
+    if isinstance(stage, SystemRows):
+        names = ", ".join(c.name for c in stage.columns)
+        yield f"reads      {names} of {stage.full}"
+    else:
+        yield from stage.why
     if isinstance(stage, Fragment):
         yield from _reads(stage)
         if not stage.buckets and (where := _routed(stage, route)):
@@ -138,13 +145,13 @@ def _total(stages: int, happened: Mapping[int, Happened]) -> str:
 
 
 def _where(stage: Stage, *, last: bool) -> str:
-    if isinstance(stage, Residual) or last:
+    if not isinstance(stage, Fragment) or last:
         return ""
     return " to the czar" if stage.spool is None else " that workers keep"
 
 
 def _worked(stage: Stage, did: Happened) -> str:
-    if isinstance(stage, Residual):
+    if not isinstance(stage, Fragment):
         return ""
     what = "buckets" if stage.buckets else "chunks"
     done = "" if stage.once else f"{did.chunks:,} of {did.routed:,} {what} in "
@@ -156,6 +163,8 @@ def _worked(stage: Stage, did: Happened) -> str:
 def _kind(plan: Plan, stage: Stage) -> str:
     if isinstance(stage, Residual):
         return "residual in the czar"
+    if isinstance(stage, SystemRows):
+        return "the czar's metadata"
     if stage.buckets:
         return f"fragment on {stage.buckets} buckets, {plan.scan_class}"
     where = "one worker" if stage.once else f"the chunks of {stage.family}"
@@ -203,7 +212,7 @@ def _rows(number: int) -> str:
     return f"{number:,} {'row' if number == 1 else 'rows'}"
 
 
-def _readable(stage: Stage) -> str:
+def _readable(stage: Fragment | Residual) -> str:
     text = stage.sql
     if isinstance(stage, Fragment):
         for number, source in enumerate(stage.sources):

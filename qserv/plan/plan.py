@@ -2,10 +2,10 @@
 
 A plan is a short list of stages, run in order. A `Fragment` is SQL that workers run
 chunk by chunk (or bucket by bucket, where rows were exchanged by hash); a `Residual` is
-SQL that the czar runs on what came back. Each reads the rows of earlier stages by the
-name `stage_name`. The rows of the last stage are the answer. SQL for workers is a
-template: each scan source is written as a marker that the worker replaces by the files
-of its batch.
+SQL that the czar runs on what came back; `SystemRows` are what the czar knows itself.
+SQL reads the rows of earlier stages by the name `stage_name`. The rows of the last
+stage are the answer. SQL for workers is a template: each scan source is written as a
+marker that the worker replaces by the files of its batch.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qserv.catalog.snapshot import EVERYWHERE
+from qserv.catalog.system import RELEASE
 from qserv.catalog.tables import Column
 from qserv.sky.ranges import RangeSet
 
@@ -305,7 +306,31 @@ class Residual:
     why: tuple[str, ...] = ()
 
 
-Stage = Fragment | Residual
+@dataclass(frozen=True, slots=True)
+class SystemRows:
+    """Rows of a table that qserv fills itself: the czar reads them from its metadata.
+
+    Parameters
+    ----------
+    table
+        Its name, which stands in `qserv.catalog.system.TABLES`.
+    columns
+        Those of its columns that are read.
+    expected
+        How many rows are expected, roughly; it never changes an answer.
+    """
+
+    table: str
+    columns: tuple[Column, ...]
+    expected: float
+
+    @property
+    def full(self) -> str:
+        """The table's name after that of its release."""
+        return f"{RELEASE}.{self.table}"
+
+
+Stage = Fragment | Residual | SystemRows
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Final
 
 from qserv.catalog.snapshot import Snapshot
+from qserv.catalog.system import RELEASE
 from qserv.dialects import adql
 from qserv.errors import InvalidRequest, LimitExceeded
 from qserv.plan.bind import bind
@@ -18,6 +19,7 @@ from qserv.plan.prepare import Preparer
 from qserv.plan.prune import pruned
 from qserv.plan.query import Body, Query, selects
 from qserv.plan.simplify import simplify
+from qserv.plan.system import system_table
 
 _LANGUAGES: Final = {"ADQL": adql.parse, "ADQL-2.0": adql.parse, "ADQL-2.1": adql.parse}
 
@@ -90,15 +92,13 @@ def _assembled(query: Query, stages: tuple[Stage, ...]) -> Plan:
 
 def _release(query: Query) -> str:
     """Return the release whose chunks are read first; else of what is replicated."""
-    stored = [
-        r.stored
-        for s in selects(query.body)
-        for r in s.relations
-        if r.stored is not None
-    ]
+    relations = [r for s in selects(query.body) for r in s.relations]
+    stored = [r.stored for r in relations if r.stored is not None]
     partitioned = (v for v in stored if v.table.partitioned)
     first = next(partitioned, next(iter(stored), None))
-    return "" if first is None else first.release
+    if first is not None:
+        return first.release
+    return RELEASE if any(map(system_table, relations)) else ""
 
 
 def _scan_class(stages: tuple[Stage, ...]) -> ScanClass:

@@ -22,7 +22,7 @@ from itertools import count
 from typing import Final
 
 from qserv.catalog.snapshot import Family, Snapshot
-from qserv.plan import finish, semijoin
+from qserv.plan import finish, semijoin, system
 from qserv.plan.aggregate import split
 from qserv.plan.apart import grouped_apart
 from qserv.plan.central import Centre
@@ -89,6 +89,7 @@ class Preparer:
 
     def answer(self, body: Body) -> tuple[Stage, ...]:
         """Return the stages that answer a query, its own the last."""
+        body = system.read(body, self._stages)
         if isinstance(body, Select):
             self._stages.end(self._select(body, top=True))
         else:
@@ -105,7 +106,7 @@ class Preparer:
         if not top and body.limit is None and not body.offset:
             body = replace(body, orderings=())
         if (answered := known(body)) is not None:
-            return Central(all_of(self._stages.answered(answered), next(self._numbers)))
+            return Central(all_of(self._stages.read(answered), next(self._numbers)))
         body = grouped_apart(body, self._numbers) or body
         check_relations(body)
         body, origins = self._finder.found(body)

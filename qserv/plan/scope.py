@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from sqlglot import exp
 
+from qserv.catalog import system
 from qserv.catalog.snapshot import Snapshot, TableVersion
-from qserv.catalog.tables import CHUNK, HEALPIX, Column, DataType
+from qserv.catalog.tables import CHUNK, HEALPIX, SOURCE, Column, DataType, Table
 from qserv.catalog.views import View
 from qserv.dialects.lexis import where_is
 from qserv.errors import ParseError, UnknownName
@@ -61,11 +62,12 @@ class Names:
     numbers: "count[int]" = field(default_factory=count)
     viewed: "count[int]" = field(default_factory=count)
 
-    def find(self, node: exp.Table) -> TableVersion | Viewed | Shared:
+    def find(self, node: exp.Table) -> TableVersion | Table | Viewed | Shared:
         """Return what FROM names.
 
         An unqualified name means a query of WITH, or a table or a view of the default
-        release; without one, of the only release that has such a one.
+        release; without one, of the only release that has such a one, and never a
+        system table.
 
         Raises
         ------
@@ -89,7 +91,7 @@ class Names:
         return _only(node, self.snapshot)
 
 
-def _only(node: exp.Table, snapshot: Snapshot) -> TableVersion | Viewed:
+def _only(node: exp.Table, snapshot: Snapshot) -> TableVersion | Table | Viewed:
     name = node.name.lower()
     having = [r for r in snapshot.releases.values() if name in {*r.tables, *r.views}]
     if len(having) == 1:
@@ -107,12 +109,18 @@ def _only(node: exp.Table, snapshot: Snapshot) -> TableVersion | Viewed:
             *(v.name for v in release.views.values()),
         )
     )
+    own = f"; qserv's own is {system.RELEASE}.{name}" if name in system.TABLES else ""
     raise UnknownName(
-        f"{where_is(node)}there is no table {node.name}; loaded are: {known or 'none'}"
+        f"{where_is(node)}there is no table {node.name}; "
+        f"loaded are: {known or 'none'}{own}"
     )
 
 
-def _named(node: exp.Table, release: str, snapshot: Snapshot) -> TableVersion | Viewed:
+def _named(
+    node: exp.Table, release: str, snapshot: Snapshot
+) -> TableVersion | Table | Viewed:
+    if system.is_system(release):
+        return _system(node)
     try:
         view = snapshot.view(release, node.name)
         version = None if view is not None else snapshot.table(release, node.name)
@@ -125,6 +133,16 @@ def _named(node: exp.Table, release: str, snapshot: Snapshot) -> TableVersion | 
     assert version is not None, "a name that is no view's is a table's"
     _check_case(node.this, version.table.name, node, "table")
     return version
+
+
+def _system(node: exp.Table) -> Table:
+    try:
+        found = system.table(node.name)
+    except UnknownName as error:
+        raise UnknownName(f"{where_is(node)}{error.text}") from error
+    _check_case(node.args.get("db"), system.RELEASE, node, "release")
+    _check_case(node.this, found.name, node, "table")
+    return found
 
 
 def _check_case(
@@ -177,7 +195,7 @@ class Merged:
 
 
 def visible(relation: Relation, release: str | None = None) -> Visible:
-    """Return what a relation shows under its alias; a view is of a release, too."""
+    """Return what a relation shows under its alias, and in which release."""
     stored = relation.stored
     return Visible(
         relation.alias,
@@ -189,9 +207,15 @@ def visible(relation: Relation, release: str | None = None) -> Visible:
 
 
 def _hidden(relation: Relation) -> dict[str, tuple[Column, Expression]]:
-    """Return the pseudo-columns of a table in chunks, as Qserv names them."""
-    if relation.stored is None or not relation.stored.table.partitioned:
+    """Return the pseudo-columns of a stored table, as Qserv names them."""
+    if relation.stored is None:
         return {}
+    number = Column(SOURCE, DataType.INTEGER, description=_SOURCE_IS, nullable=False)
+    source: dict[str, tuple[Column, Expression]] = {
+        SOURCE: (number, ColumnRef(relation.number, number))
+    }
+    if not relation.stored.table.partitioned:
+        return source
     whole = DataType.BIGINT
     chunk, home = (
         ColumnRef(relation.number, Column(name, whole, nullable=False))
@@ -202,15 +226,20 @@ def _hidden(relation: Relation) -> dict[str, tuple[Column, Expression]]:
         "chunkid": (Column("chunkId", whole, description=_CHUNK_IS), chunk),
         "subchunkid": (Column("subChunkId", whole, description=_CELL_IS), cell),
         HEALPIX: (Column(HEALPIX, whole, description=_HOME_IS), home),
+        **source,
     }
 
 
-PSEUDO: Final = frozenset({"chunkid", "subchunkid", HEALPIX})
-"""The names of what every table in chunks has besides its columns."""
+PSEUDO: Final = frozenset({"chunkid", "subchunkid", HEALPIX, SOURCE})
+"""The names of what tables have besides their columns."""
 _PSEUDO_ARE: Final = (
     "a table in chunks has it, and a query in FROM if it shows it: select it in that "
     "query"
 )
+_SOURCE_MAY_BE: Final = (
+    "a loaded table has it, and a query in FROM if it shows it: select it in that query"
+)
+_SOURCE_IS: Final = "The input file of the row: a number in qserv.contributions"
 _CHUNK_IS: Final = "The chunk that holds the row: a NUNIQ HEALPix number"
 _CELL_IS: Final = "The HEALPix NESTED pixel of the row's home at order 12"
 _HOME_IS: Final = "The HEALPix NESTED pixel of the row's home at order 29"
@@ -353,5 +382,6 @@ class Scope:
         listed = ", ".join([*names.values()][:40])
         did = f"did you mean {hint}?" if close else f"there are: {listed}"
         if node.name.lower() in PSEUDO:
-            did = _PSEUDO_ARE
+            is_source = node.name.lower() == SOURCE
+            did = _SOURCE_MAY_BE if is_source else _PSEUDO_ARE
         return f"{where} has no column {node.name}; {did}"

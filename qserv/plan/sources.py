@@ -12,7 +12,8 @@ from typing import Any, Final
 from sqlglot import exp
 
 from qserv.catalog.snapshot import TableVersion
-from qserv.catalog.tables import Column
+from qserv.catalog.system import RELEASE
+from qserv.catalog.tables import Column, Table
 from qserv.dialects import adql
 from qserv.dialects.lexis import where_is
 from qserv.dialects.nodes import Joined
@@ -35,6 +36,7 @@ from qserv.plan.query import (
     with_columns,
 )
 from qserv.plan.scope import PSEUDO, Merged, Names, Scope, Viewed, visible
+from qserv.plan.system import unread
 from qserv.plan.typing import bind_expression, truth
 
 _TABLE: Final = {"this", "db", "catalog", "alias"}
@@ -157,7 +159,7 @@ def _side(node: Any, scope: Scope, bind_body: BindBody) -> Scope:
 
 
 def _shown(node: Any, names: Names, bind_body: BindBody) -> tuple[Relation, str | None]:
-    """Read a table, a view or a subquery; a view with the name of its release."""
+    """Read what stands in FROM; what is no stored table with its release's name."""
     number, alias = next(names.numbers), node.args.get("alias")
     if isinstance(node, exp.Subquery):
         body = renamed(bind_body(node.this, names, None), alias)
@@ -177,6 +179,8 @@ def _shown(node: Any, names: Names, bind_body: BindBody) -> tuple[Relation, str 
             return Relation(number, node.alias or name, shared), None
         case TableVersion(table=table) as version:
             return Relation(number, node.alias or table.name, version), None
+        case Table(name=name) as table:
+            return Relation(number, node.alias or name, unread(table)), RELEASE
 
 
 def _viewed(viewed: Viewed, names: Names, bind_body: BindBody) -> Body:

@@ -9,7 +9,15 @@ from qserv.catalog.tables import Column, DataType
 from qserv.plan.estimate import joined_rows, rows_of
 from qserv.plan.expressions import InValues
 from qserv.plan.limits import Sizes
-from qserv.plan.plan import Extent, Fragment, Input, Residual, Spool, Stage
+from qserv.plan.plan import (
+    Extent,
+    Fragment,
+    Input,
+    Residual,
+    Spool,
+    Stage,
+    SystemRows,
+)
 from qserv.plan.prepared import Central, Local, Prepared, all_rows
 from qserv.plan.query import (
     Body,
@@ -74,10 +82,10 @@ class Stages:
         if rows is None or rows.stage != last or isinstance(self.made[last], Fragment):
             self.add(prepared)
 
-    def answered(self, residual: Residual) -> StageRows:
-        """Add a stage that reads no rows."""
-        self.made.append(residual)
-        return StageRows(len(self.made) - 1, residual.columns, residual.expected)
+    def read(self, stage: Residual | SystemRows) -> StageRows:
+        """Add a stage that reads no rows of others."""
+        self.made.append(stage)
+        return StageRows(len(self.made) - 1, stage.columns, stage.expected)
 
     def spooled(
         self, local: Local, keys: tuple[Column, ...], buckets: Buckets
@@ -96,7 +104,7 @@ class Stages:
         """Make a long list the rows of a stage; one that is read twice is made once."""
         key = (node.values, node.kind)
         if key not in self._listed:
-            self._listed[key] = self.answered(_listed(node))
+            self._listed[key] = self.read(_listed(node))
         return self._listed[key]
 
     def buckets(self, size: float) -> Buckets:

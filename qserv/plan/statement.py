@@ -11,7 +11,14 @@ from typing import Final
 from typing_extensions import override
 
 from qserv.catalog.snapshot import TableVersion
-from qserv.catalog.tables import CHUNK, HEALPIX, UNIT_VECTOR, Column, DataType
+from qserv.catalog.tables import (
+    CHUNK,
+    HEALPIX,
+    SOURCE,
+    UNIT_VECTOR,
+    Column,
+    DataType,
+)
 from qserv.plan.expressions import (
     Cast,
     ColumnRef,
@@ -33,6 +40,12 @@ from qserv.plan.query import (
 )
 from qserv.plan.render import TYPES, Writer, direction, number, quoted
 
+_SYSTEM: Final = {
+    HEALPIX: DataType.BIGINT,
+    CHUNK: DataType.BIGINT,
+    SOURCE: DataType.INTEGER,
+}
+"""The types of system columns; others are of the unit vector."""
 _JOINS: Final = {JoinKind.LEFT: "LEFT JOIN", JoinKind.FULL: "FULL JOIN"}
 _TWO: Final = (0, 1)
 
@@ -234,5 +247,5 @@ def _scan(
 def _column(version: TableVersion, name: str) -> Column:
     if (found := version.table.find(name)) is not None:
         return found
-    whole = name in {HEALPIX, CHUNK}
-    return Column(name, DataType.BIGINT if whole else DataType.DOUBLE, nullable=False)
+    datatype = _SYSTEM.get(name, DataType.DOUBLE)
+    return Column(name, datatype, nullable=False)

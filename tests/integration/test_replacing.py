@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 import qserv
 from qserv.cli.main import main
-from qserv.errors import Conflict
+from qserv.errors import Conflict, InvalidRequest
 
 SIDECAR = """
 tables:
@@ -77,15 +78,15 @@ def db(place):
 def load(db, place, release):
     """Return what loads files into the test's release by the names they have here."""
 
-    def into(replace=False, **inputs):
+    def load(replace=False, into="", **inputs):
         tables = [name for name in ("Object", "Source") if name in inputs]
         files = {table: place / f"{inputs.pop(table)}.parquet" for table in tables}
         how = {"sidecar": place / "t.sidecar.yaml", "leaf_rows": 50} | inputs
-        return db.load(release, files, replace=replace, **how)
+        return db.load(into or release, files, replace=replace, **how)
 
-    into(Object="objects", Source="sources")
-    into(Source="more")
-    return into
+    load(Object="objects", Source="sources")
+    load(Source="more")
+    return load
 
 
 @pytest.fixture
@@ -125,6 +126,77 @@ def test_a_child_is_replaced(db, release, load):
     assert (last.replaced, last.snapshot) == (("Source",), done.snapshot)
     gone = [i.gone for p in before for i in db.loads.show(p.id).inputs]
     assert sorted(gone) == [0, done.snapshot, done.snapshot]
+
+
+def test_it_is_told_where_rows_come_from(db, release, load):
+    """By the tables that qserv fills itself, alone and beside those of a survey."""
+    old = db.status().snapshot
+    made = {"who": "ada", "pipeline": "drp 2.1", "configuration": "c0ffee"}
+    done = load(
+        Source="fainter", replace=True, input_ids=("visit-1", "visit-2"), **made
+    )
+    files = """SELECT table_name, source, rows_read, live, gone
+    FROM qserv.contributions WHERE release = '{}' ORDER BY number"""
+
+    def told(**how):
+        found = rows(db, files, release, **how)
+        return [tuple(f.values()) for f in found if not f.update(source=_name(f))]
+
+    new = done.snapshot
+    assert told() == [
+        ("Object", "objects", ROWS, True, None),
+        ("Source", "sources", 2 * ROWS, False, new),
+        ("Source", "more", ROWS, False, new),
+        ("Source", "fainter", 3 * ROWS, True, None),
+    ]
+    live = [("objects", True), ("sources", True), ("more", True), ("fainter", False)]
+    assert [(row[1], row[3]) for row in told(snapshot=old)] == live
+
+    loads = """SELECT state, who, pipeline, configuration, input_ids, tables, replaced,
+    reason, snapshot, rows_read, rows_rejected,
+    CASE WHEN ended >= begun THEN 1 ELSE 0 END AS ended
+    FROM qserv.loads WHERE release = '{}' AND snapshot > {}"""
+    (row,) = rows(db, loads.format(release, old), release)
+    assert row == made | {
+        "state": "committed",
+        "input_ids": "visit-1\nvisit-2",
+        "tables": "Source",
+        "replaced": "Source",
+        "reason": "",
+        "snapshot": new,
+        "rows_read": 3 * ROWS,
+        "rows_rejected": 0,
+        "ended": 1,
+    }
+    alone = "SELECT COUNT(*) FROM qserv.loads JOIN qserv.contributions USING (load_id)"
+    assert "fragment" not in db.explain(alone)
+
+    of = """SELECT c.source, l.pipeline FROM {0}.Source s
+    JOIN qserv.contributions c ON s._source = c.number
+    JOIN qserv.loads l ON l.load_id = c.load_id WHERE s.sourceId = 7"""
+    (row,), (was,) = (rows(db, of, release, snapshot=s) for s in (None, old))
+    assert (_name(row), row["pipeline"]) == ("fainter", "drp 2.1")
+    assert (_name(was), was["pipeline"]) == ("sources", "")
+    brought = """SELECT c.source, COUNT(*) AS n FROM {0}.Object o
+    LEFT JOIN {0}.Source s ON s.objectId = o.objectId
+    JOIN qserv.contributions c ON s._source = c.number
+    GROUP BY c.source ORDER BY n"""
+    assert [row["n"] for row in rows(db, brought, release, snapshot=old)] == [300, 600]
+    starred = rows(db, "SELECT TOP 1 * FROM {}.Source", release)
+    assert list(starred[0]) == ["sourceId", "objectId", "flux"]
+
+    assert [t.name for t in db.tables("Qserv").tables] == ["loads", "contributions"]
+    for change in (
+        lambda: load(Source="more", into="qserv"),
+        lambda: db.drop_table("qserv.loads"),
+        lambda: db.create_view("QSERV.mine", "SELECT 1 AS n FROM qserv.loads"),
+    ):
+        with pytest.raises(InvalidRequest, match="release qserv holds the tables that"):
+            change()
+
+
+def _name(row):
+    return Path(row["source"]).stem
 
 
 def test_the_same_files_replace_and_come_again(db, release, load):

@@ -206,7 +206,7 @@ class Chunks:
         if table.partitioned:
             located = self._located(table, rows, release, family)
             slices = list(own(located, family.tree)) if rows.num_rows else []
-            rows = _joined(table, slices)
+        rows = _joined(table, slices)
         name = f"{quoted(release)}.{quoted(table.name)}"
         self._store(name, rows)
         if table.kind in {TableKind.DIRECTOR, TableKind.REF_MATCH}:

@@ -7,13 +7,17 @@ stored unit vectors, DuckDB's own aggregates.
 
 import duckdb
 import pyarrow as pa
+from support import system
 
 from qserv.catalog.snapshot import Snapshot
+from qserv.catalog.system import RELEASE
+from qserv.catalog.tables import SOURCE
 from qserv.dialects import adql
 from qserv.plan.bind import bind
 from qserv.plan.query import Query
 from qserv.plan.render import quoted
 from qserv.plan.statement import Statement
+from qserv.plan.system import system_table
 from qserv.sky import sqlfunctions
 
 
@@ -29,13 +33,14 @@ class Oracle:
     def __init__(self, releases: dict[str, dict[str, pa.Table]]) -> None:
         self.connection = duckdb.connect()
         sqlfunctions.install(self.connection)
-        for release, tables in releases.items():
+        for release, tables in {**releases, RELEASE: system.ROWS}.items():
             self.connection.execute(f"CREATE SCHEMA {quoted(release)}")
             for name, rows in tables.items():
                 self.connection.register("arriving", rows)
                 self.connection.execute(
                     f"CREATE TABLE {quoted(release)}.{quoted(name)} AS "
-                    f"SELECT {', '.join(map(_nulled, rows.schema))} FROM arriving"
+                    f"SELECT {', '.join(map(_nulled, rows.schema))}, "
+                    f"0::INTEGER AS {SOURCE} FROM arriving"
                 )
                 self.connection.unregister("arriving")
 
@@ -57,6 +62,11 @@ class Whole(Statement):
 
     def table(self, relation, version):
         return f"{quoted(version.release)}.{quoted(version.table.name)}"
+
+    def _source(self, relation, near):
+        if (table := system_table(relation)) is not None:
+            return f"{RELEASE}.{table.name} AS t{relation.number}"
+        return super()._source(relation, near)
 
 
 def whole(query: Query) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ from functools import lru_cache
 import healpy
 import numpy as np
 import pyarrow as pa
+from support import system
 
 from qserv.catalog.tables import CHUNK, HEALPIX
 from qserv.plan.plan import (
@@ -17,6 +18,7 @@ from qserv.plan.plan import (
     Residual,
     ScanSource,
     Sharing,
+    SystemRows,
     keyed,
     stage_name,
 )
@@ -64,6 +66,8 @@ class Run:
         for number, stage in enumerate(self.plan.stages):
             if isinstance(stage, Residual):
                 rows = self._residual(stage)
+            elif isinstance(stage, SystemRows):
+                rows = system.ROWS[stage.table].select([c.name for c in stage.columns])
             else:
                 rows = self._fragment(number, stage)
                 if stage.spool is None:

@@ -25,6 +25,7 @@ from qserv.czar.remembrance import Remembrance
 from qserv.czar.repair import Repair
 from qserv.czar.repair import Settings as RepairSettings
 from qserv.czar.session import Session
+from qserv.czar.system import System
 from qserv.czar.views import Views
 from qserv.faces.rpc.service import CzarService
 from qserv.plan import cost, explain, planner, route
@@ -209,6 +210,7 @@ async def _assemble(
         members=members,
         executive=executive,
         merge=merge,
+        system=System(store=store, memory=merge.memory),
         queries=Queries(timeout=config.query_timeout),
         epoch=store.epoch,
         broadcast_memory=config.broadcast_memory,

@@ -1,5 +1,6 @@
 """What the tables of a release are, as messages."""
 
+from qserv.catalog import system
 from qserv.catalog.snapshot import Snapshot
 from qserv.wire.messages import table_to_proto
 from qserv.wire.v1 import czar_pb2
@@ -15,6 +16,11 @@ def listed(snapshot: Snapshot, release: str) -> czar_pb2.ListTablesReply:
     release
         Its name, in any case.
     """
+    if system.is_system(release):
+        own = map(table_to_proto, system.TABLES.values())
+        return czar_pb2.ListTablesReply(
+            release=system.RELEASE, snapshot=snapshot.id, tables=own
+        )
     found = snapshot.releases.get(release.lower())
     if found is None:
         return czar_pb2.ListTablesReply(release=release, snapshot=snapshot.id)

@@ -16,6 +16,7 @@ from qserv.czar.merge import Merge
 from qserv.czar.preparation import Preparation
 from qserv.czar.queries import Queries
 from qserv.czar.session import Session
+from qserv.czar.system import System
 from qserv.wire.v1 import worker_pb2
 
 
@@ -103,6 +104,11 @@ def limits():
 
 
 @pytest.fixture
+def system_memory():
+    return 2**28
+
+
+@pytest.fixture
 async def session(
     store,
     members,
@@ -114,6 +120,7 @@ async def session(
     broadcast_memory,
     replicas,
     limits,
+    system_memory,
 ):
     metadata.publish(store, layout=metadata.family(replicas=replicas))
     merge = Merge(directory=tmp_path / "spill", threads=1, memory=2**28, spill=2**28)
@@ -125,6 +132,7 @@ async def session(
             members=members,
             executive=executive,
             merge=merge,
+            system=System(store=store, memory=system_memory),
             queries=Queries(timeout=timeout),
             epoch=1,
             broadcast_memory=broadcast_memory,
