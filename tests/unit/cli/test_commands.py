@@ -12,7 +12,8 @@ from support.fake_czar import FakeCzar, answer, serving
 
 from qserv.catalog.tables import Column, DataType
 from qserv.cli.main import main
-from qserv.errors import InternalError, UnknownName
+from qserv.client.connection import Connection
+from qserv.errors import InternalError, UnknownName, WorkerUnavailable
 from qserv.sky.chunking import chunk_id
 from qserv.wire.v1 import czar_pb2 as pb
 
@@ -304,3 +305,14 @@ def test_importing_the_command_line_is_cheap():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_what_to_do_about_an_error_is_told(qserv, monkeypatch):
+    def fail(_):
+        error = WorkerUnavailable("w1 is gone")
+        error.add_note("load t1 is still open")
+        raise error
+
+    monkeypatch.setattr(Connection, "status", fail)
+    done = qserv("status")
+    assert done.stderr == "error Q5002: w1 is gone\n  load t1 is still open\n"
