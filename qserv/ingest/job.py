@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -187,9 +186,10 @@ class Job:
                 )
 
     def _tell_inputs(self) -> None:
-        told = iter([self._contribution(n, each) for n, each in self._fresh()])
-        while some := list(islice(told, _INPUTS_A_CALL)):
-            self._contribute(contributions=some)
+        told = [self._contribution(n, each) for n, each in self._fresh()]
+        # Once at least: a load of stored rows alone may have none, and make no file.
+        for start in range(0, max(len(told), 1), _INPUTS_A_CALL):
+            self._contribute(contributions=told[start : start + _INPUTS_A_CALL])
 
     def _contribution(self, number: int, each: Input) -> pb.Contribution:
         gathered = self._gathered[each.table]

@@ -73,6 +73,14 @@ def test_orphans_and_pairs_stay_where_they_are(sky, tmp_path):
     sky.db.rebuild_table("lost.Stray")
     assert sky.own("lost.Stray") == before
 
+    empty = pa.table({"objectId": pa.array([], pa.int64()), "ra": [], "dec": []})
+    none = empty.append_column("mag", pa.array([], pa.float32()))
+    pq.write_table(none, tmp_path / "none.parquet")
+    sky.db.load("none", {"Object": tmp_path / "none.parquet"}, schema=[OBJECT])
+    sky.db.rebuild_table("none.Object")
+    sky.db.add_column("none.Object", "more", "INTEGER", default=1)
+    assert sky.rows("SELECT COUNT(*), MAX(more) FROM none.Object") == [(0, None)]
+
     made = paired(seed=3)
     files = {}
     for name, rows in made.rows.items():
@@ -153,6 +161,8 @@ def test_what_cannot_be_added_is_refused_and_changes_nothing(sky, tmp_path):
         add("kept.Object", "_x", "REAL")
     with pytest.raises(InvalidRequest, match="cannot be 'abc'"):
         add("kept.Object", "v", "DOUBLE", default="abc")
+    with pytest.raises(InvalidRequest, match="cannot be 9223372036854775808"):
+        add("kept.Object", "v", "BIGINT", default=2**63)
     with pytest.raises(InvalidRequest, match="no key of its own"):
         add("kept.ForcedSource", "v", "DOUBLE", values=values)
     # With the column, the view could mean either table's.

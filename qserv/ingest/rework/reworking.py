@@ -165,7 +165,7 @@ def _value(column: Column, value: object) -> pa.Array:
     """Return an array of the one value, in the column's type."""
     try:
         found = convert(pa.array([value]), column, texts=True)
-    except (TypeError, pa.ArrowException) as error:
+    except (TypeError, OverflowError, pa.ArrowException) as error:
         raise InvalidRequest(
             f"column {column.name} cannot be {value!r}: {error}"
         ) from None

@@ -80,7 +80,7 @@ class ReadValues:
 def pair(table: Table, key: str, column: str) -> Table:
     """Return what a file of values of a column, by a key of its table, has to be."""
     names = (table.column(key), table.column(column))
-    return Table(f"values_of_{column}", TableKind.REPLICATED, names)
+    return Table(table.name, TableKind.REPLICATED, names)
 
 
 def read(task: ValuesTask) -> ReadValues:
