@@ -189,7 +189,8 @@ def wanted(piece: Piece, names: Sequence[str]) -> dict[int, str]:
     if unknown := [name for name in kept.values() if piece.table.find(name) is None]:
         raise piece.wrong(
             f"column {_some(unknown)} is not in table {table}; name it under "
-            "`ignore:` in the sidecar, or add it to the schema"
+            "`ignore:` in the sidecar, or add it to the schema (to a table that is "
+            "live: qserv table add-column)"
         )
     if twice := [name for name in kept.values() if counts[name.lower()] > 1]:
         raise piece.wrong(

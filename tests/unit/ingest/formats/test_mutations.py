@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
+from astropy.io import fits
 from astropy.io.votable import from_table
 from astropy.table import MaskedColumn
 from astropy.table import Table as Astropy
@@ -46,6 +47,7 @@ def whole_files() -> dict[str, bytes]:
         "t.tsv": written(sky, format="ascii.tab"),
         "t.ecsv": written(sky, format="ascii.ecsv"),
         "t.fits": written(plain, format="fits"),
+        "ascii.fits": in_ascii(plain),
         "t.parquet": arrowed(pq.write_table, arrow, write_page_checksum=True),
         "t.arrow": arrowed(pyarrow.feather.write_feather, arrow, compression="lz4"),
     }
@@ -68,6 +70,19 @@ def written(sky, **options) -> bytes:
     text = io.StringIO()
     sky.write(text, **options)
     return text.getvalue().encode()
+
+
+def in_ascii(sky) -> bytes:
+    forms = {"a": "I11", "f": "D25.17", "s": "A8", "b": "I2"}
+    values = {name: np.asarray(sky[name]) for name in forms}
+    values["b"] = values["b"].astype(np.int32)
+    columns = [
+        fits.Column(name, form, array=values[name], ascii=True)
+        for name, form in forms.items()
+    ]
+    file = io.BytesIO()
+    fits.TableHDU.from_columns(columns).writeto(file)
+    return file.getvalue()
 
 
 def arrowed(write, arrow, **options) -> bytes:
