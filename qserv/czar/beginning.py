@@ -357,5 +357,6 @@ def _check_directors(
             if kinds.get(director.lower()) is not TableKind.DIRECTOR:
                 raise InvalidRequest(
                     f"table {table.name}: its director {director} is no director "
-                    "table of this load or release"
+                    "table of this load or release; load it before, or in the same "
+                    "load"
                 )

@@ -91,6 +91,18 @@ def test_binary_tables(bintable, suffix, rows, monkeypatch):
     assert found.numbers == [1, 2, 3]
 
 
+def test_scaled_whole_numbers_with_null(tmp_path):
+    path = tmp_path / "t.fits"
+    numbers = np.array([0, 1, -99, -1], np.int16)
+    column = fits.Column("v", "I", null=-99, array=numbers)
+    fits.BinTableHDU.from_columns([column]).writeto(path)
+    fits.setval(path, "TSCAL1", value=0.1, ext=1)
+    fits.setval(path, "TZERO1", value=5.0, ext=1)
+    expected = fits.getdata(path)["v"].tolist()
+    expected[2] = None
+    assert read(path, table(v="DOUBLE")).rows["v"] == expected == [5, 5.1, None, 4.9]
+
+
 def test_which_table_of_a_fits_file(bintable):
     other = table(z="INTEGER")
     assert read(bintable, other, table="OTHER").rows == {"z": [7]}
