@@ -4,20 +4,22 @@ import random
 import signal
 
 import pytest
-from support.chaos import CZAR, DEADLINE, WORKERS, Watcher, some
+from support.chaos import CZAR, DEADLINE, ROUNDS, SEED, WORKERS, Watcher, some
 from support.processes import until
 
 from qserv import failpoint
+
+pytestmark = pytest.mark.timeout(300)
 
 STEPS = ("worker.discard", "czar.abort")
 POINTS = sorted(name for name in failpoint.NAMES if name.startswith(STEPS))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
 @pytest.mark.parametrize("point", some(POINTS, 2))
-def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point):
-    release = f"a{POINTS.index(point)}"
-    holder, *broken = random.Random(point).sample(WORKERS, 3)
+def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point, turn):
+    release = f"a{POINTS.index(point)}_{turn}"
+    holder, *broken = random.Random(f"{SEED} {point} {turn}").sample(WORKERS, 3)
     victim = CZAR if point.startswith("czar") else holder
     cluster.arm(victim, point)
     # Two that cannot install leave no way to commit; the third has installed in vain.

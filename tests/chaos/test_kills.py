@@ -25,6 +25,8 @@ from support.processes import until
 
 from qserv import failpoint
 
+pytestmark = pytest.mark.timeout(300)
+
 VICTIMS = {
     "loader": LOADER,
     "czar.begin": CZAR,
@@ -98,7 +100,6 @@ def chosen(point, turn, number):
     return VICTIMS[prefix(point)] or rng.choice(WORKERS), f"{point}:{time}"
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", turns())
 @pytest.mark.parametrize("point", POINTS if ROUNDS else IN_SUITE)
 def test_a_load_survives_a_death(cluster, loads, point, turn):
@@ -106,7 +107,6 @@ def test_a_load_survives_a_death(cluster, loads, point, turn):
     live(cluster, loads, release, {n: chosen(point, turn, n) for n in (1, 2)})
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", turns())
 @pytest.mark.parametrize("point", ["czar.publish.replaced", *some(REPLACING, 2)])
 def test_a_load_that_replaces_survives_a_death(cluster, replacing, point, turn):
@@ -116,7 +116,6 @@ def test_a_load_that_replaces_survives_a_death(cluster, replacing, point, turn):
     live(cluster, replacing, release, {2: chosen(point, turn, 2)})
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", turns())
 @pytest.mark.parametrize("point", some(POINTS, 1))
 def test_a_table_made_anew_survives_a_death(cluster, loads, point, turn):
@@ -137,7 +136,6 @@ def test_a_table_made_anew_survives_a_death(cluster, loads, point, turn):
     cluster.check(loads, release)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", turns())
 @pytest.mark.parametrize("point", some(DISK, 2))
 def test_a_load_survives_a_broken_disk(cluster, loads, point, turn):
@@ -149,7 +147,6 @@ def test_a_load_survives_a_broken_disk(cluster, loads, point, turn):
     live(cluster, loads, release, specs)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", turns())
 def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads, turn):
     release = f"again_{turn}"
@@ -170,7 +167,6 @@ def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads, turn):
     cluster.check(loads, release)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", turns())
 def test_a_worker_that_stays_away_at_a_commit_is_replaced(cluster, loads, turn):
     release = f"away_{turn}"

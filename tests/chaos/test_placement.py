@@ -10,6 +10,8 @@ from support.processes import until
 from qserv.errors import ClusterError
 from qserv.failpoint import NAMES
 
+pytestmark = pytest.mark.timeout(300)
+
 MOVES = ("czar.placement.", "worker.pull.")
 POINTS = sorted(name for name in NAMES if name.startswith(MOVES))
 MOVING = WORKERS[-1]
@@ -48,7 +50,6 @@ def move(cluster, holds):
     return True
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", turns())
 @pytest.mark.parametrize("point", some(POINTS, 3))
 def test_copies_move_though_somebody_dies(cluster, loads, point, turn):

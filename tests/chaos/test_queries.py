@@ -13,6 +13,8 @@ from support.twoloads import two_loads
 
 from qserv.errors import ClusterError, QservError
 
+pytestmark = pytest.mark.timeout(300)
+
 STREAMED = "SELECT objectId, ra, dec FROM {}.Object"
 JOINED = """
     SELECT o.objectId, s.sourceId FROM {0}.Object o
@@ -115,11 +117,13 @@ def test_with_a_second_copy_the_answer_is_right(cluster, loads, case, turn):
     assert rows == right
 
 
+@pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
 @pytest.mark.parametrize("name", some(QUERIES, 3))
-def test_when_two_of_three_die_it_is_right_or_an_error(cluster, loads, name):
+def test_when_two_of_three_die_it_is_right_or_an_error(cluster, loads, name, turn):
     query, truth = QUERIES[name]
     place = SPOOLED if name == "exchanged" else DATA
-    armed(cluster, place, 2, *WORKERS[:2])
+    victims = random.Random(f"{SEED} {name} {turn}").sample(WORKERS, 2)
+    armed(cluster, place, 2, *victims)
     rows, error = ask(cluster, query)
     cluster.revive()
     right = loads.answer(truth, 2)
@@ -133,7 +137,6 @@ def test_when_two_of_three_die_it_is_right_or_an_error(cluster, loads, name):
     assert (sorted(again), error) == (right, None)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
 def test_whenever_a_worker_is_killed_answers_are_right_or_errors(cluster, loads, turn):
     rng = random.Random(f"{SEED} kills {turn}")
