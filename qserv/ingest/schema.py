@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from qserv.catalog import felis
 from qserv.catalog.inference import infer
@@ -18,6 +18,14 @@ from qserv.catalog.sidecar import (
 from qserv.catalog.tables import Table
 from qserv.errors import BadContribution, InvalidRequest
 from qserv.ingest.looking import Look, look
+
+_NO_DEGREES: Final = frozenset(
+    {
+        *("rad", "radian", "radians", "h", "hr", "hour", "hours", "hourangle"),
+        *("arcmin", "arcsec", "mas", "uas"),
+    }
+)
+"""Units of angles, in lower case, whose values could pass for degrees."""
 
 Inputs = Mapping[str, Sequence[str | Path]]
 """Table name -> files, directories or wildcards."""
@@ -109,7 +117,8 @@ def described(
             _live(live[name], said) if name in live else _inferred(looks[name], said)
             for name in map(str.lower, inputs)
         )
-    _check_positions(tables)
+    there = {table.name.lower() for table in known}
+    _check_positions([each for each in tables if each.name.lower() not in there])
     _check_keys(tables, known, looks)
     return Schema(
         tables,
@@ -165,6 +174,12 @@ def _check_positions(tables: Sequence[Table]) -> None:
                     f"table {table.name}: {column.name} is {column.datatype}, but a "
                     "position is two numbers, in degrees: correct `position:` in the "
                     "sidecar, or convert the files"
+                )
+            if column.unit.lower() in _NO_DEGREES:
+                raise InvalidRequest(
+                    f"table {table.name}: {column.name} is in {column.unit}, but a "
+                    "position is in degrees: convert it, or say another `position:` "
+                    "in the sidecar"
                 )
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from astropy.table import Table
 from support.loads import FILTER, parquet
 
 from qserv.catalog.tables import Column, DataType, TableKind
@@ -116,6 +117,19 @@ def test_a_position_of_texts_is_refused(sky, tmp_path):
     (tmp_path / "o.csv").write_text("objectId,ra,dec\n1,10:00:00,-3:30:00\n")
     with pytest.raises(InvalidRequest, match="ra is VARCHAR, but a position is two"):
         tables_of(sky, sidecar=tmp_path / "s.sidecar.yaml")
+
+
+def test_a_position_in_other_units_is_refused(sky, tmp_path):
+    stars = Table({"objectId": [1], "ra": [0.5], "dec": [0.1]})
+    stars["ra"].unit = "rad"
+    stars.write(tmp_path / "o.fits")
+    sky = {"Object": [tmp_path / "o.fits"]}
+    sidecar = tmp_path / "s.sidecar.yaml"
+    with pytest.raises(InvalidRequest, match="ra is in rad, but a position is in deg"):
+        tables_of(sky, sidecar=sidecar)
+    stars["ra"].unit = "deg"
+    stars.write(tmp_path / "o.fits", overwrite=True)
+    assert len(tables_of(sky, sidecar=sidecar)) == 1
 
 
 def test_a_text_among_the_keys_is_named_where_they_do_not_fit(sky, tmp_path):
