@@ -2,7 +2,15 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +22,7 @@ from qserv.catalog.tables import Table
 from qserv.czar.answering import answering
 from qserv.czar.members import Members
 from qserv.errors import ClusterError, QservError, WorkerUnavailable
-from qserv.ingest.manifests import sent
+from qserv.ingest.manifests import Change, sent
 from qserv.storage.manifest import Manifest
 from qserv.telemetry import logger
 from qserv.wire.v1 import worker_pb2
@@ -233,7 +241,8 @@ class Installation:
             worker: [of[worker] for of in made if worker in of]
             for worker in sorted(holders.union(family_workers(family)))
         }
-        done, trouble = await self._all(load, wanted)
+        bases = self._bases(release, tables, going)
+        done, trouble = await self._all(load, wanted, bases)
         held = tuple(replace(file, workers=file.workers & done) for file in fresh)
         kept = {worker: wanted[worker] for worker in done}
         try:
@@ -250,12 +259,28 @@ class Installation:
         live = self._store.files(release, table)
         return tuple(f for f in live if going is None or not going.takes(f.entry))
 
+    def _bases(
+        self, release: str, tables: Collection[Table], going: Collection[str]
+    ) -> dict[str, int]:
+        """Return the versions that tables have, where files are only added to them."""
+        known = self._store.snapshot().releases.get(release.lower())
+        live = known.tables if known else {}
+        names = {table.name.lower(): table.name for table in tables}
+        return {
+            names[folded]: live[folded].manifest_version
+            for folded in names.keys() & live.keys() - set(going)
+        }
+
     async def _all(
-        self, load: str, wanted: Mapping[str, list[Manifest]]
+        self,
+        load: str,
+        wanted: Mapping[str, list[Manifest]],
+        bases: Mapping[str, int],
     ) -> tuple[frozenset[str], str]:
         """Have all workers install; return which did, and why others did not."""
         calls = [
-            self._install(load=load, worker=w, wanted=m) for w, m in wanted.items()
+            self._install(load=load, worker=w, wanted=m, bases=bases)
+            for w, m in wanted.items()
         ]
         # All are waited for: nobody installs after it was told to forget.
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -272,16 +297,27 @@ class Installation:
                 raise outcome
         return frozenset(done), trouble
 
-    async def _install(self, worker: str, load: str, wanted: list[Manifest]) -> None:
+    async def _install(
+        self,
+        worker: str,
+        load: str,
+        wanted: Sequence[Manifest],
+        bases: Mapping[str, int],
+    ) -> None:
+        """Tell a worker what is new; all, if it has not what that is added to."""
         member = self._members.get(worker)
-        requests = sent(
-            wanted,
-            lambda _, part: worker_pb2.InstallRequest(
-                transaction=load, manifests=[part]
-            ),
-        )
+        changes = [
+            Change(each, base) if (base := bases.get(each.table)) else each
+            for each in wanted
+        ]
         with answering(member):
-            await member.stub.Install(requests, timeout=_PATIENCE)
+            said = await member.stub.Install(
+                _requests(load, changes), timeout=_PATIENCE
+            )
+            if said.unknown:
+                _log.info("manifests sent whole", worker=worker, tables=[*said.unknown])
+                whole = _requests(load, wanted)
+                await member.stub.Install(whole, timeout=_PATIENCE)
 
     async def forget(self, workers: Iterable[str]) -> None:
         """Have workers forget the aborted loads that they have not forgotten yet.
@@ -311,3 +347,12 @@ class Installation:
         request = worker_pb2.DiscardRequest(transaction=load)
         with answering(member):
             await member.stub.Discard(request, timeout=_PATIENCE)
+
+
+def _requests(
+    load: str, wanted: Sequence[Manifest | Change]
+) -> AsyncIterator[worker_pb2.InstallRequest]:
+    return sent(
+        wanted,
+        lambda _, part: worker_pb2.InstallRequest(transaction=load, manifests=[part]),
+    )

@@ -2,42 +2,64 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from qserv.catalog.snapshot import ManifestEntry
+from qserv.errors import CorruptData
 from qserv.storage.layout import check_path
-from qserv.storage.manifest import Key, Manifest
+from qserv.storage.manifest import Holding, Key, Manifest, content
 from qserv.wire.messages import entry_from_proto, entry_to_proto
 from qserv.wire.v1 import common_pb2
 
-__all__ = ["Arriving", "parts", "sent"]
+__all__ = ["Arriving", "Change", "parts", "sent"]
 
 ENTRIES: Final = 10_000
 """Entries of a part at most: some megabytes."""
 CHUNKS: Final = 500_000
 
 Message = TypeVar("Message")
+Wanted = TypeVar("Wanted", Manifest, "Manifest | Change")
+Held = Callable[[str, str, int], Holding | None]
+"""Returns what a worker holds of a release's table at a version."""
 
 
-def parts(manifest: Manifest) -> Iterator[common_pb2.Manifest]:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A manifest that adds files to one of an older version, `base`."""
+
+    manifest: Manifest
+    base: int
+
+
+def parts(manifest: Manifest | Change) -> Iterator[common_pb2.Manifest]:
     """Cut a manifest into messages; each says what it is of."""
+    base, digest = 0, b""
+    if isinstance(manifest, Change):
+        base, manifest = manifest.base, manifest.manifest
+        digest = content(manifest.chunks, (entry.path for entry in manifest.entries))
+    version = manifest.version
     entries, chunks = manifest.entries, manifest.chunks
+    if base:
+        entries = tuple(entry for entry in entries if entry.validity[0] == version)
     count = max(1, -(-len(entries) // ENTRIES), -(-len(chunks) // CHUNKS))
     for number in range(count):
         some = entries[number * ENTRIES : (number + 1) * ENTRIES]
         yield common_pb2.Manifest(
             release=manifest.release,
             table=manifest.table,
-            version=manifest.version,
+            version=version,
             tree_version=manifest.tree_version,
             entries=[entry_to_proto(entry) for entry in some],
             chunks=chunks[number * CHUNKS : (number + 1) * CHUNKS],
+            base=base,
+            content=digest,
         )
 
 
 async def sent(
-    manifests: Iterable[Manifest],
-    message: Callable[[Manifest, common_pb2.Manifest], Message],
+    manifests: Iterable[Wanted],
+    message: Callable[[Wanted, common_pb2.Manifest], Message],
 ) -> AsyncIterator[Message]:
     """Make the messages that bring manifests, each when it is wanted.
 
@@ -58,6 +80,7 @@ class Arriving:
 
     def __init__(self) -> None:
         self._made: dict[Key, list[Manifest]] = {}
+        self._bases: dict[Key, tuple[int, bytes]] = {}
 
     def add(self, message: common_pb2.Manifest, transaction: str) -> None:
         """Take in a part; blocks for some milliseconds.
@@ -80,10 +103,31 @@ class Arriving:
             entries=entries,
         )
         self._made.setdefault(part.key, []).append(part)
+        self._bases[part.key] = message.base, message.content
+
+    def whole(self, held: Held) -> tuple[list[Manifest], list[str]]:
+        """Put manifests together with what they add to; blocks.
+
+        Returns
+        -------
+        tuple
+            All of them in the order in which they came, and the tables of those that
+            add to what is not there.
+        """
+        made, unknown = [], []
+        for manifest in self.manifests:
+            base, digest = self._bases[manifest.key]
+            whole = _added(manifest, base, held) if base else manifest
+            paths = (entry.path for entry in whole.entries) if whole else ()
+            if whole and (not base or content(whole.chunks, paths) == digest):
+                made.append(whole)
+            else:
+                unknown.append(manifest.table)
+        return made, unknown
 
     @property
     def manifests(self) -> list[Manifest]:
-        """All of them, whole, in the order in which they came."""
+        """All of them, as they came."""
         return [
             replace(
                 some[0],
@@ -92,3 +136,24 @@ class Arriving:
             )
             for some in self._made.values()
         ]
+
+
+def _added(manifest: Manifest, base: int, held: Held) -> Manifest | None:
+    """Return a manifest with the entries of an older one; None if that is not there."""
+    try:
+        holding = held(manifest.release, manifest.table, base)
+    except CorruptData:
+        return None
+    if holding is None:
+        return None
+    # In the czar's order, and live as the czar knows them.
+    entries = sorted(
+        (*map(_live, holding.manifest.entries), *manifest.entries),
+        key=lambda entry: entry.path,
+    )
+    return replace(manifest, entries=tuple(entries))
+
+
+def _live(entry: ManifestEntry) -> ManifestEntry:
+    start, end = entry.validity
+    return entry if end is None else replace(entry, validity=(start, None))

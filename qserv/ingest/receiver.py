@@ -100,13 +100,20 @@ class Receiver:
             size=entry.size, sha256=bytes.fromhex(entry.sha256)
         )
 
-    async def install(self, requests: AsyncIterator[worker_pb2.InstallRequest]) -> None:
+    async def install(
+        self, requests: AsyncIterator[worker_pb2.InstallRequest]
+    ) -> list[str]:
         """Put a transaction's files in place and make its manifests durable.
 
         Parameters
         ----------
         requests
             They come in parts.
+
+        Returns
+        -------
+        list
+            Tables whose manifests add to what is not here: then nothing was done.
 
         Raises
         ------
@@ -124,12 +131,16 @@ class Receiver:
             transaction = request.transaction
             for manifest in request.manifests:
                 await asyncio.to_thread(arriving.add, manifest, transaction)
+        made, unknown = await asyncio.to_thread(arriving.whole, self._manifests.holding)
+        if unknown:
+            return unknown
         try:
-            await self._alone(self._install, transaction, arriving.manifests)
+            await self._alone(self._install, transaction, made)
         except OSError as error:
             raise TaskFailed(
                 f"the worker cannot install {transaction}: {error.strerror}"
             ) from error
+        return []
 
     async def _alone(self, change: Callable[..., Answer], *given: Any) -> Answer:
         """Change the disk while nobody else does, to the end."""

@@ -251,8 +251,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         self, request_iterator: Any, context: Context
     ) -> worker_pb2.InstallReply:
         """Put a transaction's files in place, durably."""
-        await self._receiver.install(request_iterator)
-        return worker_pb2.InstallReply()
+        unknown = await self._receiver.install(request_iterator)
+        return worker_pb2.InstallReply(unknown=unknown)
 
     @override
     async def Discard(

@@ -40,6 +40,7 @@ class FakeWorker(WorkerServicer):
         self.ended = asyncio.Queue()
         self.tasks = []
         self.installed = []
+        self.changes = []
         self.discarded = []
         self.lookups = []
         self.catalog = {}
@@ -144,6 +145,9 @@ class FakeWorker(WorkerServicer):
         request = pb.InstallRequest()
         async for part in requests:
             request.MergeFrom(part)
+        if unknown := {m.table for m in request.manifests if m.base}:
+            self.changes.append(request)
+            return pb.InstallReply(unknown=unknown)
         if isinstance(self.trouble, Exception):
             raise self.trouble
         if self.trouble == "hangs":

@@ -362,10 +362,18 @@ class Manifest(_message.Message):
     TREE_VERSION_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     release: _builtins.str
     table: _builtins.str
     version: _builtins.int
     tree_version: _builtins.int
+    base: _builtins.int
+    """Not 0: the entries are those that come to the ones of this version, which the
+    worker has; together they have this content.
+    """
+    content: _builtins.bytes
+    """sha256 over its chunks and paths, sorted"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]: ...
     @_builtins.property
@@ -385,10 +393,12 @@ class Manifest(_message.Message):
         tree_version: _builtins.int = ...,
         entries: _abc.Iterable[Global___ManifestEntry] | None = ...,
         chunks: _abc.Iterable[_builtins.int] | None = ...,
+        base: _builtins.int = ...,
+        content: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "entries", b"entries", "release", b"release", "table", b"table", "tree_version", b"tree_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "chunks", b"chunks", "content", b"content", "entries", b"entries", "release", b"release", "table", b"table", "tree_version", b"tree_version", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -731,12 +731,21 @@ Global___InstallRequest: _TypeAlias = InstallRequest  # noqa: Y015
 class InstallReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tables whose base this worker has not, or not as the czar knows it: nothing was
+        installed, they are to be sent whole.
+        """
+
     def __init__(
         self,
+        *,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

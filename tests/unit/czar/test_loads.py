@@ -86,6 +86,10 @@ async def test_a_second_load_joins_the_first(loads, store, workers):
 
     assert store.snapshot().table("hip", "Object").rows == 40
     assert store.snapshot(1).table("hip", "Object").rows == 20
+    # A worker is told what is new; whole again, for these do not know what it is of.
+    new = [e for w in workers.values() for e in w.changes[0].manifests[0].entries]
+    assert {e.valid_from for e in new} == {2}
+    assert {m.base for w in workers.values() for m in w.changes[0].manifests} == {1}
     entries = [
         entry
         for worker in workers.values()

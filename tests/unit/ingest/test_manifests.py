@@ -7,8 +7,8 @@ import pytest
 from qserv.catalog.snapshot import ManifestEntry, Role
 from qserv.errors import InvalidRequest
 from qserv.ingest import manifests
-from qserv.ingest.manifests import Arriving, parts, sent
-from qserv.storage.manifest import Manifest
+from qserv.ingest.manifests import Arriving, Change, parts, sent
+from qserv.storage.manifest import Holding, Manifest
 from qserv.wire.channel import MESSAGE_BYTES
 
 
@@ -43,6 +43,25 @@ async def test_what_is_sent_arrives_whole(monkeypatch, count, chunks):
         assert len(message.entries) <= 3
         arriving.add(message, transaction)
     assert arriving.manifests == wanted
+
+
+def test_of_a_change_only_what_is_new_is_sent(monkeypatch):
+    monkeypatch.setattr(manifests, "ENTRIES", 3)
+    old = tuple(replace(entry(n), validity=(2, None)) for n in range(10, 30))
+    whole = manifest(5, 2)
+    whole = replace(whole, entries=(*old, *whole.entries))
+    made = list(parts(Change(whole, 2)))
+    assert [len(part.entries) for part in made] == [3, 2]
+    arriving = Arriving()
+    for part in made:
+        arriving.add(part, "t1")
+    base = replace(whole, version=2, entries=old)
+    found, unknown = arriving.whole(lambda *key: Holding.of(base))
+    assert unknown == []
+    assert sorted(e.path for e in found[0].entries) == sorted(
+        e.path for e in whole.entries
+    )
+    assert arriving.whole(lambda *key: None) == ([], ["Object"])
 
 
 def test_no_part_is_larger_than_a_message(monkeypatch):

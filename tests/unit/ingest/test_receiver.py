@@ -19,7 +19,7 @@ from qserv.errors import (
 )
 from qserv.ingest import receiver as module
 from qserv.ingest.receiver import Receiver
-from qserv.storage import layout
+from qserv.storage import layout, manifest
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifests import ManifestStore
 from qserv.wire.messages import entry_to_proto
@@ -99,7 +99,7 @@ class Worker:
         async def requests():
             yield request
 
-        await self.receiver.install(requests())
+        return await self.receiver.install(requests())
 
     def files(self):
         data = self.directory.data
@@ -141,6 +141,45 @@ async def test_other_bytes_than_promised_are_refused(worker):
     with pytest.raises(CorruptData, match="send it again"):
         await worker.stage(20, data=content(20)[:-1])
     assert worker.staged() == []
+
+
+async def test_what_is_added_to_what_is_here_makes_a_whole(worker):
+    await worker.load("t1", 1)
+    before, after = [entry(c) for c in CHUNKS], [entry(c, "t2") for c in CHUNKS]
+    for chunk in CHUNKS:
+        await worker.stage(chunk, "t2")
+    paths = sorted(e.path for e in (*before, *after))
+
+    def added(base, paths):
+        request = install_request(*after, version=2, transaction="t2")
+        request.manifests[0].base = base
+        request.manifests[0].content = manifest.content(CHUNKS, paths)
+        return request
+
+    # Another base than the czar knows, or none: nothing is done, all is asked for.
+    for wrong in (added(1, paths[1:]), added(7, paths)):
+        assert await worker.install(wrong) == ["Object"]
+        assert worker.held(2) is None
+    for _ in range(2):
+        assert await worker.install(added(1, paths)) == []
+    assert [e.path for e in worker.held(2).manifest.entries] == paths
+    whole = sorted((*before, *after), key=lambda e: e.path)
+    again = install_request(*whole, version=2, transaction="t2")
+    assert await worker.install(again) == [], "the same manifest, sent whole"
+    assert worker.files() == set(paths)
+
+
+async def test_without_its_digest_a_wrong_base_would_lose_files(worker, monkeypatch):
+    """The guarantee, switched off."""
+    await worker.load("t1", 1)
+    await worker.stage(20, "t2")
+    request = install_request(entry(20, "t2"), version=2, transaction="t2")
+    request.manifests[0].base = 1
+    request.manifests[0].content = manifest.content(CHUNKS, ["another/file.parquet"])
+    monkeypatch.setattr(
+        "qserv.ingest.manifests.content", lambda *_: request.manifests[0].content
+    )
+    assert await worker.install(request) == []
 
 
 async def test_what_the_disk_turned_into_something_else_is_refused(worker, monkeypatch):
