@@ -106,6 +106,8 @@ def _several(table: str, files: Files) -> Sequence[str | Path]:
             f"table {table}: give paths of files, not a {type(files).__name__}; write "
             "rows in memory to a file first"
         )
+    if not several:
+        raise InvalidRequest(f"table {table}: give at least one file")
     return several
 
 

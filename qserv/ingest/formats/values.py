@@ -54,7 +54,7 @@ class Converted:
             return "it is NULL or NaN, but the column has none"
         if self.long is not None and self.long[row]:
             count = len(self.array[row].as_py())
-            reason = f"has {count} characters, but the column {self.column.length}"
+            reason = f"has {count} characters; the column takes {self.column.length}"
         else:
             reason = _reason(self.column)
         return f"{value!r} {reason}"

@@ -107,6 +107,11 @@ def test_rows_in_memory_are_no_files_to_load(db):
         db.load("mine", {"Object": pa.table({"objectId": [1]})})
 
 
+def test_no_files_are_no_files_to_load(db):
+    with pytest.raises(InvalidRequest, match="Object: give at least one file"):
+        db.load("mine", {"Object": []})
+
+
 def test_explain_and_cancel(db):
     assert db.explain("SELECT 1") == "the plan of SELECT 1"
     assert db.explain("SELECT 1", analyze=True) == "what happened to SELECT 1"

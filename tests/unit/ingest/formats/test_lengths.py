@@ -29,8 +29,8 @@ def test_characters_count_and_not_bytes(tmp_path, write):
     found = read(path, INTO)
     assert found.rows["v"] == ["ab", "", "\u010ce", "\U0001f30c\u010c"]
     assert [(r.row, r.column, r.value, r.reason) for r in found.rejects] == [
-        (3, "v", "abc", "'abc' has 3 characters, but the column 2"),
-        (6, "v", "\u010cer", "'\u010cer' has 3 characters, but the column 2"),
+        (3, "v", "abc", "'abc' has 3 characters; the column takes 2"),
+        (6, "v", "\u010cer", "'\u010cer' has 3 characters; the column takes 2"),
         (7, "v", "NULL", "it is NULL or NaN, but the column has none"),
     ]
 
