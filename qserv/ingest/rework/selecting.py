@@ -4,7 +4,7 @@ The rows of one input file lie in many stored files, among those of all others o
 load. So what that load made of the table goes, and the other rows are read again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from qserv.errors import Conflict, UnknownName
 from qserv.ingest.gathering import Input
@@ -63,19 +63,23 @@ def going(stored: Stored, inputs: Sequence[Input]) -> Rework:
         if (each.file.name, each.sha256) not in live
     }
     gone = {each.number for each in stored.contributions if each.source in changed}
-    for each in stored.contributions:
-        for name, new in changed.items():
-            if each.number not in gone and each.sha256 == new.sha256:
-                _check_other_name(stored, name, each.source)
+    _check_other_names(stored, changed, gone)
     loads = {each.load for each in stored.contributions if each.number in gone}
     # A file without rows left nothing that could go.
     made = frozenset(loads & {file.load for file in stored.files})
     return Rework(stored, made, frozenset(gone))
 
 
-def _check_other_name(stored: Stored, name: str, other: str) -> None:
-    if any(each.source == name for each in stored.contributions):
-        raise Conflict(
-            f"table {stored.release}.{stored.table.name} has the rows of {name} as it "
-            f"is now already, from {other}: leave it out, or correct one of the two"
-        )
+def _check_other_names(
+    stored: Stored, changed: Mapping[str, Input], gone: Collection[int]
+) -> None:
+    """Refuse a new content of a known file that stays live under another name."""
+    sources = {each.source for each in stored.contributions}
+    names = {new.sha256: name for name, new in changed.items() if name in sources}
+    for each in stored.contributions:
+        if each.number not in gone and each.sha256 in names:
+            raise Conflict(
+                f"table {stored.release}.{stored.table.name} has the rows of "
+                f"{names[each.sha256]} as it is now already, from {each.source}: leave "
+                "it out, or correct one of the two"
+            )
