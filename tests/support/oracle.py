@@ -39,8 +39,7 @@ class Oracle:
                 self.connection.register("arriving", rows)
                 self.connection.execute(
                     f"CREATE TABLE {quoted(release)}.{quoted(name)} AS "
-                    f"SELECT {', '.join(map(_nulled, rows.schema))}, "
-                    f"0::INTEGER AS {SOURCE} FROM arriving"
+                    f"SELECT {', '.join(map(_nulled, rows.schema))} FROM arriving"
                 )
                 self.connection.unregister("arriving")
 
@@ -61,7 +60,9 @@ class Whole(Statement):
     """Writes a bound query over whole tables: nothing is taken apart or pruned."""
 
     def table(self, relation, version):
-        return f"{quoted(version.release)}.{quoted(version.table.name)}"
+        name = f"{quoted(version.release)}.{quoted(version.table.name)}"
+        # As `support.chunks` stores all rows: none is of a numbered file.
+        return f"(SELECT *, 0::INTEGER AS {SOURCE} FROM {name})"
 
     def _source(self, relation, near):
         if (table := system_table(relation)) is not None:
