@@ -305,7 +305,7 @@ def _unknown(facts: Facts) -> Iterator[Finding]:
             Level.WARNING,
             f"worker {worker.id} has {worker.unknown_total} files that nothing names: "
             f"{_some(worker.unknown)}",
-            "they are never read; remove them by hand when no load is under way",
+            "they are never read: a worker that starts removes what ended loads left",
         )
     if not extra:
         yield Finding("files", Level.OK, "none that nothing names")

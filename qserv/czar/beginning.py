@@ -328,12 +328,18 @@ def _table(table: Table, known: Mapping[str, TableVersion]) -> Table:
                 f"table {version.release}.{version.table.name} exists with {what} "
                 f"{old}, not {new}"
             )
-    if len(table.columns) != len(version.table.columns):
+    if other := _names(table) ^ _names(version.table):
         raise InvalidRequest(
             f"table {version.release}.{version.table.name} exists with "
-            f"{len(version.table.columns)} columns, not {len(table.columns)}"
+            f"{len(version.table.columns)} columns, not {len(table.columns)}: "
+            f"only one of the two has {', '.join(sorted(other)[:5])}; load without a "
+            "schema, which then is that of the live tables"
         )
     return version.table
+
+
+def _names(table: Table) -> set[str]:
+    return {column.name.lower() for column in table.columns}
 
 
 def _shape(table: Table) -> Iterable[tuple[str, object]]:

@@ -155,8 +155,12 @@ class Rejects:
             return f"\n{where}correct them"
         return (
             f"\n{where}correct them, or leave them out with --max-rejects {count} "
-            f"(max_rejects; allowed were {self._allowed})"
+            f"(max_rejects; allowed were {self._allowed}{self._more()})"
         )
+
+    def _more(self) -> str:
+        several = len({each.table.lower() for each in self._inputs}) > 1
+        return "; tables that were not read yet may have more" if several else ""
 
     def _line(self, reject: Reject) -> tuple[object, ...]:
         named = self._inputs[reject.input]

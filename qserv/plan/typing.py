@@ -131,7 +131,10 @@ def truth(node: Expression, clause: str) -> Expression:
         If the expression is no predicate.
     """
     if node.datatype is not DataType.BOOLEAN:
-        raise TypeMismatch(f"{clause} takes a predicate, not {node.datatype}")
+        raise TypeMismatch(
+            f"{clause} takes a predicate, not {node.datatype}: compare it with "
+            "something, as in CONTAINS(...) = 1"
+        )
     return node
 
 
