@@ -12,6 +12,7 @@ from support import rot
 from support.processes import until
 
 import qserv
+from qserv import patience
 from qserv.catalog import checks
 from qserv.errors import ClusterError
 from qserv.local import offline
@@ -194,8 +195,10 @@ def answered(db, query):
         return False
 
 
-def test_a_load_does_not_make_a_damaged_file_be_forgotten(sky, tmp_path):
+def test_a_load_does_not_make_a_damaged_file_be_forgotten(sky, tmp_path, monkeypatch):
     """A list of files without it would pass for whole."""
+    # No other copy comes while the load waits for one.
+    monkeypatch.setattr(patience, "COMMIT", (0.1,))
     more = sky.survey.rows["Object"]
     keys = pc.add(more["objectId"], 10**9)
     position = more.schema.get_field_index("objectId")
