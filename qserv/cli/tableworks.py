@@ -92,9 +92,9 @@ def add_column(*, name: str, czar: str | None, directory: Path, **how: Any) -> N
     \b
     Examples:
       qserv table add-column dr1.Object checked BOOLEAN --default false
-      qserv table add-column dr1.Object redshift REAL --from redshifts.csv --ucd src.redshift
+      qserv table add-column dr1.Object z REAL --from z.csv --ucd src.redshift
       qserv table add-column dr1.Source band VARCHAR --from bands.parquet --key visit
-    """  # noqa: E501 a command is one line
+    """
     from qserv.cli.bar import load_bar
 
     _arm()
