@@ -345,14 +345,12 @@ def _fit(texts: pa.Array, datatype: D) -> bool:
         # Whatever else may be read as a truth is more likely something else.
         return _all(pc.is_in(pc.utf8_lower(_said(texts)), pa.array(_TRUTHS)))
     arrow = arrow_schema([Column("", datatype)]).field(0).type
-    try:
-        values = texts.cast(arrow)
-    except pa.ArrowInvalid:
-        texts = _said(texts)
-        values, bad = parse(texts, arrow)
-        whole = datatype is not D.BIGINT or _all(_matches(texts, _INTEGER))
-        if bad is not None or not whole:
-            return False
+    values, bad = parse(texts, arrow)
+    if bad is not None:
+        return False
+    # Hexadecimal numbers are names, and decimals may be more than whole numbers.
+    if datatype is D.BIGINT and not _all(_matches(_said(texts), _INTEGER)):
+        return False
     # Whole numbers beyond 64 bits are ids: a DOUBLE would round them.
     if datatype is D.DOUBLE and _is_large(values):
         return not pc.any(_matches(texts, _LONG)).as_py()

@@ -151,7 +151,8 @@ def _begin(piece: Piece, stream: Stream) -> tuple[Opened, pa.Schema]:
             f"line behind it {', '.join(names)}"
         )
     nulls = _NULLS if piece.options.nulls is None else piece.options.nulls
-    return Opened(Layout(dialect, names, nulls, quoted_nulls=True), rows, place), schema
+    layout = Layout(dialect, names, nulls, quoted_nulls=True, empty_rows=False)
+    return Opened(layout, rows, place), schema
 
 
 def _header(piece: Piece, stream: Stream) -> tuple[list[bytes], Stream]:

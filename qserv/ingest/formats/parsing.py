@@ -17,8 +17,10 @@ import pyarrow.csv
 from qserv.ingest import stores
 from qserv.ingest.formats.quotes import Dialect
 from qserv.ingest.formats.rows import Piece, Reject, shown
+from qserv.ingest.formats.texts import too_large, wrapped
 
 _COLUMN: Final = re.compile(r"In CSV column #(\d+): ?")
+_HEX: Final = re.compile(rb"0[xX]")
 _MARK: Final = "\ufdd0"
 """A character that no text has: it stands for a byte that is no UTF-8."""
 _PARSED: Final = 2**20
@@ -39,12 +41,15 @@ class Layout:
         Texts that are NULL where they stand without quotes.
     quoted_nulls
         Whether they are also in quotes.
+    empty_rows
+        Whether an empty line is a row, where rows have one column.
     """
 
     dialect: Dialect
     names: tuple[str, ...]
     nulls: tuple[str, ...]
     quoted_nulls: bool = False
+    empty_rows: bool = True
 
 
 @dataclass(slots=True)
@@ -91,10 +96,10 @@ class Parser:
                         f"cannot be read as rows of values: {stores.plain(error)}"
                     ) from error
             else:
-                if not (infinite := self._infinite(table)):
+                if not (dubious := self._dubious(table, block)):
                     return table, rejects
-                # Either it says so, or the number was too large: the text tells.
-                self.loose |= infinite
+                # Only the text tells what stands there.
+                self.loose |= dubious
                 rejects.clear()
 
     def _read(self, block: bytes, rejects: list[Reject] | None) -> pa.Table:
@@ -132,8 +137,7 @@ class Parser:
                 escape_char=dialect.escape or False,
                 newlines_in_values=bool(dialect.quote)
                 and dialect.quote.encode() in block,
-                # Of one column, an empty line is a row with NULL.
-                ignore_empty_lines=count > 1,
+                ignore_empty_lines=count > 1 or not layout.empty_rows,
                 invalid_row_handler=None if strict else told,
             ),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -149,12 +153,12 @@ class Parser:
     def _type(self, column: int) -> pa.DataType:
         return pa.binary() if column in self.loose else self.types[column]
 
-    def _infinite(self, table: pa.Table) -> set[int]:
-        return {
-            int(name)
-            for name, values in zip(table.column_names, table.columns, strict=True)
-            if pa.types.is_floating(values.type) and pc.any(pc.is_inf(values)).as_py()
-        }
+    def _dubious(self, table: pa.Table, block: bytes) -> set[int]:
+        """Return columns of which Arrow may have taken a text for another number."""
+        columns = zip(map(int, table.column_names), table.columns, strict=True)
+        odd = {i for i, values in columns if too_large(values) or wrapped(values)}
+        large = {i for i in odd if pa.types.is_floating(self.types[i])}
+        return odd if odd > large and _HEX.search(block) else large
 
 
 def _is_utf8(block: bytes) -> bool:

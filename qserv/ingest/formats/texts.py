@@ -4,9 +4,15 @@ The common way is one cast of a whole column. Where that fails, what people and
 programs write besides is tried: ``+5``, ``1.0`` for 1, ``1.5D3`` (Fortran), ``T``,
 ``yes``, ``2026-01-31T12:00:00Z``, and words for NULL. Such a word is NULL only where
 it could be nothing else: in a column of texts it stays a text.
+
+A text means the same whatever stands beside it: what the cast takes, the other way
+takes as the same value, and where the cast may be wrong (`too_large`, `wrapped`), it
+does not count.
 """
 
+import re
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 import numpy as np
@@ -21,19 +27,23 @@ NULLS: Final = ("", "\\N")
 """Texts that are NULL in every column."""
 WORDS: Final = ("", "\\n", "null", "none", "na", "n/a", "<na>", "--", "-")
 """Texts, in lower case, that are NULL where no text is wanted."""
-_NAN: Final = ("nan", "+nan", "-nan")
+_NAN: Final = r"^[+-]?nan(\([a-z0-9_]*\))?$"
 
 _TRUE: Final = ("true", "t", "yes", "y", "1", "1.0")
 _FALSE: Final = ("false", "f", "no", "n", "0", "0.0")
-_NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_PLAIN: Final = r"^-?[0-9]+$"
+_HEX: Final = r"^0[xX][0-9a-fA-F]+$"
+_NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_FORTRAN: Final = r"^([+-]?[0-9.]+)[dD]"
 _INFINITE: Final = r"^[+-]?inf(inity)?$"
 _TIME: Final = (
     r"^(?P<day>\d{4}-\d\d-\d\d)"
-    r"(?:[Tt ](?P<hour>\d\d:\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6})0*)?)?)?"
+    r"(?:[Tt ](?P<hour>\d\d)(?::(?P<minute>\d\d)"
+    r"(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6})0*)?)?)?)?"
     r" ?(?P<zone>[Zz]|UTC|[+-]\d\d:?\d\d)?$"
 )
-_DIGITS: Final = 53
-"""Bits of a DOUBLE: whole numbers of as many are exact."""
+_WIDEST: Final = 20
+"""Digits that a whole number of 64 bits has at most."""
 
 
 def parse(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
@@ -59,9 +69,23 @@ def parse(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
         array = texts.cast(target)
     except pa.ArrowInvalid:
         return _parse_slowly(texts, target)
-    if pa.types.is_floating(target) and pc.any(pc.is_inf(array)).as_py():
+    if too_large(array) or (
+        wrapped(array) and pc.any(pc.match_substring_regex(texts, _HEX)).as_py()
+    ):
         return _parse_slowly(texts, target)
     return array, None
+
+
+def too_large(array: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether a cast of texts may have made infinities of large numbers."""
+    return bool(pa.types.is_floating(array.type) and pc.any(pc.is_inf(array)).as_py())
+
+
+def wrapped(array: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether a cast may have made negative numbers of ``0xFFFF``."""
+    return bool(
+        pa.types.is_signed_integer(array.type) and (pc.min(array).as_py() or 0) < 0
+    )
 
 
 def typed(array: pa.Array, target: pa.DataType) -> pa.Array:
@@ -134,8 +158,9 @@ def _decoded(value: bytes | None) -> str | None:
 def _parse_slowly(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
     texts = pc.utf8_trim_whitespace(texts)
     lower = pc.utf8_lower(texts)
-    words = WORDS if pa.types.is_floating(target) else (*WORDS, *_NAN)
-    null = pc.is_in(lower, pa.array(words))
+    null = pc.is_in(lower, pa.array(WORDS))
+    if not pa.types.is_floating(target):
+        null = pc.or_(null, pc.match_substring_regex(lower, _NAN).fill_null(False))
     texts = pc.if_else(null, pa.scalar(None, pa.string()), texts)
     if pa.types.is_boolean(target):
         return _booleans(texts)
@@ -157,19 +182,13 @@ def _booleans(texts: pa.Array) -> tuple[pa.Array, Mask | None]:
 def _times(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
     parts = pc.extract_regex(texts, _TIME)
     known = parts.is_valid()
-    day, hour, second, fraction, zone = (
+    day, hour, minute, second, fraction, zone = (
         pc.struct_field(parts, name)
-        for name in ("day", "hour", "second", "fraction", "zone")
+        for name in ("day", "hour", "minute", "second", "fraction", "zone")
     )
-    whole = pc.binary_join_element_wise(
-        day,
-        pc.binary_join_element_wise(
-            _or(hour, "00:00"),
-            pc.binary_join_element_wise(_or(second, "00"), _or(fraction, "0"), "."),
-            ":",
-        ),
-        "T",
-    )
+    second = pc.binary_join_element_wise(_or(second, "00"), _or(fraction, "0"), ".")
+    time = pc.binary_join_element_wise(_or(hour, "00"), _or(minute, "00"), second, ":")
+    whole = pc.binary_join_element_wise(day, time, "T")
     # A time without zone is taken as UTC, as all of ours are.
     zone = _or(pc.replace_substring_regex(zone, r"^(z|UTC)$", "Z"), "Z")
     whole = pc.binary_join_element_wise(whole, zone, "")
@@ -183,11 +202,12 @@ def _times(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]
 
 
 def _floats(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
-    texts = pc.replace_substring_regex(texts, r"^([+-]?[\d.]+)[dD]", r"\1e")
+    texts = pc.replace_substring_regex(texts, _FORTRAN, r"\1e")
     lower = pc.utf8_lower(texts)
     finite = pc.match_substring_regex(texts, _NUMBER)
     infinite = pc.match_substring_regex(lower, _INFINITE)
-    known = pc.or_(pc.or_(finite, infinite), pc.is_in(lower, pa.array(_NAN)))
+    nan = pc.match_substring_regex(lower, _NAN)
+    known = pc.or_(pc.or_(finite, infinite), nan)
     array = pc.if_else(known, lower, pa.scalar(None, pa.string())).cast(target)
     # A number beyond the type's range is no infinity.
     held = pc.or_(infinite, pc.invert(pc.is_inf(array)))
@@ -195,25 +215,30 @@ def _floats(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None
 
 
 def _integers(texts: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
-    plain = pc.replace_substring_regex(texts, r"^\+", "")
+    plain = pc.replace_substring_regex(texts, r"^\+([0-9])", r"\1")
     plain = pc.replace_substring_regex(plain, r"^(-?\d+)\.0*$", r"\1")
-    whole = pc.match_substring_regex(plain, r"^-?\d+$")
-    none = pa.scalar(None, pa.string())
-    array, large = each(
-        pc.if_else(whole, plain, none), target, lambda some: some.cast(target)
-    )
-    # What is left may be whole all the same: 1e3, 1.000e+00.
-    floats, bad = _floats(pc.if_else(whole, none, plain), pa.float64())
-    limit = min(target.bit_width - 1, _DIGITS)
-    good = pc.and_(
-        pc.equal(pc.floor(floats), floats), pc.less(pc.abs(floats), 2.0**limit)
-    ).fill_null(False)
-    zero = pa.scalar(0.0)
-    array = pc.if_else(
-        good, pc.if_else(good, floats, zero).cast(target, safe=False), array
-    )
-    known = pc.or_(whole, good)
-    return array, either(_unknown(texts, known), either(bad, large))
+    odd = pc.invert(pc.match_substring_regex(plain, _PLAIN)).fill_null(False)
+    if pc.any(odd).as_py():
+        whole = [_whole(text) for text in plain.filter(odd).to_pylist()]
+        plain = pc.replace_with_mask(plain, odd, pa.array(whole, pa.string()))
+    array, large = each(plain, target, lambda some: some.cast(target))
+    return array, either(_unknown(texts, plain.is_valid()), large)
+
+
+def _whole(text: str) -> str | None:
+    """Write a whole number in digits; None for any other text."""
+    if re.match(_HEX, text):
+        return str(int(text, 16))
+    text = re.sub(_FORTRAN, r"\1e", text)
+    if not re.match(_NUMBER, text):
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        return None
+    if value and (value.adjusted() >= _WIDEST or value != value.to_integral_value()):
+        return None
+    return str(int(value)) if value else "0"
 
 
 def _or(texts: pa.Array, other: str) -> pa.Array:

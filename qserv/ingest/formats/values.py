@@ -6,6 +6,7 @@ column. NaN becomes NULL and is counted.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -194,6 +195,8 @@ def _cast(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
     source = array.type
     if pa.types.is_null(source):
         return array.cast(target), None
+    if pa.types.is_decimal(source) and pa.types.is_floating(target):
+        return _from_decimals(array, target)
     if pa.types.is_decimal(source) or pa.types.is_timestamp(target):
         return _cast_each(array, target)
     if pa.types.is_integer(source) and pa.types.is_floating(target):
@@ -248,18 +251,22 @@ def _exact(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _cast_each(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
-    def cast(some: pa.Array) -> pa.Array:
-        there = some.cast(target)
-        if pa.types.is_floating(target):
-            # As many digits as the type keeps must come back.
-            digits = 6 if target == pa.float32() else 15
-            if some.type.precision > digits and not _same(there, some):
-                raise pa.ArrowInvalid("digits are lost")
-        return there
-
-    return each(array, target, cast)
+    return each(array, target, lambda some: some.cast(target))
 
 
-def _same(there: pa.Array, decimals: pa.Array) -> bool:
-    back = there.cast(pa.float64()).cast(decimals.type, safe=False)
-    return pc.all(pc.equal(back, decimals)).as_py() is not False
+def _from_decimals(
+    array: pa.Array, target: pa.DataType
+) -> tuple[pa.Array, Mask | None]:
+    """Return the nearest numbers, and which decimals they do not tell any more."""
+    texts = array.cast(pa.string())
+    # Arrow's own cast of a decimal makes 2.5500000000000003 of 2.55.
+    there, bad = parse(texts, target)
+    kept = 6 if target == pa.float32() else 15
+    if array.type.precision <= kept:
+        return there, bad
+    digits = pc.replace_substring_regex(texts, r"[eE].*|[-.]", "")
+    many = pc.greater(pc.utf8_length(pc.ascii_trim(digits, "0")), kept)
+    lost = np.asarray(many.fill_null(False))
+    for row in np.flatnonzero(lost):
+        lost[row] = Decimal(there[row].as_py()) != array[row].as_py()
+    return there, either(bad, lost if lost.any() else None)

@@ -78,6 +78,8 @@ def test_the_last_row_of_a_csv_counts(tmp_path):
         (["2024-01-01T00:00:00Z", "null"], "TIMESTAMP"),
         (["--", "1", "+5"], "BIGINT"),
         (["N/A", "1.5D3"], "DOUBLE"),
+        (["0x1F", "0xFFFFFFFFFFFFFFFF"], "VARCHAR"),
+        (["1.5", "1e400"], "VARCHAR"),
         (["1", "1.0"], "DOUBLE"),
         (["null", "a"], "VARCHAR"),
         (["T", "F"], "VARCHAR"),

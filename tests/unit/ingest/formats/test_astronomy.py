@@ -233,6 +233,14 @@ def test_rows_of_ecsv_are_numbered_behind_the_header(tmp_path):
         read(path, table(a="BIGINT", b="VARCHAR"))
 
 
+def test_an_empty_line_of_ecsv_is_no_row(tmp_path):
+    path = tmp_path / "t.ecsv"
+    sky = Astropy({"a": MaskedColumn([1, 2, 3], mask=[False, True, False])})
+    sky.write(path, format="ascii.ecsv")
+    path.write_text(path.read_text().replace("\n3", "\n\n3") + "\n\n")
+    assert read(path, table(a="BIGINT")).rows == {"a": [1, None, 3]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -41,6 +41,9 @@ def parquet(tmp_path):
         ("REAL", pa.array([0.5, None, float("inf")]), [0.5, None, float("inf")]),
         ("REAL", pa.array(np.array([0.5, float("nan")], np.float16)), [0.5, None]),
         ("DOUBLE", pa.array([decimal.Decimal("0.10"), None]), [0.1, None]),
+        # The nearest number: not 2.5500000000000003.
+        ("DOUBLE", pa.array([decimal.Decimal("2.55")], pa.decimal128(10, 2)), [2.55]),
+        ("DOUBLE", pa.array([decimal.Decimal("0.1")], pa.decimal128(38, 30)), [0.1]),
         ("BIGINT", pa.array([decimal.Decimal(2**62)]), [2**62]),
         ("VARCHAR", pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
         ("VARCHAR", pa.array(["a", None], pa.large_string()), ["a", None]),
