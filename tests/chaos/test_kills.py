@@ -152,19 +152,23 @@ def test_a_czar_dies_while_a_load_is_gone_on_with(cluster, loads, turn):
     release = f"again_{turn}"
     with Watcher(cluster, loads.states(release)) as watcher:
         for number in (1, 2):
-            arguments = loads.arguments(release, number)
-            before = cluster.fired(CZAR)
-            cluster.arm(CZAR, "czar.resume.written")
-            killed = cluster.loader(arguments, "loader.file.sent")
-            assert killed.wait(DEADLINE) == -signal.SIGKILL
-            resuming = cluster.loader(arguments)
-            until(lambda: cluster.fired(CZAR) > before, DEADLINE)  # noqa: B023
-            cluster.revive()
-            if resuming.wait(DEADLINE) != 0:
-                run_until_loaded(cluster, arguments)
+            go_on_with_a_dying_czar(cluster, loads.arguments(release, number))
             watcher.acknowledged(number)
     assert watcher.wrong == []
     cluster.check(loads, release)
+
+
+def go_on_with_a_dying_czar(cluster, arguments):
+    """Kill a loader; then the czar, when the next one goes on with the load."""
+    before = cluster.fired(CZAR)
+    cluster.arm(CZAR, "czar.resume.written")
+    killed = cluster.loader(arguments, "loader.file.sent")
+    assert killed.wait(DEADLINE) == -signal.SIGKILL
+    resuming = cluster.loader(arguments)
+    until(lambda: cluster.fired(CZAR) > before, DEADLINE)
+    cluster.revive()
+    if resuming.wait(DEADLINE) != 0:
+        run_until_loaded(cluster, arguments)
 
 
 @pytest.mark.parametrize("turn", turns())

@@ -50,6 +50,22 @@ def move(cluster, holds):
     return True
 
 
+def move_with_a_death(cluster, point, holds):
+    """Move all copies to or from the moving worker, though somebody dies on the way."""
+    # Of those who get copies; which of them get any depends on their names.
+    takers = (MOVING,) if holds else WORKERS[:-1]
+    victims = (CZAR,) if point.startswith("czar") else takers
+    before = sum(map(cluster.fired, victims))
+    for victim in victims:
+        cluster.arm(victim, point)
+    heard = move(cluster, holds)
+    until(lambda: sum(map(cluster.fired, victims)) > before, DEADLINE)
+    cluster.revive()
+    if not heard:
+        move(cluster, holds)
+    until(lambda: settled(cluster, holds), DEADLINE)
+
+
 @pytest.mark.parametrize("turn", turns())
 @pytest.mark.parametrize("point", some(POINTS, 3))
 def test_copies_move_though_somebody_dies(cluster, loads, point, turn):
@@ -57,18 +73,7 @@ def test_copies_move_though_somebody_dies(cluster, loads, point, turn):
     with Watcher(cluster, loads.states("moved")) as watcher:
         watcher.acknowledged(2)
         for holds in (False, True):
-            # Of those who get copies; which of them get any depends on their names.
-            takers = (MOVING,) if holds else WORKERS[:-1]
-            victims = (CZAR,) if point.startswith("czar") else takers
-            before = sum(map(cluster.fired, victims))
-            for victim in victims:
-                cluster.arm(victim, point)
-            heard = move(cluster, holds)
-            until(lambda: sum(map(cluster.fired, victims)) > before, DEADLINE)  # noqa: B023
-            cluster.revive()
-            if not heard:
-                move(cluster, holds)
-            until(lambda: settled(cluster, holds), DEADLINE)  # noqa: B023
+            move_with_a_death(cluster, point, holds)
     assert watcher.wrong == []
     assert watcher.asked > 0
     cluster.check(loads, "moved")
