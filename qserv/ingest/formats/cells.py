@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from qserv.ingest.formats.texts import parse, text_of
 
 _TYPES: Final = {
     "boolean": pa.bool_(), "bit": pa.bool_(), "unsignedByte": pa.uint8(),
@@ -46,7 +49,7 @@ class Field:
     arraysize
         How many values a row has; empty for one.
     null
-        The text of the whole number that is NULL; empty where none is.
+        The text of the number that is NULL; empty where none is.
     xtype
         What a text holds, such as ``timestamp``.
     unit, ucd, description
@@ -82,6 +85,14 @@ class Field:
         if self.is_text and self.xtype.lower().rpartition(":")[2] == "timestamp":
             return pa.timestamp("us")
         return _TYPES[self.datatype]
+
+    @property
+    def null_number(self) -> pa.Scalar | None:
+        """The number that is NULL; None where none is."""
+        if not self.null or self.datatype not in _STORED:
+            return None
+        values, bad = parse(pa.array([self.null]), self.type)
+        return values[0] if bad is None and values[0].is_valid else None
 
     @property
     def field(self) -> pa.Field:
@@ -140,10 +151,18 @@ def from_texts(field: Field, texts: Sequence[str]) -> pa.Array:
     An empty text and NULL look the same in TABLEDATA.
     """
     array = pa.array(texts, pa.string())
-    empty = {"", field.null.strip()} | ({"?"} if field.datatype == "boolean" else set())
-    null = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(sorted(empty)))
     if field.is_text:
         null = pc.equal(array, "")
+    else:
+        empty = {"", field.null} | ({"?"} if field.datatype == "boolean" else set())
+        null = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(sorted(empty)))
+        if (number := field.null_number) is not None:
+            # Numbers are compared, not how they are written: -99 is -099.
+            values, bad = parse(array, field.type)
+            same = pc.equal(values, number).fill_null(False)
+            null = pc.or_(
+                null, same if bad is None else pc.and_not(same, pa.array(bad))
+            )
     return pc.if_else(null, pa.scalar(None, pa.string()), array)
 
 
@@ -160,25 +179,26 @@ def from_bytes(
         The bytes of each value.
     flags
         Which are NULL; None where only the values themselves tell.
+
+    Returns
+    -------
+    Array
+        Bytes for characters of which some are none, and texts for truths of which some
+        are none: what they are is found where they are told.
     """
-    mask = np.array(flags, dtype=np.bool_) if flags is not None else None
+    mask = np.zeros(len(values), np.bool_) if flags is None else np.array(flags, "?")
     if field.is_text:
-        return _texts(field, values, mask)
+        return _texts(field, values, None if flags is None else mask)
     data = np.frombuffer(b"".join(values), _STORED.get(field.datatype, "u1"))
     if field.datatype == "boolean":
-        true = np.isin(data, np.frombuffer(b"Tt1", np.uint8))
-        unknown = ~true & ~np.isin(data, np.frombuffer(b"Ff0", np.uint8))
-        return pa.array(true, mask=unknown if mask is None else mask | unknown)
+        return _truths(data, mask)
     if field.datatype == "bit":
         # The highest bit by the standard, another one as astropy writes it.
         return pa.array(data != 0, mask=mask)
-    array = pa.array(data.astype(data.dtype.newbyteorder("=")), mask=mask)
-    try:
-        null = int(field.null, 0)
-    except ValueError:
-        return array
-    mask = np.asarray(data) == null if mask is None else mask | (data == null)
-    return pa.array(data.astype(data.dtype.newbyteorder("=")), mask=mask)
+    data = data.astype(data.dtype.newbyteorder("="))
+    if (number := field.null_number) is not None:
+        mask |= data == number.as_py()
+    return pa.array(data, mask=mask)
 
 
 def records(
@@ -225,9 +245,31 @@ def records(
         yield at, values, data[start : start + bits]
 
 
-def _texts(field: Field, values: Sequence[bytes], mask: object) -> pa.Array:
-    coding = "utf-8" if field.datatype == "char" else "utf-16-be"
-    texts = [value.decode(coding, "replace").split("\0", 1)[0] for value in values]
+def _truths(data: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> pa.Array:
+    true, false, unknown = (
+        np.isin(data, np.frombuffer(some, np.uint8))
+        for some in (b"Tt1", b"Ff0", b"?\0 ")
+    )
+    mask |= unknown
+    if (true | false | mask).all():
+        return pa.array(true, mask=mask)
+    return pa.array([chr(each) for each in data], pa.string(), mask=mask)
+
+
+def _texts(
+    field: Field, values: Sequence[bytes], mask: npt.NDArray[np.bool_] | None
+) -> pa.Array:
+    if field.datatype == "unicodeChar":
+        # A half of a pair becomes bytes that are no UTF-8 either.
+        values = [
+            value.decode("utf-16-be", "surrogatepass").encode("utf-8", "surrogatepass")
+            for value in values
+        ]
+    if field.arraysize.endswith("*"):
+        values = [value.rstrip(b"\0") for value in values]
+    else:
+        values = [value.split(b"\0", 1)[0] for value in values]
     # Without flags an empty text and NULL look the same.
-    mask = np.array([not text for text in texts]) if mask is None else mask
-    return pa.array(texts, pa.string(), mask=mask)
+    mask = np.array([not text for text in values], "?") if mask is None else mask
+    array = pa.array(values, pa.binary(), mask=mask)
+    return array if text_of(array)[1] is not None else array.cast(pa.string())

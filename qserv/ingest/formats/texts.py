@@ -90,6 +90,7 @@ def wrapped(array: pa.Array | pa.ChunkedArray) -> bool:
 
 def typed(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Return values that may have been read as texts; anything where one is none."""
+    array = text_of(array)[0] if array.type == pa.binary() else array
     return parse(array, target)[0] if array.type == pa.string() else array
 
 

@@ -59,6 +59,7 @@ class _Document:
         self.binary = bytearray()
         self.began = self.ended = False
         self._wish = wish
+        self._nulls: dict[str, str] = {}
         self._path: list[str] = []
         self._wanted = False
         self._text: list[str] | None = None
@@ -82,6 +83,8 @@ class _Document:
         if not self._path and name != "VOTABLE":
             raise _Refused(f"its root is <{name}>, not <VOTABLE>")
         self._path.append(name)
+        if name == "VALUES" and "ID" in said:
+            self._nulls[said["ID"]] = said.get("null", "").strip()
         if name == "TABLE" and not self.ended:
             self._begin_table(said)
         elif self._wanted:
@@ -100,8 +103,10 @@ class _Document:
         parent = self._path[-2]
         if name == "FIELD" and parent == "TABLE":
             self.fields.append(_field(said, len(self.fields)))
-        elif name == "VALUES" and parent == "FIELD" and "null" in said:
-            self.fields[-1] = replace(self.fields[-1], null=said["null"].strip())
+        elif name == "VALUES" and parent == "FIELD":
+            same = self._nulls.get(said.get("ref", ""), "")
+            null = said.get("null", "").strip() or same or self.fields[-1].null
+            self.fields[-1] = replace(self.fields[-1], null=null)
         elif name in _DATA and parent == "DATA":
             self.kind, self.began = name, True
         elif name == "STREAM" and (

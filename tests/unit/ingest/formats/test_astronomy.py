@@ -3,7 +3,6 @@
 import gzip
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from astropy.io import fits
@@ -285,7 +284,7 @@ def test_votable(tmp_path, serialization, block, monkeypatch):
     monkeypatch.setattr(votable, "_ROWS", 1)
     document = from_table(astropy_table())
     first = document.get_first_table()
-    first.fields[0].values.null = -5  # noqa: PD011
+    first.fields[0].values.null = -5
     first.fields[1].ucd = "pos.eq.ra"
     path = tmp_path / "t.vot"
     document.to_xml(str(path), tabledata_format=serialization)
@@ -302,86 +301,3 @@ def test_votable(tmp_path, serialization, block, monkeypatch):
     (file,) = inputs.find("T", [path])
     rows = pa.Table.from_batches(formats.raw(file)).to_pydict()
     assert rows["k"] == SKY_ROWS["k"]
-
-
-def written(tmp_path, fields, rows, name="t.xml"):
-    path = tmp_path / name
-    path.write_text(
-        '<?xml version="1.0"?>\n<vo:VOTABLE version="1.4" xmlns:vo="x"><vo:RESOURCE>'
-        f'<vo:TABLE name="One">{fields}<vo:DATA><vo:TABLEDATA>{rows}</vo:TABLEDATA>'
-        '</vo:DATA></vo:TABLE><TABLE name="Two"><FIELD name="z" datatype="int"/>'
-        "<DATA><TABLEDATA><TR><TD>0x1F</TD></TR></TABLEDATA></DATA></TABLE>"
-        "</vo:RESOURCE></vo:VOTABLE>"
-    )
-    return path
-
-
-def test_what_votables_of_others_have(tmp_path):
-    fields = (
-        '<FIELD name="w" datatype="char" arraysize="*" xtype="timestamp"/>'
-        '<FIELD name="t" datatype="boolean"/><FIELD ID="n" datatype="short">'
-        '<VALUES null="-9"/></FIELD>'
-    )
-    rows = (
-        "<TR><TD>2026-01-02T03:04:05Z</TD><TD>T</TD><TD>-9</TD></TR>"
-        "<TR><TD/><TD>?</TD><TD>70000</TD></TR><TR><TD>x</TD><TD/></TR>"
-        "<TR><TD/><TD>false</TD><TD>-1</TD></TR>"
-    )
-    path = written(tmp_path, fields, rows)
-    found = read(path, table(w="TIMESTAMP", t="BOOLEAN", n="SMALLINT"))
-    assert found.rows == {
-        "w": [pd.Timestamp("2026-01-02 03:04:05"), None],
-        "t": [True, False],
-        "n": [None, -1],
-    }
-    assert found.numbers == [1, 4]
-    assert found.reasons == [(2, "n", "70000"), (3, "", "x")]
-    assert schema_of(path).field("w").type == pa.timestamp("us")
-    for wish in ("two", 1):
-        assert read(path, table(z="INTEGER"), table=wish).rows == {"z": [31]}
-    with pytest.raises(BadContribution, match="no table 2; its tables are One, Two"):
-        read(path, table(z="INTEGER"), table=2)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("<?xml version='1.0'?><html/>", "its root is <html>"),
-        ("<VOTABLE/>", "has no table"),
-        (
-            "<VOTABLE><RESOURCE><TABLE><FIELD name='z' datatype='int'/>",
-            "it is truncated",
-        ),
-        (
-            "<!DOCTYPE a [<!ENTITY b 'c'>]><VOTABLE>&b;</VOTABLE>",
-            "it defines entities",
-        ),
-        (
-            (
-                "<VOTABLE><TABLE><FIELD name='z' datatype='int'/><DATA><BINARY>"
-                "<STREAM href='http://x/y'/></BINARY></DATA></TABLE></VOTABLE>"
-            ),
-            "not in it as base64",
-        ),
-        (
-            (
-                "<VOTABLE><TABLE><FIELD name='z' datatype='int'/><DATA><BINARY>"
-                "<STREAM encoding='base64'>AAAAAAA=</STREAM></BINARY></DATA></TABLE>"
-                "</VOTABLE>"
-            ),
-            "its rows end within one",
-        ),
-        (
-            (
-                "<VOTABLE><TABLE><FIELD name='z' datatype='int' arraysize='3'/><DATA>"
-                "<TABLEDATA/></DATA></TABLE></VOTABLE>"
-            ),
-            "column z: has several values a row",
-        ),
-    ],
-)
-def test_votables_that_cannot_be_read(tmp_path, text, message):
-    path = tmp_path / "t.vot"
-    path.write_text(text)
-    with pytest.raises(BadContribution, match=f"t.vot.* {message}"):
-        read(path, table(z="INTEGER"))
