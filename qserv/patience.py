@@ -1,17 +1,19 @@
 """How long qserv waits for what may come back, and how often it asks again.
 
 All that is asked again is asked by one of these policies. Each raises what the last try
-raised. Waiting for a lease to end, or for the next look at something, is no retry.
+raised. Waiting for the next look at something is no retry.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 from tenacity import (
+    RetryCallState,
     Retrying,
     retry_if_exception,
     retry_if_exception_type,
     retry_if_not_result,
+    retry_if_result,
     stop_after_attempt,
     stop_after_delay,
     wait_chain,
@@ -85,9 +87,62 @@ def for_stored() -> Retrying:
     return _paused(STORED, lambda error: isinstance(error, ClusterError))
 
 
-def for_commit(wait: Callable[[float], None]) -> Retrying:
-    """Commit again while too few workers can install; `wait` passes the time."""
-    return _paused(COMMIT, _may_install).copy(sleep=wait)
+def for_commit(
+    waits: Callable[[ClusterError], None], again: Callable[[float], None]
+) -> Retrying:
+    """Commit again while too few workers can install.
+
+    Parameters
+    ----------
+    waits
+        Told before each pause why.
+    again
+        Called before each further try, with the seconds of all pauses so far.
+    """
+
+    def pausing(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        assert isinstance(error, ClusterError)
+        waits(error)
+
+    def trying(state: RetryCallState) -> None:
+        if state.attempt_number > 1:
+            again(state.idle_for)
+
+    policy = _paused(COMMIT, _may_install)
+    return policy.copy(before_sleep=pausing, before=trying)
+
+
+class Waiting(Protocol):
+    """The answer to one who begins a load that may still be under way."""
+
+    wait: float
+    """Seconds after which to ask again; 0: begun."""
+    lease: float
+    """Seconds of silence after which the other loader has lost it."""
+
+
+def for_lease(waits: Callable[[Waiting], None]) -> Retrying:
+    """Begin a load again until nobody else has it; at last the answer is returned.
+
+    Parameters
+    ----------
+    waits
+        Told before each pause what the answer was.
+    """
+
+    def answer(state: RetryCallState) -> Waiting:
+        assert state.outcome is not None
+        return cast("Waiting", state.outcome.result())
+
+    return Retrying(
+        retry=retry_if_result(lambda reply: reply.wait > 0),
+        wait=lambda state: answer(state).wait,
+        # A loader that is dead is silent for one lease; one that lives, never.
+        stop=lambda state: state.idle_for > 2 * answer(state).lease,
+        before_sleep=lambda state: waits(answer(state)),
+        retry_error_callback=answer,
+    )
 
 
 def _paused(pauses: Sequence[float], again: Any) -> Retrying:

@@ -53,7 +53,7 @@ def _moving_bar(label: str, console: object) -> Iterator[Callable[..., None]]:
         def show(at: "LoadProgress") -> None:
             bar.update(
                 task,
-                description=f"{label}: {at.phase} {at.table}",
+                description=f"{label}: {_does(at)}",
                 completed=at.rows,
                 total=at.total_rows,
                 rows=f"{at.rows:,} rows" if at.rows else "",
@@ -64,11 +64,15 @@ def _moving_bar(label: str, console: object) -> Iterator[Callable[..., None]]:
 
 
 def _lines(label: str) -> Callable[["LoadProgress"], None]:
-    told: set[tuple[str, str]] = set()
+    told: set[str] = set()
 
     def show(at: "LoadProgress") -> None:
-        if (at.phase, at.table) not in told:
-            told.add((at.phase, at.table))
-            click.echo(f"  {label}: {at.phase} {at.table}".rstrip(), err=True)
+        if (line := _does(at)) not in told:
+            told.add(line)
+            click.echo(f"  {label}: {line}", err=True)
 
     return show
+
+
+def _does(at: "LoadProgress") -> str:
+    return f"{at.phase}: {at.reason}" if at.reason else f"{at.phase} {at.table}".strip()

@@ -1,6 +1,5 @@
 """The steps of one load between its beginning and its end."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -13,6 +12,7 @@ import numpy as np
 from qserv import failpoint, patience
 from qserv.errors import (
     BadContribution,
+    ClusterError,
     LimitExceeded,
     WorkerUnavailable,
 )
@@ -36,7 +36,7 @@ from qserv.wire.v1 import czar_pb2 as pb
 
 _INPUTS_A_CALL: Final = 1000
 _AWAY: Final = 8.0
-"""A pause after which a worker is not about to come back: others take its place."""
+"""Seconds after which a worker is not about to come back: others take its place."""
 _DEEPEST: Final = 12
 """Order at which rows are counted at most: no leaf of it is ever too full."""
 
@@ -284,13 +284,15 @@ class Job:
 
     def _ask_to_commit(self, czar: Czar, request: pb.CommitRequest) -> pb.CommitReply:
         """Commit; while too few workers can install, wait, or find others."""
-        return patience.for_commit(self._wait)(czar.commit, request)
+        asking = patience.for_commit(self._waits, self._after)
+        return asking(czar.commit, request)
 
-    def _wait(self, pause: float) -> None:
-        """Wait for workers that are away; have others take what the long gone had."""
-        self._meter.enter(Phase.WAITING)
-        time.sleep(pause)
-        if pause >= _AWAY:
+    def _waits(self, error: ClusterError) -> None:
+        self._meter.wait(error.text)
+
+    def _after(self, pauses: float) -> None:
+        """Have others take what workers had that are away for long."""
+        if pauses >= _AWAY:
             # Nobody may be there to take it: then these are waited for.
             with suppress(WorkerUnavailable):
                 self._renew()

@@ -5,14 +5,13 @@ holds what and keeps the transaction; rows go straight to the workers. A load th
 stopped is gone on with by the same command.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from qserv import failpoint
+from qserv import failpoint, patience
 from qserv.catalog.tables import Table, TableKind
 from qserv.errors import ClusterError, Conflict, InvalidRequest, QservError
 from qserv.ingest import inputs as files
@@ -166,19 +165,22 @@ class Loader:
 
     def _begin(self) -> pb.BeginReply:
         """Begin the load, after waiting for an earlier try to be given up."""
-        waited = 0.0
         begun = self._czar.begin(self._request)
-        while begun.wait:
-            if waited > 2 * begun.lease:
-                raise Conflict(
-                    f"release {self._request.release} is being loaded with the same "
-                    "files by another process right now: wait for it"
-                )
-            self._meter.enter(Phase.WAITING)
-            time.sleep(begun.wait)
-            waited += begun.wait
-            begun = self._czar.begin_again(self._request)
+        if begun.wait:
+            asking = patience.for_lease(self._waits)
+            begun = asking(self._czar.begin_again, self._request)
+        if begun.wait:
+            raise Conflict(
+                f"release {self._request.release} is being loaded with the same "
+                "files by another process right now: wait for it"
+            )
         return begun
+
+    def _waits(self, told: patience.Waiting) -> None:
+        self._meter.wait(
+            "another process may still be at this load; it goes on here once that one "
+            f"is silent for {told.lease:.0f} s"
+        )
 
     def _work(self, begun: pb.BeginReply, czar: Czar | None) -> LoadReport:
         check_versions(self._again, begun)

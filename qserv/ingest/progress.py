@@ -37,6 +37,8 @@ class LoadProgress:
         Seconds since the load began.
     left
         Seconds that the phase will take yet, about; None while that is not known.
+    reason
+        While it waits: why; else empty.
     """
 
     phase: Phase
@@ -46,6 +48,7 @@ class LoadProgress:
     size: int
     elapsed: float
     left: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class Meter:
         self._phase = Phase.CHECKING
         self._rows = self._size = 0
         self._total: int | None = None
+        self._reason = ""
         self.now = self._progress("")
 
     @property
@@ -152,7 +156,16 @@ class Meter:
 
     def enter(self, phase: Phase, table: str = "", total: int | None = None) -> None:
         """Begin a phase whose rows are `total` in all."""
-        self._phase, self._total = phase, total
+        self._begin(phase, table, total, reason="")
+
+    def wait(self, reason: str) -> None:
+        """Begin to wait."""
+        self._begin(Phase.WAITING, "", None, reason=reason)
+
+    def _begin(
+        self, phase: Phase, table: str, total: int | None, *, reason: str
+    ) -> None:
+        self._phase, self._total, self._reason = phase, total, reason
         self._rows = self._size = 0
         self._entered = time.monotonic()
         self.add(table, 0, 0)
@@ -174,6 +187,7 @@ class Meter:
             size=self._size,
             elapsed=self.elapsed,
             left=self._left(),
+            reason=self._reason,
         )
 
     def _left(self) -> float | None:
