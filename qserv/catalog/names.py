@@ -18,6 +18,8 @@ PSEUDO: Final = frozenset({"chunkid", "subchunkid"})
 """What every table in chunks has without a column, in lower case."""
 SYSTEM: Final = frozenset({"_healpix_29", "_chunk", "_source", "_x", "_y", "_z"})
 """The columns that qserv adds to the files it stores."""
+_INDEX: Final = re.compile(r"__index_level_\d+__")
+"""What pandas calls an index without a name in a Parquet or Arrow file."""
 _REGULAR: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_]")
 _RULE: Final = "a name is a letter, then letters, digits and _"
@@ -103,6 +105,11 @@ def mended(columns: Sequence[str]) -> dict[str, str]:
     return renamed
 
 
+def to_leave_out(name: str) -> bool:
+    """Return whether a file's column of that name says nothing about the sky."""
+    return name.lower() in SYSTEM | PSEUDO or bool(_INDEX.fullmatch(name))
+
+
 def reserved(columns: Iterable[str]) -> tuple[str, ...]:
     """Return those of the names that a query has to write in quotes."""
     return tuple(name for name in columns if name.upper() in RESERVED)
@@ -135,7 +142,7 @@ def _check(table: str, name: str, columns: Sequence[str]) -> None:
     shown = name if _REGULAR.fullmatch(name.lstrip("_")) else repr(name)
     others = [other for other in columns if other != name]
     renaming = f"`rename: {{{said(name)}: {better(name, others)}}}`"
-    if name.lower() in SYSTEM | PSEUDO:
+    if to_leave_out(name):
         raise InvalidRequest(
             f"table {table}: column {shown} {fault}: leave it out with "
             f"`ignore: [{said(name)}]` in the sidecar, or keep it with {renaming}"
@@ -165,6 +172,8 @@ def _fault(name: str) -> str | None:
         return "is a system column of qserv"
     if name.lower() in PSEUDO:
         return "is what qserv calls the cells of every table in chunks"
+    if _INDEX.fullmatch(name):
+        return "numbers the rows, as pandas writes an index without a name"
     if _REGULAR.fullmatch(name):
         return None
     if not name:

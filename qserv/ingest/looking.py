@@ -243,7 +243,7 @@ def _widen(
 
 
 def _mended(reading: Reading, columns: Sequence[str]) -> Reading:
-    own = [name for name in columns if name.lower() in names.SYSTEM | names.PSEUDO]
+    own = [name for name in columns if names.to_leave_out(name)]
     rest = [name for name in columns if name not in own]
     said = dict(zip(rest, names.renamed(rest, reading.rename), strict=True))
     new = names.mended(list(said.values()))

@@ -96,6 +96,15 @@ def test_what_a_query_may_write_is_a_name(name):
             ),
         ),
         (
+            ["__index_level_0__"],
+            (
+                "table T: column __index_level_0__ numbers the rows, as pandas writes "
+                "an index without a name: leave it out with "
+                '`ignore: ["__index_level_0__"]` in the sidecar, or keep it with '
+                '`rename: {"__index_level_0__": index_level_0}`'
+            ),
+        ),
+        (
             ["Rmag", "g", "rmag"],
             (
                 "table T: two columns differ only in case, Rmag and rmag; write "

@@ -137,11 +137,11 @@ def test_uniqueness_is_seen_in_a_sample(tmp_path, monkeypatch):
 
 
 def test_columns_are_renamed_and_left_out(tmp_path):
-    path = csv(tmp_path / "a.csv", "_x,B-V,b_v,2", "1,2,3,4")
+    path = csv(tmp_path / "a.csv", "_x,B-V,b_v,2,__index_level_0__", "1,2,3,4,5")
     reading = Reading(ignore=("B_V",), rename={"2": "two"})
     seen = look("T", [path], reading, mend=True)
     assert types(seen) == {"B_V": "BIGINT", "two": "BIGINT"}
-    assert seen.reading.ignore == ("B_V", "_x")
+    assert seen.reading.ignore == ("B_V", "_x", "__index_level_0__")
     assert seen.reading.rename == {"2": "two", "B-V": "B_V"}
 
 
