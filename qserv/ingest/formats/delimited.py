@@ -234,7 +234,9 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 def _dialect(piece: Piece) -> Dialect:
     options = piece.options
     by_format = "\t" if piece.file.format is Format.TSV else ","
-    dialect = Dialect(options.delimiter or by_format, options.quote, options.escape)
+    # A quote that escapes itself is a quote that is doubled.
+    escape = "" if options.escape == options.quote else options.escape
+    dialect = Dialect(options.delimiter or by_format, options.quote, escape)
     for what in ("delimiter", "quote", "escape"):
         text = getattr(dialect, what)
         if len(text.encode()) > 1 or text in {"\r", "\n"}:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from qserv.ingest import stores
+from qserv.ingest.formats import escapes
 from qserv.ingest.formats.quotes import Dialect
 from qserv.ingest.formats.rows import Piece, Reject, shown
 from qserv.ingest.formats.texts import too_large, wrapped
@@ -80,6 +81,7 @@ class Parser:
         """
         rejects: list[Reject] = []
         strict = True
+        block = escapes.sheltered(block, self.layout.dialect, self.layout.nulls)
         while True:
             try:
                 table = self._read(block, None if strict else rejects)
@@ -114,7 +116,7 @@ class Parser:
                 Reject(
                     row.number,
                     "",
-                    shown(row.text.replace(_MARK, "\ufffd")),
+                    shown(escapes.written(row.text.replace(_MARK, "\ufffd"), dialect)),
                     reason + " columns",
                 )
             )
@@ -135,15 +137,17 @@ class Parser:
                 delimiter=dialect.delimiter,
                 quote_char=dialect.quote or False,
                 escape_char=dialect.escape or False,
-                newlines_in_values=bool(dialect.quote)
-                and dialect.quote.encode() in block,
+                newlines_in_values=any(
+                    mark and mark.encode() in block
+                    for mark in (dialect.quote, dialect.escape)
+                ),
                 ignore_empty_lines=count > 1 or not layout.empty_rows,
                 invalid_row_handler=None if strict else told,
             ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={str(i): self._type(i) for i in self.types},
                 include_columns=[str(i) for i in self.types],
-                null_values=list(layout.nulls),
+                null_values=[escapes.marked(n, dialect) for n in layout.nulls],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=layout.quoted_nulls,
             ),

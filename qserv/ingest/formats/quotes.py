@@ -97,25 +97,41 @@ def blocks(stream: Stream, dialect: Dialect) -> Iterator[bytes]:
         held = held + more if seen else more.removeprefix(codecs.BOM_UTF8)
         seen = True
         newline = newline or _newline(held)
-        quotes = _quotes(held, dialect)
+        quotes = positions(held, dialect)
         _check(held, quotes, dialect, whole=False)
-        if end := _end(held, newline, quotes):
+        if end := _end(unescaped(held, dialect), newline, quotes):
             yield held[:end]
             held = held[end:]
         elif len(held) > ROW_LIMIT:
             raise TooLong
     if held:
-        _check(held, _quotes(held, dialect), dialect, whole=True)
+        _check(held, positions(held, dialect), dialect, whole=True)
         yield held
 
 
 def first_row(block: bytes, dialect: Dialect) -> int:
     """Return where the first row of a block ends, behind its newline."""
-    quotes = _quotes(block, dialect)
-    for found in re.finditer(rb"\r\n|\n|\r", block):
+    quotes = positions(block, dialect)
+    for found in re.finditer(rb"\r\n|\n|\r", unescaped(block, dialect)):
         if np.searchsorted(quotes, found.start()) % 2 == 0:
             return found.end()
     return len(block)
+
+
+def positions(block: bytes, dialect: Dialect) -> npt.NDArray[np.int64]:
+    """Return where quotes stand that are not escaped."""
+    quote = dialect.quote.encode()
+    if not quote or quote not in block:
+        return np.empty(0, dtype=np.int64)
+    plain = np.frombuffer(unescaped(block, dialect), np.uint8)
+    return np.flatnonzero(plain == quote[0])
+
+
+def unescaped(block: bytes, dialect: Dialect) -> bytes:
+    """Return a block of the same length in which what is escaped means nothing."""
+    if not dialect.escape:
+        return block
+    return re.sub(re.escape(dialect.escape.encode()) + rb"[\s\S]", b"__", block)
 
 
 def _newline(held: bytes) -> bytes:
@@ -123,17 +139,6 @@ def _newline(held: bytes) -> bytes:
     if b"\n" in held:
         return b"\n"
     return b"\r" if b"\r" in held[:-1] else b""
-
-
-def _quotes(held: bytes, dialect: Dialect) -> npt.NDArray[np.int64]:
-    """Return where quotes stand that are not escaped."""
-    quote = dialect.quote.encode()
-    if not quote or quote not in held:
-        return np.empty(0, dtype=np.int64)
-    if dialect.escape:
-        escaped = re.escape(dialect.escape.encode())
-        held = re.sub(escaped + rb"[\s\S]", b"__", held)
-    return np.flatnonzero(np.frombuffer(held, np.uint8) == quote[0])
 
 
 def _end(held: bytes, newline: bytes, quotes: npt.NDArray[np.int64]) -> int:

@@ -11,7 +11,7 @@ from support.reading import read, schema_of, table
 from qserv.cli import output
 from qserv.errors import BadContribution
 from qserv.ingest import formats, inputs
-from qserv.ingest.formats import delimited, quotes, rows
+from qserv.ingest.formats import delimited, escapes, quotes, rows
 
 TABLE = table(a="BIGINT", b="DOUBLE", s="VARCHAR")
 HEADER = b"a,b,s\n"
@@ -198,6 +198,33 @@ def test_other_delimiters_quotes_and_escapes(csv):
     assert read(path, TABLE, quote="").rows["s"] == ['x"y']
     with pytest.raises(BadContribution, match="delimiter '::' is not one"):
         read(path, TABLE, delimiter="::")
+
+
+@pytest.mark.parametrize("block", [*range(5, 20), 2**20])
+def test_an_escape_is_one_wherever_a_block_ends(csv, block, monkeypatch):
+    monkeypatch.setattr(quotes, "BLOCK", block)
+    path = csv(
+        b'a,b,s\n\\N,1,x\\\ny\n2,\\N,z\\,\\N\n3,1,"q\\\n,\\N,"\n4,1,\\N\n5,1,\\\\N\n6\n'
+    )
+    found = read(path, TABLE, escape="\\")
+    assert found.rows == {
+        "a": [None, 2, 3, 4, 5],
+        "b": [1.0, None, 1.0, 1.0, 1.0],
+        "s": ["x\ny", "z,N", "q\n,N,", None, "\\N"],
+    }
+    assert found.reasons == [(6, "", "6")]
+
+
+def test_an_escape_would_hide_null(csv, monkeypatch):
+    """The guarantee: Arrow takes the escape away before it looks for NULL."""
+    path = csv(b"a,b,s\n1,1,\\N\n")
+    monkeypatch.setattr(escapes, "sheltered", lambda block, *_: block)
+    assert read(path, TABLE, escape="\\").rows["s"] == ["N"]
+
+
+def test_a_quote_that_escapes_itself_is_doubled(csv):
+    path = csv(b'a,b,s\n1,2,"x""y,\nz"\n')
+    assert read(path, TABLE, escape='"').rows["s"] == ['x"y,\nz']
 
 
 def test_names_of_columns(csv):
