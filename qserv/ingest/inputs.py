@@ -120,9 +120,10 @@ class ReadOptions:
     escape
         What takes its meaning from the next character; empty where none does.
     nulls
-        Texts that are NULL where they stand without quotes, in every column. None for
-        the empty text and ``\N``, and in columns that hold no text also for ``null``,
-        ``nan``, ``none``, ``NA``, ``n/a``, ``--`` and ``-`` in any case.
+        Texts that are NULL where they stand without quotes, in every column, and in
+        those that hold no text also in quotes or between blanks. None for the empty
+        text and ``\N``. In columns that hold no text ``null``, ``nan``, ``none``,
+        ``NA``, ``n/a``, ``--`` and ``-`` in any case are NULL besides.
     table
         Which table of a FITS or VOTable file: its name, or its number (of a FITS file
         that of the HDU, where the primary is 0; of a VOTable from 0). None for the

@@ -18,7 +18,7 @@ from qserv.ingest import stores
 from qserv.ingest.formats import escapes
 from qserv.ingest.formats.quotes import Dialect
 from qserv.ingest.formats.rows import Piece, Reject, shown
-from qserv.ingest.formats.texts import too_large, wrapped
+from qserv.ingest.formats.texts import NULLS, parse, too_large, wrapped
 
 _COLUMN: Final = re.compile(r"In CSV column #(\d+): ?")
 _HEX: Final = re.compile(rb"0[xX]")
@@ -99,7 +99,7 @@ class Parser:
                     ) from error
             else:
                 if not (dubious := self._dubious(table, block)):
-                    return table, rejects
+                    return self._nulled(table), rejects
                 # Only the text tells what stands there.
                 self.loose |= dubious
                 rejects.clear()
@@ -158,11 +158,44 @@ class Parser:
         return pa.binary() if column in self.loose else self.types[column]
 
     def _dubious(self, table: pa.Table, block: bytes) -> set[int]:
-        """Return columns of which Arrow may have taken a text for another number."""
-        columns = zip(map(int, table.column_names), table.columns, strict=True)
-        odd = {i for i, values in columns if too_large(values) or wrapped(values)}
-        large = {i for i in odd if pa.types.is_floating(self.types[i])}
-        return odd if odd > large and _HEX.search(block) else large
+        """Return columns of which Arrow may have taken a text for another value."""
+        columns = {int(n): table[n] for n in table.column_names if int(n) in self._firm}
+        large = {i for i, values in columns.items() if too_large(values)}
+        odd = {i for i, values in columns.items() if wrapped(values)}
+        return (
+            large
+            | (odd if odd and _HEX.search(block) else set())
+            | {i for i, values in columns.items() if self._has_null(i, values)}
+        )
+
+    @property
+    def _firm(self) -> set[int]:
+        return self.types.keys() - self.loose
+
+    def _has_null(self, column: int, values: pa.ChunkedArray) -> bool:
+        """Return whether there are values that NULL may have been written for."""
+        target, nulls = self.types[column], self.layout.nulls
+        if nulls == NULLS or pa.types.is_string(target):
+            return False
+        those = parse(pa.array(nulls, pa.string()), target)[0].drop_null()
+        return bool(pc.any(pc.is_in(values, those)).as_py())
+
+    def _nulled(self, table: pa.Table) -> pa.Table:
+        """Make NULL of what is, with blanks or quotes, where no text is wanted."""
+        if self.layout.nulls == NULLS:
+            return table
+        nulls = pa.array([null.encode() for null in self.layout.nulls])
+        for i, name in enumerate(table.column_names):
+            if int(name) in self.loose and not pa.types.is_string(
+                self.types[int(name)]
+            ):
+                bare = pc.replace_substring_regex(table[name], r"^\s+|\s+$", "")
+                null = pc.is_in(bare, nulls)
+                nothing = pa.scalar(None, pa.binary())
+                table = table.set_column(
+                    i, name, pc.if_else(null, nothing, table[name])
+                )
+        return table
 
 
 def _is_utf8(block: bytes) -> bool:

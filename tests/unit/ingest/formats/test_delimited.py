@@ -59,6 +59,22 @@ def test_own_words_for_null_count_in_every_column(csv):
     assert found.rows == {"a": [None, 1], "b": [None, 2.0], "s": [None, ""]}
 
 
+@pytest.mark.parametrize("others", [b"", b"x,x,x,x\n"])
+def test_own_words_for_null_count_with_blanks_where_no_text_is_wanted(csv, others):
+    into = table(a="BIGINT", b="DOUBLE", t="TIMESTAMP", s="VARCHAR")
+    path = csv(
+        b'a,b,t,s\n"-9", -9,"1900-01-01",-9 \n-9,-9.0,1900-01-02,"-9"\n-8,1,,-9\n'
+        + others
+    )
+    found = read(path, into, nulls=("-9", "1900-01-01"))
+    assert found.rows == {
+        "a": [None, None, -8],
+        "b": [None, -9.0, 1.0],
+        "t": [None, pd.Timestamp("1900-01-02"), None],
+        "s": ["-9 ", "-9", None],
+    }
+
+
 def test_numbers_as_people_and_programs_write_them(csv):
     path = csv(HEADER + b" 1 , 1 ,x\n+5,+.5,x\n2.0,1.5D3,x\n1e3,-inf,x\n3,1.5d-3,x\n")
     found = read(path, TABLE)
