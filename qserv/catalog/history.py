@@ -261,6 +261,7 @@ class _Reader:
                     offset=offset,
                     index=tuple(self._index(row)),
                     bounds=from_text(row.bounds),
+                    overlap=row.overlap,
                 )
         return versions
 

@@ -55,6 +55,8 @@ class Publication:
         Table -> bounds of its new rows.
     replaces
         What goes.
+    radii
+        Table -> the overlap radius that all its files are made with, degrees.
     """
 
     load: str
@@ -67,6 +69,7 @@ class Publication:
     contributions: tuple[Contribution, ...]
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     replaces: tuple[Replaced, ...] = ()
+    radii: Mapping[str, float] = field(default_factory=dict)
 
 
 def entry_row(number: int, table_id: int, entry: ManifestEntry) -> dict[str, Any]:
@@ -352,6 +355,7 @@ class _Writer:
                     "tree_version": self.publication.family.tree_version,
                     "live_rows": rows,
                     "files": files,
+                    "overlap": self.publication.radii.get(table, 0.0),
                     **self._bounds(table_id, table),
                 }
             ],

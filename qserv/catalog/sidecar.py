@@ -2,7 +2,7 @@ r"""Reads the sidecar of a schema: how each table's rows are spread, and its fil
 
 ::
 
-    overlap: 60                  # arcsec, of a new family
+    overlap: 60                  # arcsec, of new tables
     tables:
       Object:  {kind: director, key: objectId, position: [ra, dec]}
       Source:
@@ -139,7 +139,7 @@ class Sidecar:
     entries
         Lower-case table name -> what it says of the table.
     overlap
-        Overlap radius of a new family, degrees; None where it does not say.
+        Overlap radius of new tables, degrees; None where it does not say.
     """
 
     path: Path | None = None

@@ -131,6 +131,9 @@ class TableVersion:
         Shards of the director index; empty for other tables.
     bounds
         Least and greatest of columns, over all live rows.
+    overlap
+        Degrees from any point of a chunk to which its overlap is complete; of a
+        ref-match table how far apart the two of a pair may be; 0 where it has none.
     """
 
     release: str
@@ -141,6 +144,7 @@ class TableVersion:
     offset: float | None = 0.0
     index: tuple[IndexShard, ...] = ()
     bounds: Bounds = field(default_factory=dict, hash=False)
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,7 @@ class Family:
     name
         By default the name of its first release.
     overlap
-        Overlap radius in degrees.
+        Overlap radius of new tables, degrees; what a table has, its version says.
     leaf_rows, leaf_bytes
         Limits that split a leaf when the tree is made.
     tree_version

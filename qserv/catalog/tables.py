@@ -200,6 +200,11 @@ class Table:
         return self.kind not in {TableKind.REPLICATED, TableKind.SYSTEM}
 
     @property
+    def overlaps(self) -> bool:
+        """Whether copies of its rows lie beside the chunks around."""
+        return self.kind in {TableKind.DIRECTOR, TableKind.REF_MATCH}
+
+    @property
     def links(self) -> tuple[tuple[str, str], ...]:
         """Columns with ids of directors, each with its director: first, then second."""
         pairs = (self.key, self.director), (self.second_key, self.second_director)

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 )
 @click.option("--family", help="Releases that share a chunk tree.  [RELEASE]")
 @click.option("--replicas", type=int, help="Copies of each chunk.  [the czar's]")
-@click.option("--overlap", type=float, help="Overlap radius, arcsec.  [60]")
+@click.option(
+    "--overlap",
+    type=float,
+    help="Overlap radius of new tables, arcsec.  [the family's, or 60]",
+)
 @click.option(
     "--leaf-rows", type=int, help="Director rows that split a leaf of a new tree."
 )

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 )
 @click.option("--release", default="", help="Where tables without a schema are.")
 @click.option(
+    "--snapshot", type=int, metavar="N", help="Read the tables as of it.  [the newest]"
+)
+@click.option(
     "--max-rows",
     type=click.IntRange(min=0),
     help="Rows after which the answer is cut.",
@@ -51,6 +54,7 @@ def sql(
     explain: bool,
     analyze: bool,
     release: str,
+    snapshot: int | None,
     max_rows: int | None,
     timeout: float | None,
     czar: str | None,
@@ -69,6 +73,7 @@ def sql(
           CONTAINS(POINT(ra, dec), CIRCLE(150.1, 2.2, 0.02)) = 1"
       qserv sql --explain "SELECT COUNT(*) FROM hip.Source WHERE psfFlux > 1e9"
       qserv sql "EXPLAIN ANALYZE SELECT AVG(Hpmag) FROM hip.Object"
+      qserv sql --snapshot 12 "SELECT COUNT(*) FROM hip.Object"
     """
     from qserv.cli.output import whole_file, write
     from qserv.dialects.statements import Mode, explained
@@ -80,12 +85,16 @@ def sql(
     style = style or _style_of(output)
     if style == "parquet" and output is None and sys.stdout.isatty():
         raise InvalidRequest("Parquet is not for a terminal: name a file with --output")
+    how: dict[str, Any] = {
+        "snapshot": snapshot,
+        "release": release,
+        "timeout": timeout,
+    }
     with open_czar(czar, directory) as db:
         if explain or analyze:
-            told = db.explain(text, analyze=analyze, release=release, timeout=timeout)
-            click.echo(told)
+            click.echo(db.explain(text, analyze=analyze, **how))
             return
-        with db.query(text, release=release, max_rows=max_rows, timeout=timeout) as got:
+        with db.query(text, max_rows=max_rows, **how) as got:
             if output is None:
                 write(got, style, sys.stdout.buffer)
             else:

@@ -90,7 +90,8 @@ def _workers(found: "Status") -> "Table":
 
 
 def _releases(found: "Status") -> "Table":
-    grid = listing("table", "kind", "state", "rows", "MB", "chunks", "orders", left=3)
+    names = ("table", "kind", "state", "rows", "MB", "chunks", "orders", "overlap")
+    grid = listing(*names, left=3)
     for release in found.releases:
         for table in release.tables:
             chunks = f"{table.chunks:,} of {release.chunks:,}"
@@ -103,6 +104,7 @@ def _releases(found: "Status") -> "Table":
                 f"{table.size / 1e6:,.1f}",
                 chunks if in_chunks else "",
                 _orders(release) if in_chunks else "",
+                f"{table.overlap * 3600:g} arcsec" if table.overlap else "",
             )
         for view in release.views:
             grid.add_row(f"{release.name}.{view}", "view", release.state)

@@ -37,23 +37,36 @@ def _work_options(command: F) -> F:
 
 @click.command()
 @click.argument("name", metavar="RELEASE.TABLE")
+@click.option("--overlap", type=float, help="Its new overlap radius, arcsec.")
 @_work_options
 @czar_options
-def rebuild(*, name: str, czar: str | None, directory: Path, **how: Any) -> None:
+def rebuild(
+    *,
+    name: str,
+    overlap: float | None,
+    czar: str | None,
+    directory: Path,
+    **how: Any,
+) -> None:
     """Make RELEASE.TABLE anew of its own rows: its files, index and overlap.
 
     Rows stay what and where they are. Many small files become few, and what a fault
     has left of overlap or index is made again. Readers see the old files until the
-    new ones are whole; older snapshots keep them.
+    new ones are whole; older snapshots keep them, and their overlap.
+
+    Rows as near as the overlap radius are joined without fetching any from other
+    workers. Loads into the table keep to its new radius.
 
     \b
     Examples:
       qserv table rebuild dr1.Object
       qserv table rebuild dr1.Source --dry-run
+      qserv table rebuild dr1.Object --overlap 120
     """
     from qserv.cli.bar import load_bar
 
     _arm()
+    how["overlap"] = None if overlap is None else overlap / 3600
     with open_czar(czar, directory) as db, load_bar(name) as progress:
         report = db.rebuild_table(name, progress=progress, **_given(how))
     click.echo(_done(report, "made anew"))

@@ -179,6 +179,7 @@ class Connection(TableWorks):
         sql: str,
         *,
         analyze: bool = False,
+        snapshot: int | None = None,
         release: str = "",
         timeout: float | None = None,
     ) -> str:
@@ -191,12 +192,14 @@ class Connection(TableWorks):
         analyze
             Run the query, drop its rows, and say what happened beside what was
             expected; without it nothing runs.
+        snapshot
+            Id of the snapshot to read; None reads the newest.
         release
             Where tables without a schema are looked up.
         timeout
             Seconds after which the query is cancelled.
         """
-        query = pb.QueryRequest(text=sql, default_release=release)
+        query = pb.QueryRequest(text=sql, snapshot=snapshot, default_release=release)
         request = pb.ExplainRequest(query=query, analyze=analyze)
         return self._call(self._czar.Explain, request, timeout).text
 

@@ -33,6 +33,8 @@ class TableStatus:
         Its columns.
     chunk_ids, chunk_rows
         Aligned: the chunks with own rows, and how many, int64.
+    overlap
+        Its overlap radius, degrees; 0 where it has none.
     """
 
     name: str
@@ -43,11 +45,12 @@ class TableStatus:
     columns: tuple[Column, ...] = field(repr=False)
     chunk_ids: npt.NDArray[np.int64] = field(repr=False)
     chunk_rows: npt.NDArray[np.int64] = field(repr=False)
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseStatus:
-    """A release: `chunks` leaves of its family's tree; `overlap` in degrees.
+    """A release: `chunks` leaves of its tree; `overlap` of new tables in degrees.
 
     Of its `views` it says the names; `Connection.views` describes them.
     """
@@ -136,6 +139,7 @@ def _table(table: pb.TableStatus) -> TableStatus:
         columns=columns_from_proto(table.columns),
         chunk_ids=np.array(table.chunk_ids, dtype=np.int64),
         chunk_rows=np.array(table.chunk_rows, dtype=np.int64),
+        overlap=table.overlap,
     )
 
 

@@ -107,6 +107,7 @@ class TableWorks(Catalog):
         self,
         name: str,
         *,
+        overlap: float | None = None,
         progress: "Callable[[LoadProgress], None] | None" = None,
         **settings: Any,
     ) -> "LoadReport":
@@ -116,6 +117,8 @@ class TableWorks(Catalog):
         ----------
         name
             ``release.table``.
+        overlap
+            Its new radius, degrees; None: as it is. Older snapshots keep theirs.
         progress
             Called as the work gets on.
         **settings
@@ -130,6 +133,8 @@ class TableWorks(Catalog):
         ------
         UnknownName
             If there is no such table.
+        InvalidRequest
+            If it has no overlap, or the family's chunks are too small for that one.
         Conflict
             If it changed meanwhile, or another load needs it.
         """
@@ -142,7 +147,7 @@ class TableWorks(Catalog):
             self.endpoint,
             release,
             table,
-            settings=signed(chosen(settings)),
+            settings=signed(chosen(settings | {"overlap": overlap})),
             progress=progress,
         )
 

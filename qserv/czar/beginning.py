@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from qserv.catalog import system
@@ -10,10 +10,12 @@ from qserv.catalog.provenance import Origin
 from qserv.catalog.replacing import Replaced, named
 from qserv.catalog.snapshot import Family, Release, Snapshot, TableVersion
 from qserv.catalog.tables import LOADABLE, Table, TableKind
+from qserv.czar.radii import check_fits, radii
 from qserv.errors import Conflict, InvalidRequest
 
 OVERLAP: Final = 60 / 3600
 """Degrees, unless a family's first load says otherwise."""
+_WIDEST: Final = 90
 LEAF_ROWS: Final = 1_000_000
 LEAF_BYTES: Final = 2**30
 
@@ -57,7 +59,7 @@ class Beginning:
     replicas
         Copies of each chunk; 0: the family's, or the czar's.
     overlap, leaf_rows, leaf_bytes
-        Degrees, and limits of a leaf; None: the family's, or the defaults.
+        Degrees, and limits of a leaf; None: the tables', the family's, the defaults.
     who, pipeline, configuration, input_ids
         Who loads, with what, of which configuration, made of what; for the history.
     inputs
@@ -97,7 +99,7 @@ class Layout:
     family
         Its name.
     overlap
-        Degrees.
+        Degrees, of new tables that do not say it.
     leaf_rows, leaf_bytes
         Limits of a leaf.
     replicas
@@ -135,6 +137,8 @@ class Target:
         what is replaced the rest.
     replaces
         What goes.
+    radii
+        Table -> its overlap radius in degrees, for those that have one.
     """
 
     release: str
@@ -142,6 +146,7 @@ class Target:
     tables: tuple[Table, ...]
     existing: tuple[TableVersion, ...]
     replaces: tuple[Replaced, ...] = ()
+    radii: Mapping[str, float] = field(default_factory=dict)
 
     def needs(self, table: str) -> bool:
         """Whether it makes or fills a table, or its children."""
@@ -182,13 +187,29 @@ def target(asked: Beginning, snapshot: Snapshot, *, replicas: int) -> Target:
     release = snapshot.releases.get(asked.release.lower())
     known = release.tables if release else {}
     tables = tables_of(asked, snapshot)
+    layout = _layout(asked, snapshot, replicas)
     return Target(
         release=release.name if release else asked.release,
-        layout=_layout(asked, snapshot, replicas),
+        layout=layout,
         tables=tables,
         existing=_existing(tables, known, named(asked.replaces)),
         replaces=asked.replaces,
+        radii=_radii(asked, tables, known, layout),
     )
+
+
+def _radii(
+    asked: Beginning,
+    tables: tuple[Table, ...],
+    known: Mapping[str, TableVersion],
+    layout: Layout,
+) -> dict[str, float]:
+    found = radii(
+        tables, known, asked.replaces, asked=asked.overlap, new=layout.overlap
+    )
+    if layout.existing and layout.cut:
+        check_fits(found, layout.existing.tree)
+    return found
 
 
 def tables_of(asked: Beginning, snapshot: Snapshot) -> tuple[Table, ...]:
@@ -229,6 +250,7 @@ def _existing(
 
 def _check_names(asked: Beginning) -> None:
     system.check_release(asked.release)
+    _check_overlap(asked)
     names = [
         ("release", asked.release),
         ("family", asked.family or asked.release),
@@ -283,15 +305,18 @@ def _layout(asked: Beginning, snapshot: Snapshot, replicas: int) -> Layout:
     return _known_layout(asked, known) if family.cut else _new_layout(asked, known)
 
 
+def _check_overlap(asked: Beginning) -> None:
+    if asked.overlap is not None and not 0 <= asked.overlap < _WIDEST:
+        raise InvalidRequest(f"overlap must be 0 to {_WIDEST} degrees")
+
+
 def _new_layout(asked: Beginning, unsaid: Layout) -> Layout:
     overlap = unsaid.overlap if asked.overlap is None else asked.overlap
     leaf_rows = unsaid.leaf_rows if asked.leaf_rows is None else asked.leaf_rows
     leaf_bytes = unsaid.leaf_bytes if asked.leaf_bytes is None else asked.leaf_bytes
     copies = asked.replicas or unsaid.replicas
-    if not 0 <= overlap < 90 or leaf_rows < 1 or leaf_bytes < 1 or copies < 1:
-        raise InvalidRequest(
-            "overlap must be 0 to 90 degrees, leaf limits and replicas at least 1"
-        )
+    if leaf_rows < 1 or leaf_bytes < 1 or copies < 1:
+        raise InvalidRequest("leaf limits and replicas must be at least 1")
     return replace(
         unsaid,
         overlap=overlap,
@@ -303,7 +328,6 @@ def _new_layout(asked: Beginning, unsaid: Layout) -> Layout:
 
 def _known_layout(asked: Beginning, known: Layout) -> Layout:
     for what, wish, have in (
-        ("overlap", asked.overlap, known.overlap),
         ("leaf_rows", asked.leaf_rows, known.leaf_rows),
         ("leaf_bytes", asked.leaf_bytes, known.leaf_bytes),
         ("replicas", asked.replicas or None, known.replicas),

@@ -17,7 +17,7 @@ from qserv.catalog.snapshot import Family, Snapshot, TableVersion
 from qserv.catalog.store import Store
 from qserv.catalog.tables import Table
 from qserv.czar import contents
-from qserv.czar.beginning import tables_of
+from qserv.czar.beginning import Target, target
 from qserv.czar.installation import Installation
 from qserv.czar.openload import Committed, OpenLoad, Wanted, held
 from qserv.czar.replacing import Replacing, check_same
@@ -179,6 +179,7 @@ class Committing:
             contributions=load.contributions,
             bounds=load.wanted.bounds,
             replaces=load.target.replaces,
+            radii=load.target.radii,
         )
         snapshot = await asyncio.to_thread(self._store.publish, publication)
         reached("czar.commit.published")
@@ -197,10 +198,7 @@ def _tables(load: OpenLoad, snapshot: Snapshot) -> tuple[Table, ...]:
 
     What is replaced gets one, too, even if nothing comes in its place.
     """
-    try:
-        tables = tables_of(load.asked, snapshot)
-    except InvalidRequest as error:
-        raise Conflict(f"another load came first: {error.text}") from error
+    tables = _as_begun(load, snapshot).tables
     release = snapshot.releases.get(load.target.release.lower())
     live = release.tables if release else {}
     filled = {file.table.lower() for file in load.transaction.files.values()}
@@ -210,6 +208,20 @@ def _tables(load: OpenLoad, snapshot: Snapshot) -> tuple[Table, ...]:
         for table in tables
         if table.name.lower() in filled or table.name.lower() not in live
     )
+
+
+def _as_begun(load: OpenLoad, snapshot: Snapshot) -> Target:
+    """Return what the load goes into by now, if it is made for that."""
+    try:
+        now = target(load.asked, snapshot, replicas=load.asked.replicas)
+    except InvalidRequest as error:
+        raise Conflict(f"another load came first: {error.text}") from error
+    if now.radii != load.target.radii:
+        raise Conflict(
+            f"the overlap of tables of {now.release} was changed while load {load.id} "
+            "ran: begin a new one"
+        )
+    return now
 
 
 def _family(load: OpenLoad, snapshot: Snapshot) -> Family:

@@ -205,7 +205,7 @@ def pairs(
         second,
         lambda value: (
             f"{_show(value)} of {other} lies farther from its {director} than the "
-            f"family's overlap, {radius * 3600:g} arcsec"
+            f"table's overlap, {radius * 3600:g} arcsec"
         ),
     )
 

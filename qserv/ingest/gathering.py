@@ -61,8 +61,9 @@ class Gathering:
         Lower-case name -> what stored rows of a table are read again, before files.
     live
         Lower-case name -> the index of a table that is live.
-    overlap, order
-        Overlap radius in degrees; HEALPix order at which rows are counted.
+    radii, order
+        Table -> its overlap radius in degrees, for those that have one; HEALPix order
+        at which rows are counted.
     leaf_rows
         Rows of a director that a leaf may hold.
     pool, scratch
@@ -78,7 +79,7 @@ class Gathering:
         inputs: Sequence[tuple[int, Input]],
         again: Mapping[str, Rereading],
         live: Mapping[str, LiveIndex],
-        overlap: float,
+        radii: Mapping[str, float],
         order: int,
         leaf_rows: int,
         pool: Executor,
@@ -91,7 +92,7 @@ class Gathering:
         self._again = again
         self._changes: dict[str, NewColumn | None] = {}
         self._live = live
-        self._overlap = overlap
+        self._radii = radii
         self._order = order
         self._leaf_rows = leaf_rows
         self._pool = pool
@@ -167,7 +168,7 @@ class Gathering:
                 for piece in formats.pieces(table, each.file, each.options)
             ),
             self._directors(table),
-            self._overlap,
+            self._radii.get(table.name, 0.0),
             self._order,
             self._leaf_rows,
         )

@@ -129,7 +129,7 @@ class Job:
             inputs=tuple(self._fresh()),
             again=self._again,
             live={e.name.lower(): LiveIndex(begun.release, e) for e in begun.tables},
-            overlap=begun.overlap,
+            radii=begun.radii,
             order=max(min(deepest_order(begun.overlap), _DEEPEST), *leaf_orders),
             leaf_rows=begun.leaf_rows,
             pool=self._pool,
@@ -222,8 +222,8 @@ class Job:
             self._scratch.root,
             dry=self._czar is None,
         )
-        radius = self._begun.overlap
-        cutting = Cutting(self._scratch, tree, placement, staging, radius)
+        radii = dict(self._begun.radii)
+        cutting = Cutting(self._scratch, tree, placement, staging, radii)
         sending = Sending(
             gathered=self._gathered.values(),
             pool=self._pool,
@@ -242,7 +242,7 @@ class Job:
                     f"files could not be sent ({why}), and nobody can take them "
                     f"instead: {error.text}"
                 ) from error
-            return Cutting(self._scratch, tree, others, staging, radius)
+            return Cutting(self._scratch, tree, others, staging, radii)
 
         sending.run(cutting, instead=instead)
         self._renew = partial(sending.again, instead=instead)

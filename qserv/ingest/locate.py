@@ -81,7 +81,7 @@ class Locator:
     directors
         Lower-case name of a director -> who knows homes of its keys, asked in order.
     overlap
-        Degrees that the directors of a pair may lie apart: the family's overlap radius.
+        Degrees that the directors of a pair may lie apart: the table's overlap radius.
     """
 
     directors: Mapping[str, Sequence[Homes]]

@@ -42,7 +42,7 @@ class Schema:
     reading
         Lower-case table name -> how its files are read, where anything was said.
     overlap
-        Overlap radius that the sidecar wishes for a new family, degrees.
+        Overlap radius that the sidecar wishes for new tables, degrees.
     """
 
     tables: tuple[Table, ...]

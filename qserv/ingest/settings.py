@@ -15,7 +15,7 @@ class Settings:
     replicas
         Copies of each chunk; None leaves it to the czar.
     overlap, leaf_rows, leaf_bytes
-        Overlap radius (degrees) and leaf limits of a new family.
+        Overlap radius (degrees) of new tables; leaf limits of a new family.
     who, pipeline, configuration, input_ids
         For the history: who loads, name and version of what made the files, the hash
         of its configuration, and what it read.

@@ -2,7 +2,7 @@
 
 A chunk is answered from what lies beside it on its worker: the *own* rows of every
 table whose home it is, the *overlap* rows of its director tables (every row within the
-overlap radius of any point of the chunk, from other chunks), and whole *copies*:
+table's overlap radius of any point of the chunk, from others), and whole *copies*:
 replicated tables, and the rows of earlier stages. The union over chunks is the answer
 if each row of the answer arises in exactly one chunk, with all it needs. So one
 partitioned relation, the **anchor**, is read from own rows, which are in exactly one
@@ -15,7 +15,7 @@ chunk each, and every other relation must be *local* to it:
 
 ``Object a JOIN Object b ON DISTANCE(a.…, b.…) < r``
     A row of ``b`` within r of an own row of ``a`` lies within r + δ of the chunk, where
-    δ is how far a's own rows lie outside it. If r + δ is at most the overlap radius,
+    δ is how far a's own rows lie outside it. If r + δ is at most b's overlap radius,
     then b's own and overlap rows hold every partner. Along a chain a-b-c the radii
     add up. The copy must be the one stored beside a's chunk (``_chunk`` is equal),
     since a batch holds the overlap of several chunks.
@@ -29,8 +29,8 @@ chunk each, and every other relation must be *local* to it:
 
 ``Object o JOIN ObjectRef m ON m.objectId = o.objectId JOIN Ref r ON r.refId = m.refId``
     A ref-match row lies in the home chunk of its first key: own rows join own rows.
-    The homes of a pair are within the overlap radius of each other (loading refuses
-    others), so r is among its own and overlap rows of that chunk.
+    The homes of a pair are within m's overlap radius of each other (loading refuses
+    others). If that is at most r's, then r is among its own and overlap rows there.
 
 ``Ref r LEFT JOIN ObjectRef m ON m.refId = r.refId``
     By its second key a ref-match row has a copy in r's home chunk: it is among m's own
@@ -80,7 +80,7 @@ class Sky:
         Columns of its relations that hold director keys: the rows have their homes.
     seconds
         Columns that hold the second keys of ref-match tables: their homes are within
-        the overlap radius of the rows' homes.
+        their table's overlap radius of the rows' homes.
     far
         Relations whose rows lie in buckets, beside no chunk.
     """
@@ -131,7 +131,7 @@ def place(body: Select, sky: Sky, anchor: Relation) -> Placement:
     """Place the relations of a SELECT around one anchor."""
     family = sky.families[anchor.number]
     first = replace(anchor, extent=Extent.OWN, reach=_offset(anchor))
-    first = replace(first, second_reach=_paired(anchor, family))
+    first = replace(first, second_reach=_paired(anchor))
     return _Attempt(
         body, sky, family, {anchor.number: first}, Classes(conjuncts(body.where))
     ).run()
@@ -257,7 +257,7 @@ class _Attempt:
 
     def _linked(self, relation: Relation, link: _Link, extent: Extent) -> Relation:
         """Return a relation that is placed by a key, and where its homes are then."""
-        apart = _paired(relation, self.sky.families[relation.number])
+        apart = _paired(relation)
         home = link.reach + (apart if link.second else 0.0)
         return replace(
             relation,
@@ -339,9 +339,9 @@ class _Attempt:
         self, relation: Relation, other: Relation, within: str, reach: float
     ) -> bool:
         """Whether all rows that matter are among own and overlap rows."""
-        table = None if relation.stored is None else relation.stored.table
+        stored, table = relation.stored, relation.stored and relation.stored.table
         family, families = self.family, self.sky.families
-        if table is None or family is None or families[relation.number] is not family:
+        if not (stored and table and families[relation.number] is family):
             why = f"{relation.alias} is of another family than {other.alias}"
         elif self._names_chunk(relation):
             why = f"the chunkId of {relation.alias} is not that of its neighbour"
@@ -351,11 +351,11 @@ class _Attempt:
             why = f"{table.name} is a {table.kind} table, which has no overlap"
         elif _offset(relation) > 0:
             why = f"positions of {table.name} were refined after its first load"
-        elif reach > family.overlap:
+        elif reach > stored.overlap:
             why = (
                 f"{relation.alias} {within} "
                 f"{other.alias}, which reaches {reach * _ARCSEC:.6g} arcsec outside a "
-                f"chunk; the overlap is {family.overlap * _ARCSEC:.6g} arcsec"
+                f"chunk; the overlap is {stored.overlap * _ARCSEC:.6g} arcsec"
             )
         else:
             return True
@@ -379,9 +379,11 @@ class _Attempt:
         )
 
 
-def _paired(relation: Relation, family: Family) -> float:
+def _paired(relation: Relation) -> float:
     """Return how far apart the homes of a ref-match row's two keys are, at most."""
-    return 0.0 if relation.second_key is None else family.overlap
+    if relation.second_key is None or relation.stored is None:
+        return 0.0
+    return relation.stored.overlap
 
 
 def _offset(relation: Relation) -> float:

@@ -290,6 +290,11 @@ def deepest_order(overlap_deg: float) -> int:
     return deepest
 
 
+def widest_overlap(order: int) -> float:
+    """Return the widest overlap radius that leaves of an order allow, in degrees."""
+    return healpix.min_width(order + 1) - healpix.SLACK
+
+
 def _margin_order(radius_deg: float) -> int:
     if not radius_deg >= 0:
         raise InvalidRequest(

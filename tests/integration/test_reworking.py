@@ -8,7 +8,9 @@ from click.testing import CliRunner
 from support.pairs import paired
 from support.reworked import (
     EVENT,
+    NEAR,
     OBJECT,
+    RADIUS,
     STRAY,
     Sky,
     cli,
@@ -16,6 +18,7 @@ from support.reworked import (
     same_nights,
     strays,
 )
+from support.skies import kdtree_pairs
 from support.storedrows import stored
 
 import qserv
@@ -50,6 +53,61 @@ def test_a_table_made_anew_has_the_rows_that_it_had(sky, tmp_path):
     again = sky.load("again")
     assert len(again.already) == len(sky.files)
     assert again.snapshot == before
+
+
+def test_an_overlap_is_changed_and_older_snapshots_keep_theirs(sky, tmp_path):
+    before = sky.load("reach").snapshot
+    near = NEAR.replace(str(RADIUS), str(100 / 3600)).format("reach")
+    objects = sky.survey.rows["Object"]
+    wanted = pairs_of(objects)
+    assert sky.rows(near) == [(wanted,)]
+    assert "halo" in sky.db.explain(near)
+
+    run = CliRunner().invoke(
+        main,
+        ["table", "rebuild", "reach.Object", "--overlap", "120",
+         "--czar", sky.db.endpoint],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    assert sky.rows(near) == sky.rows(near, snapshot=before) == [(wanted,)]
+    assert "halo" not in sky.db.explain(near)
+    assert "halo" in sky.db.explain(near, snapshot=before)
+    sky.check("reach")
+    found = sky.db.status().find("reach", "Object")
+    assert found.overlap == pytest.approx(120 / 3600)
+
+    # Files that come later have as much of it as those that are there.
+    more = beside(objects)
+    pq.write_table(more, tmp_path / "more.parquet")
+    with pytest.raises(
+        InvalidRequest, match=r"reach\.Object has an overlap of 120 arc"
+    ):
+        sky.db.load("reach", {"Object": tmp_path / "more.parquet"}, overlap=60 / 3600)
+    sky.db.load("reach", {"Object": tmp_path / "more.parquet"})
+    assert "halo" not in sky.db.explain(near)
+    assert sky.rows(near) == [(pairs_of(pa.concat_tables([objects, more])),)]
+    assert sky.rows(near, snapshot=before) == [(wanted,)]
+
+    with pytest.raises(InvalidRequest, match=r"reach\.Source is a child table, which"):
+        sky.db.rebuild_table("reach.Source", overlap=0.1)
+    with pytest.raises(
+        InvalidRequest, match=r"Object cannot have an overlap of 54,000"
+    ):
+        sky.db.rebuild_table("reach.Object", overlap=15.0)
+
+
+def pairs_of(objects):
+    ra, dec = (objects[name].to_numpy() for name in ("ra", "dec"))
+    return len(kdtree_pairs(ra, dec, 100 / 3600))
+
+
+def beside(objects):
+    """Return other objects a little to the side of those that there are."""
+    keys = pa.array(objects["objectId"].to_numpy() + 2**40)
+    dec = np.clip(objects["dec"].to_numpy() + 85 / 3600, -90, 90)
+    changed = {"objectId": keys, "dec": pa.array(dec)}
+    columns = [changed.get(name, objects[name]) for name in objects.column_names]
+    return pa.table(columns, schema=objects.schema)
 
 
 def test_orphans_and_pairs_stay_where_they_are(sky, tmp_path):

@@ -5,6 +5,7 @@ and overlap rows as a worker's files do. `support.stages` runs a plan over them.
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -100,6 +101,8 @@ class Chunks:
         Its name, and its family's overlap radius in degrees.
     tree
         The chunk tree; made from the rows if None.
+    radii
+        Table -> its own overlap radius, where that is not the family's.
     """
 
     def __init__(
@@ -110,10 +113,12 @@ class Chunks:
         release: str = "t",
         overlap: float = OVERLAP,
         tree: ChunkTree | None = None,
+        radii: Mapping[str, float] | None = None,
     ) -> None:
         self.survey, self.release = survey, release
         self.connection = duckdb.connect(config={"threads": 1})
         sqlfunctions.install(self.connection)
+        self._radii = dict(radii or {})
         self._indexes: dict[tuple[str, str], _Index] = {}
         self._tables: dict[tuple[str, str], Table] = {}
         self.snapshot = Snapshot(7, {}, {})
@@ -209,8 +214,8 @@ class Chunks:
         rows = _joined(table, slices)
         name = f"{quoted(release)}.{quoted(table.name)}"
         self._store(name, rows)
-        if table.kind in {TableKind.DIRECTOR, TableKind.REF_MATCH}:
-            near = list(overlap(located, family.tree, family.overlap))
+        if table.overlaps:
+            near = list(overlap(located, family.tree, self._radius(table, family)))
             name = f"{quoted(release)}.{quoted(f'{table.name}_overlap')}"
             self._store(name, _joined(table, near))
         return TableVersion(
@@ -222,7 +227,11 @@ class Chunks:
             offset=max((s.offset for s in slices), default=0.0),
             index=self._shards(release, table),
             bounds=extremes(table, rows),
+            overlap=self._radius(table, family) if table.overlaps else 0.0,
         )
+
+    def _radius(self, table: Table, family: Family) -> float:
+        return self._radii.get(table.name, family.overlap)
 
     def _shards(self, release: str, table: Table) -> tuple[IndexShard, ...]:
         index = self._indexes.get((release, table.name))
@@ -267,7 +276,7 @@ class Chunks:
             if where == release
         ]
         count = np.arange(rows.num_rows)
-        found = locator(*known, overlap=family.overlap).locate(
+        found = locator(*known, overlap=self._radius(table, family)).locate(
             Rows(table, rows, count * 0, count + 1)
         )
         assert found.rejects == ()

@@ -21,6 +21,7 @@ from qserv.wire.messages import (
     entry_from_proto,
     entry_to_proto,
     keys_from_proto,
+    table_from_proto,
     value_to_proto,
 )
 from qserv.wire.v1 import czar_pb2, czar_pb2_grpc, worker_pb2, worker_pb2_grpc
@@ -116,6 +117,11 @@ class Czar(czar_pb2_grpc.CzarServicer):
             tree=self.tree,
             release=request.release,
             definitions=request.tables,
+            radii={
+                t.name: request.overlap or 60 / 3600
+                for t in map(table_from_proto, request.tables)
+                if t.overlaps
+            },
             tables=[
                 self.existing(t.name) for t in request.tables if t.name in self.tables
             ],

@@ -105,6 +105,7 @@ def publish(store, load="load-1", *, layout=None, release="hip", **changes):
         "contributions": (
             Contribution("Object", "objects.parquet", "cd" * 32, 20, 1, 2),
         ),
+        "radii": {"Object": layout.overlap},
     }
     return store.publish(Publication(**values | changes))
 

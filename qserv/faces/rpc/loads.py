@@ -83,6 +83,7 @@ def begun(value: Begun, members: Members, lease: float) -> czar_pb2.BeginReply:
         lease=lease,
         wait=value.wait,
         replaced=[_replaced(each) for each in value.target.replaces if each.version],
+        radii=value.target.radii,
     )
 
 

@@ -85,4 +85,5 @@ def _table(version: TableVersion) -> czar_pb2.TableStatus:
         columns=columns_to_proto(version.table.columns),
         chunk_ids=statistics.chunks.tolist(),
         chunk_rows=statistics.rows.tolist(),
+        overlap=version.overlap,
     )

@@ -55,7 +55,7 @@ class ReadTask:
     directors
         Lower-case name of a director -> who knows its homes.
     overlap
-        Overlap radius of the family, degrees.
+        Overlap radius of the table, degrees; 0 where it has none.
     order
         HEALPix order at which rows are counted.
     leaf_rows, tasks

@@ -1,6 +1,6 @@
 """Which tasks a load consists of: pure, from what is known to what is to be done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,15 +77,15 @@ class Cutting:
         Who holds what.
     staging
         How files get there.
-    radius
-        Overlap radius of the family, degrees.
+    radii
+        Table -> its overlap radius in degrees, for those that have one.
     """
 
     scratch: Scratch
     tree: ChunkTree
     placement: Placement
     staging: Staging
-    radius: float
+    radii: Mapping[str, float]
 
     def base(self, gathered: Gathered) -> Iterator[LeafTask]:
         """Return the tasks that make a table's own rows."""
@@ -108,7 +108,6 @@ class Cutting:
         chunks: Sequence[int],
     ) -> LeafTask:
         table = gathered.table
-        overlapped = table.kind in {TableKind.DIRECTOR, TableKind.REF_MATCH}
         return LeafTask(
             f"{table.name}-leaves-{share.low}-{share.part}",
             self.scratch,
@@ -117,7 +116,7 @@ class Cutting:
             runs,
             share,
             gathered.dropped,
-            self.radius if overlapped else None,
+            self.radii.get(table.name),
             {chunk: self.placement.of(chunk) for chunk in chunks},
             self.staging,
         )

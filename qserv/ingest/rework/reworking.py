@@ -66,12 +66,14 @@ def rebuild(
     release, table
         Which.
     settings, progress
-        As of `qserv.ingest.loader.load`.
+        As of `qserv.ingest.loader.load`; its overlap radius is what the table gets.
 
     Raises
     ------
     UnknownName
         If there is no such table.
+    InvalidRequest
+        If it has no overlap, but shall get another, or cannot have that one.
     Conflict
         If it changed meanwhile, or another load needs it.
     InternalError
@@ -81,6 +83,11 @@ def rebuild(
     """
     there = Czar(czar)
     stored = Stored.of(there.stored(release, table))
+    if settings.overlap is not None and not stored.table.overlaps:
+        raise InvalidRequest(
+            f"{stored.release}.{stored.table.name} is a {stored.table.kind} table, "
+            "which has no overlap"
+        )
     return _run(there, Rework(stored), stored.table, settings, Meter(progress))
 
 

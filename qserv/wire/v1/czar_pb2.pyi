@@ -487,7 +487,7 @@ class ReleaseStatus(_message.Message):
     family: _builtins.str
     chunks: _builtins.int
     overlap: _builtins.float
-    """degrees"""
+    """degrees, of new tables"""
     @_builtins.property
     def orders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """HEALPix orders that the tree's leaves have"""
@@ -530,12 +530,15 @@ class TableStatus(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     CHUNK_IDS_FIELD_NUMBER: _builtins.int
     CHUNK_ROWS_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     rows: _builtins.int
     size: _builtins.int
     chunks: _builtins.int
     """with own rows"""
+    overlap: _builtins.float
+    """degrees; 0 where it has none"""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ColumnDescription]: ...
     @_builtins.property
@@ -557,10 +560,11 @@ class TableStatus(_message.Message):
         columns: _abc.Iterable[_common_pb2.ColumnDescription] | None = ...,
         chunk_ids: _abc.Iterable[_builtins.int] | None = ...,
         chunk_rows: _abc.Iterable[_builtins.int] | None = ...,
+        overlap: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ids", b"chunk_ids", "chunk_rows", b"chunk_rows", "chunks", b"chunks", "columns", b"columns", "kind", b"kind", "name", b"name", "rows", b"rows", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ids", b"chunk_ids", "chunk_rows", b"chunk_rows", "chunks", b"chunks", "columns", b"columns", "kind", b"kind", "name", b"name", "overlap", b"overlap", "rows", b"rows", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1003,7 +1007,7 @@ class BeginRequest(_message.Message):
     """empty: the release's, or its name"""
     replicas: _builtins.int
     overlap: _builtins.float
-    """degrees; fixed by the family's first load"""
+    """Degrees, of new tables and of those that come anew as a whole; others keep theirs."""
     leaf_rows: _builtins.int
     leaf_bytes: _builtins.int
     who: _builtins.str
@@ -1183,6 +1187,26 @@ class BeginReply(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RadiiEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TRANSACTION_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
     LEAF_ROWS_FIELD_NUMBER: _builtins.int
@@ -1200,8 +1224,10 @@ class BeginReply(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
     REPLACED_FIELD_NUMBER: _builtins.int
+    RADII_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
     overlap: _builtins.float
+    """degrees, of the family"""
     leaf_rows: _builtins.int
     leaf_bytes: _builtins.int
     tree_version: _builtins.int
@@ -1246,6 +1272,10 @@ class BeginReply(_message.Message):
         what goes when the load commits
         """
 
+    @_builtins.property
+    def radii(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """table -> its overlap in degrees, if it has any"""
+
     def __init__(
         self,
         *,
@@ -1266,10 +1296,11 @@ class BeginReply(_message.Message):
         lease: _builtins.float = ...,
         wait: _builtins.float = ...,
         replaced: _abc.Iterable[Global___ReplacedTable] | None = ...,
+        radii: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "definitions", b"definitions", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "lease", b"lease", "overlap", b"overlap", "placed", b"placed", "release", b"release", "replaced", b"replaced", "resumed", b"resumed", "snapshot", b"snapshot", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "definitions", b"definitions", "inputs", b"inputs", "leaf_bytes", b"leaf_bytes", "leaf_rows", b"leaf_rows", "lease", b"lease", "overlap", b"overlap", "placed", b"placed", "radii", b"radii", "release", b"release", "replaced", b"replaced", "resumed", b"resumed", "snapshot", b"snapshot", "tables", b"tables", "transaction", b"transaction", "tree", b"tree", "tree_version", b"tree_version", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -122,6 +122,28 @@ def test_bounds_that_no_load_told_are_forgotten(store):
     is_told_right(store, 3, 40, {})
 
 
+def overlaps(store):
+    """Return the overlap of Object in each snapshot that there is."""
+    newest = store.snapshot().id
+    known = (store.snapshot(number + 1) for number in range(newest))
+    return [snapshot.table("hip", "Object").overlap for snapshot in known]
+
+
+def test_an_overlap_is_a_fact_of_a_snapshot(store, tmp_path):
+    """Rebuilt metadata know it, too, and so does a czar that reads only what is new."""
+    wider = {"Object": 2 * LAYOUT.overlap}
+    again = going(store, kept=(1, 2))
+    publish(store, 3, {}, [again], contributions=(), radii=wider)
+    publish(store, 3, {}, load="load-4", radii=wider)
+    known = [LAYOUT.overlap] * 2 + [2 * LAYOUT.overlap] * 2
+    assert overlaps(store) == known
+    assert store.snapshot().families["hip"].overlap == LAYOUT.overlap
+    with closing(backend(tmp_path / "again", SQLITE)) as target:
+        rebuild.rebuild(recalled.helds(store), target)
+    with closing(Store(Database(backend(tmp_path / "again", SQLITE)))) as rebuilt:
+        assert overlaps(rebuilt) == known
+
+
 def test_a_table_that_becomes_empty_has_no_bounds_left(store):
     nothing = {"files": (), "contributions": ()}
     publish(store, 3, {}, [going(store, "load-1", "load-2")], **nothing)
@@ -256,33 +278,33 @@ def test_files_that_went_are_of_no_version_after(store):
     assert sorted(file.entry.chunk for file in base) == [4, 4, 5, 5]
 
 
-NUMBER = 12
-"""Of the migration."""
 OLD = """
 INSERT INTO load (id, release_name, family_name, state, who, pipeline, begun, reason)
     VALUES ('a', 'F', 'f', 'committed', '', '', '', '');
 INSERT INTO snapshot (id, load_id, created) VALUES (4, 'a', ''), (5, NULL, '');
 INSERT INTO family (name, overlap, leaf_rows, leaf_bytes, replicas)
-    VALUES ('f', 0, 1, 1, 1);
+    VALUES ('f', 0.5, 1, 1, 1);
 INSERT INTO catalog_release (id, name, folded, state, family_name, created)
     VALUES (1, 'F', 'f', 'published', 'f', '');
 INSERT INTO catalog_table
     (id, release_id, name, folded, kind, description, valid_from, valid_to)
     VALUES (1, 1, 'T', 't#1', 'replicated', '', 4, 5),
-           (2, 1, 'U', 'u', 'replicated', '', 4, NULL);
+           (2, 1, 'U', 'u', 'director', '', 4, NULL);
+INSERT INTO table_version (table_id, version, tree_version, live_rows)
+    VALUES (1, 4, 1, 1), (2, 4, 1, 1);
 INSERT INTO contribution
     (id, load_id, table_id, source, sha256, total_rows, nulled, wrapped)
     VALUES (1, 'a', 1, 't', '', 1, 0, 0), (2, 'a', 2, 'u', '', 1, 0, 0)
 """
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_contributions_of_older_metadata_know_whether_they_are_live(
-    kind, tmp_path, request
-):
-    server = request.getfixturevalue("postgres") if kind == "postgresql" else None
-    scripts = [one for one in sqltext.migrations() if one[0] != NUMBER]
-    place = server.database() if server else SQLITE
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated(request, tmp_path):
+    """Open metadata that had been filled before any table could be replaced."""
+    first = 12
+    on_server = request.param == "postgresql"
+    place = request.getfixturevalue("postgres").database() if on_server else SQLITE
+    scripts = [one for one in sqltext.migrations() if one[0] < first]
     with (
         closing(
             Database(backend(tmp_path / "old", place), migrations=lambda: scripts)
@@ -291,10 +313,19 @@ def test_contributions_of_older_metadata_know_whether_they_are_live(
     ):
         for statement in OLD.split(";\n"):
             connection.exec_driver_sql(statement)
-    with (
-        closing(Database(backend(tmp_path / "old", place))) as database,
-        database.reading() as connection,
-    ):
-        rows = sa.select(database.tables["contribution"]).order_by(sa.text("id"))
-        found = [(r.held_since, r.valid_to) for r in connection.execute(rows)]
+    with closing(Database(backend(tmp_path / "old", place))) as database:
+        yield database
+
+
+def test_older_metadata_know_what_is_live_and_how_far_overlap_reaches(migrated):
+    brought, versions = (
+        migrated.tables["contribution"],
+        migrated.tables["table_version"],
+    )
+    with migrated.reading() as connection:
+        rows = connection.execute(sa.select(brought).order_by(brought.c.id))
+        found = [(row.held_since, row.valid_to) for row in rows]
+        by_table = sa.select(versions).order_by(versions.c.table_id)
+        reach = [row.overlap for row in connection.execute(by_table)]
     assert found == [(4, 5), (4, None)]
+    assert reach == [0, 0.5]

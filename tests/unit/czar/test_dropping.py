@@ -110,8 +110,8 @@ async def test_a_load_may_make_it_again_in_the_tree_that_there_was(
     await dropping.drop("hip", "Object", with_children=True)
     await dropping.drop("hip", "Filter")
     assert tables(store) == set()
-    with pytest.raises(InvalidRequest, match=r"has overlap .* since its first load"):
-        await loads.begin(asked(overlap=0.5))
+    with pytest.raises(InvalidRequest, match=r"has leaf_rows .* since its first load"):
+        await loads.begin(asked(leaf_rows=5))
     wider = replace(metadata.FILTER, name="FILTER", description="Bands.")
     all_tables = (metadata.OBJECT, metadata.SOURCE, wider)
     number, placed = await staged(loads, tables=all_tables)

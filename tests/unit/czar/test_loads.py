@@ -271,7 +271,7 @@ PAIRS = replace(
         ({"tables": ()}, "at least one table"),
         ({"tables": (metadata.SOURCE,)}, "its director Object is no director"),
         ({"tables": (metadata.OBJECT, PAIRS)}, "its director Filter is no director"),
-        ({"overlap": -1.0}, "overlap must be 0 to 90"),
+        ({"overlap": -1.0}, "overlap must be 0 to 90 degrees"),
     ],
 )
 async def test_what_makes_no_sense_is_refused_at_the_beginning(loads, changes, text):
@@ -284,7 +284,7 @@ async def test_what_makes_no_sense_is_refused_at_the_beginning(loads, changes, t
     ("changes", "text"),
     [
         ({"family": "other"}, "release hip belongs to family hip, not other"),
-        ({"overlap": 0.5}, "has overlap 0.0166667 since its first load, not 0.5"),
+        ({"overlap": 0.5}, r"hip\.Object has an overlap of 60 arcsec, not 1800: leave"),
         ({"replicas": 2}, "has replicas 1 since"),
         (
             {"tables": (replace(metadata.OBJECT, key="ra"),)},

@@ -139,7 +139,7 @@ def test_an_id_may_be_the_key_itself():
 
 
 ARCSEC = 1 / 3600
-FAR = "of RefObject lies farther from its Object than the family's overlap, 60 arcsec"
+FAR = "of RefObject lies farther from its Object than the table's overlap, 60 arcsec"
 
 
 @pytest.fixture
