@@ -134,21 +134,27 @@ def _versions(
     loads: Collection[str],
     name: str,
 ) -> tuple[int, ...]:
-    """Return the versions by which loads made the live files of a table."""
+    """Return the versions by which loads made what is live of a table.
+
+    A load that read only files without rows made no file.
+    """
     entries, snapshots = tables["manifest_entry"].c, tables["snapshot"].c
+    brought = tables["contribution"].c
+    files = sa.select(entries.valid_from).where(
+        entries.table_id == table_id, entries.valid_to.is_(None)
+    )
+    inputs = sa.select(brought.held_since).where(
+        brought.table_id == table_id, brought.valid_to.is_(None)
+    )
+    made = sa.or_(snapshots.id.in_(files), snapshots.id.in_(inputs))
     rows = connection.execute(
-        sa.select(snapshots.load_id, snapshots.id)
-        .join(tables["manifest_entry"], entries.valid_from == snapshots.id)
-        .where(
-            entries.table_id == table_id,
-            entries.valid_to.is_(None),
-            snapshots.load_id.in_(loads),
+        sa.select(snapshots.load_id, snapshots.id).where(
+            snapshots.load_id.in_(loads), made
         )
-        .distinct()
     ).all()
     if missing := set(loads) - {row.load_id for row in rows}:
         raise InvalidRequest(
-            f"{name} has no live files of load {', '.join(sorted(missing))}"
+            f"{name} has nothing live of load {', '.join(sorted(missing))}"
         )
     return tuple(sorted(row.id for row in rows))
 
@@ -279,33 +285,82 @@ def keep(
     kept: Sequence[int],
 ) -> None:
     """Say that the rows of contributions are live again, in files of a new version."""
-    brought = tables["contribution"]
+    brought, before = tables["contribution"], tables["contribution_before"]
+    columns = (brought.c.id, brought.c.table_id, brought.c.held_since)
+    until = sa.literal(number, sa.BigInteger)
     values = {"table_id": table_id, "held_since": number, "valid_to": None}
     for some in batches(kept):
-        connection.execute(
-            sa.update(brought).where(brought.c.id.in_(some)).values(values)
-        )
+        mine = brought.c.id.in_(some)
+        was = sa.select(*columns, until).where(mine)
+        connection.execute(sa.insert(before).from_select(list(before.c), was))
+        connection.execute(sa.update(brought).where(mine).values(values))
 
 
 def go_back(
     connection: sa.Connection, tables: Tables, table_id: int, version: int
 ) -> None:
-    """Say what brought the rows of a table again as it was at an older version."""
+    """Say what brought the rows of a table as it was at an older version.
+
+    Parameters
+    ----------
+    connection, tables
+        Of the metadata.
+    table_id, version
+        Which; at version 0 there was no such table.
+    """
     brought, snapshots = tables["contribution"], tables["snapshot"].c
-    definitions = tables["catalog_table"].c
-    mine = brought.c.table_id == table_id
     loaded = sa.select(snapshots.id).where(snapshots.load_id == brought.c.load_id)
     began = loaded.scalar_subquery()
-    ended = sa.select(definitions.valid_to).where(definitions.id == table_id)
+    mine = brought.c.table_id == table_id
+    _read_before(connection, tables, table_id, version)
     for which, values in (
         ((began > version,), {"valid_to": began}),
         (
             (began <= version, brought.c.valid_to > version),
-            {"valid_to": ended.scalar_subquery()},
+            {"valid_to": _end_of(tables, table_id)},
         ),
         ((brought.c.held_since > version,), {"held_since": began}),
     ):
         connection.execute(sa.update(brought).where(mine, *which).values(values))
+
+
+def _read_before(
+    connection: sa.Connection, tables: Tables, table_id: int, version: int
+) -> None:
+    """Have contributions that were read again after a version where they were then."""
+    brought, before = tables["contribution"], tables["contribution_before"]
+    rows = connection.execute(
+        sa.select(before)
+        .join(brought, brought.c.id == before.c.contribution_id)
+        .where(
+            brought.c.table_id == table_id,
+            brought.c.held_since > version,
+            # All is older that another table held, which became this one.
+            sa.or_(before.c.held_since <= version, before.c.table_id != table_id),
+        )
+        .order_by(before.c.held_until)
+    )
+    for number, was in {row.contribution_id: row for row in rows}.items():
+        values = {
+            "table_id": was.table_id,
+            "held_since": was.held_since,
+            "valid_to": _end_of(tables, was.table_id),
+        }
+        connection.execute(
+            sa.update(brought).where(brought.c.id == number).values(values)
+        )
+        connection.execute(
+            sa.delete(before).where(
+                before.c.contribution_id == number,
+                before.c.held_until >= was.held_until,
+            )
+        )
+
+
+def _end_of(tables: Tables, table_id: int) -> sa.ScalarSelect[Any]:
+    definitions = tables["catalog_table"].c
+    ended = sa.select(definitions.valid_to).where(definitions.id == table_id)
+    return ended.scalar_subquery()
 
 
 def bounds_left(

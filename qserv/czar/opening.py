@@ -157,7 +157,8 @@ class Opening:
         live = await self._live(asked, wanted)
         if asked.dry_run:
             return Begun("", wanted, _known(asked, live, ()))
-        if asked.inputs and len(live) == len(_contents(asked, wanted)):
+        loaded = asked.inputs and len(live) == len(_contents(asked, wanted))
+        if loaded and not wanted.replaces:
             newest = max(origin.snapshot for origin in live.values())
             return Begun("", wanted, _known(asked, live, ()), snapshot=newest)
         return await self._open(asked, wanted, live)

@@ -333,6 +333,28 @@ def test_a_file_replaces_exactly_the_rows_that_it_brought(sky, tmp_path):
     same_nights(sky, "nights", [*nights, other])
 
 
+def test_files_without_rows_are_replaced_and_replace(sky, tmp_path):
+    files = [tmp_path / f"night{number}.parquet" for number in range(2)]
+    nights = [night(file, number) for number, file in enumerate(files)]
+    nothing = nights[0].slice(0, 0)
+
+    def load(*contents):
+        for file, content in zip(files, contents, strict=True):
+            pq.write_table(content, file)
+        report = sky.db.load(
+            "bare", {"Object": files}, schema=[OBJECT], replace_files=True
+        )
+        same_nights(sky, "bare", contents)
+        return dict(report.replaced)
+
+    assert load(nothing, nights[1]) == {}
+    # All that is given is live already, under the first name.
+    assert load(nothing, nothing) == {"Object": 200}
+    assert load(*nights) == {}
+    # The first is again what it was at first.
+    assert load(nothing, nights[1]) == {"Object": 200}
+
+
 def test_keys_that_others_refer_to_come_again_where_they_were(
     sky, tmp_path, monkeypatch
 ):

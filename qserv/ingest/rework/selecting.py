@@ -56,18 +56,16 @@ def going(stored: Stored, inputs: Sequence[Input]) -> Rework:
     Conflict
         If the new content of a file is live under another name.
     """
-    live = {(each.source, each.sha256) for each in stored.contributions}
+    live: dict[str, set[bytes]] = {}
+    for each in stored.contributions:
+        live.setdefault(each.source, set()).add(each.sha256)
     changed = {
-        each.file.name: each
-        for each in inputs
-        if (each.file.name, each.sha256) not in live
+        new.file.name: new for new in inputs if live.get(new.file.name) != {new.sha256}
     }
     gone = {each.number for each in stored.contributions if each.source in changed}
     _check_other_names(stored, changed, gone)
     loads = {each.load for each in stored.contributions if each.number in gone}
-    # A file without rows left nothing that could go.
-    made = frozenset(loads & {file.load for file in stored.files})
-    return Rework(stored, made, frozenset(gone))
+    return Rework(stored, frozenset(loads), frozenset(gone))
 
 
 def _check_other_names(
@@ -77,7 +75,8 @@ def _check_other_names(
     sources = {each.source for each in stored.contributions}
     names = {new.sha256: name for name, new in changed.items() if name in sources}
     for each in stored.contributions:
-        if each.number not in gone and each.sha256 in names:
+        # All files without rows have the same content, or nearly.
+        if each.rows and each.number not in gone and each.sha256 in names:
             raise Conflict(
                 f"table {stored.release}.{stored.table.name} has the rows of "
                 f"{names[each.sha256]} as it is now already, from {each.source}: leave "

@@ -1,6 +1,6 @@
 """Loads replace tables, or the files of earlier loads: snapshots keep what they had."""
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -178,7 +178,7 @@ def test_rows_that_come_again_stay_live(store, loads):
 
 def test_what_is_not_there_is_not_replaced(store):
     for loads, kept, why in (
-        (("load-7",), (), "Object has no live files of load load-7"),
+        (("load-7",), (), "Object has nothing live of load load-7"),
         (("load-1",), (2,), "contribution 2 of table Object brought no rows that are"),
     ):
         with pytest.raises(InvalidRequest, match=why):
@@ -233,23 +233,59 @@ def test_a_table_that_goes_back_has_its_origins_again(store, tmp_path, kept):
     """Where the files of the newest version are lost, and that is accepted."""
     before = live(store)
     publish(store, 3, {}, [going(store, "load-1", kept=kept)])
-    helds = [
-        replace(held, lists=lambda each=held: map(without_the_third, each.lists()))
-        for held in recalled.helds(store)
-    ]
-    with closing(backend(tmp_path / "again", SQLITE)) as target:
-        report = rebuild.rebuild(helds, target, allow_loss=True)
-    assert "it goes back to snapshot 2" in report.lost[0]
-    with closing(Store(Database(backend(tmp_path / "again", SQLITE)))) as again:
+    with without(store, tmp_path, "load-3") as (again, lost):
+        assert "it goes back to snapshot 2" in lost[0]
         assert again.snapshot().table("hip", "Object").rows == 40
         assert live(again) == before
         # What was lost may be loaded again.
         assert [gone(again, number) for number in (1, 2, 3)] == [[0], [0], [3]]
 
 
-def without_the_third(listed):
-    there = tuple(e for e in listed.entries if not e.path.startswith("load-3"))
-    return replace(listed, entries=there)
+def test_rows_that_were_read_again_often_are_where_they_were_then(store, tmp_path):
+    for before, load in (("load-1", "load-3"), ("load-3", "load-4")):
+        read_again(store, before, load)
+    assert live(store) == [(1, 4), (2, 2)]
+    with without(store, tmp_path, "load-4") as (found, _):
+        assert live(found) == [(1, 3), (2, 2)]
+        assert going(found, "load-3", kept=(1,)).complete
+        # It has forgotten what came later, and may be read again.
+        read_again(found, "load-3", "load-5")
+        assert live(found) == [(1, found.snapshot().id), (2, 2)]
+
+
+def test_a_table_that_never_became_another_has_its_origins_as_it_ended(store, tmp_path):
+    publish(
+        store, 3, {}, [going(store, kept=(1, 2))], contributions=(), tables=(OTHER,)
+    )
+    with without(store, tmp_path, "load-3") as (again, lost):
+        assert "it is left out" in lost[0]
+        assert live(again) == []
+        # Older snapshots have the rows in the table that was.
+        assert [gone(again, number) for number in (1, 2)] == [[3], [3]]
+
+
+def read_again(store, before, load):
+    """Have a load make the files of another anew."""
+    replaces = [going(store, before, kept=(1,))]
+    publish(store, 1, {}, replaces, load=load, contributions=())
+
+
+@contextmanager
+def without(store, tmp_path, load):
+    """Rebuild metadata from workers that lost the files of a load."""
+
+    def there(listed):
+        entries = tuple(e for e in listed.entries if not e.path.startswith(load))
+        return replace(listed, entries=entries)
+
+    helds = [
+        replace(held, lists=lambda each=held: map(there, each.lists()))
+        for held in recalled.helds(store)
+    ]
+    with closing(backend(tmp_path / "again", SQLITE)) as target:
+        report = rebuild.rebuild(helds, target, allow_loss=True)
+    with closing(Store(Database(backend(tmp_path / "again", SQLITE)))) as again:
+        yield again, report.lost
 
 
 def test_a_replacement_that_was_not_published_never_was(store, tmp_path):

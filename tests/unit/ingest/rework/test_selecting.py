@@ -14,9 +14,13 @@ from qserv.wire.v1 import czar_pb2 as pb
 
 
 def brought(number, source, content, load):
+    rows = 0 if content == NOTHING else 1
     return pb.StoredContribution(
-        number=number, source=source, sha256=content * 32, rows=1, load=load
+        number=number, source=source, sha256=content * 32, rows=rows, load=load
     )
+
+
+NOTHING = b"e"
 
 
 STORED = Stored(
@@ -27,7 +31,9 @@ STORED = Stored(
         brought(1, "/a", b"a", "first"),
         brought(2, "/b", b"b", "first"),
         brought(3, "/c", b"c", "second"),
-        brought(4, "/empty", b"e", "third"),
+        brought(4, "/empty", NOTHING, "third"),
+        brought(5, "/again", NOTHING, "third"),
+        brought(6, "/again", b"r", "second"),
     ),
     tuple(pb.HeldFile(load=load) for load in ("first", "first", "second")),
     (),
@@ -48,11 +54,13 @@ def given(**contents):
     ("files", "loads", "gone", "kept"),
     [
         ({"a": b"x"}, {"first"}, {1}, [2]),
-        ({"a": b"x", "c": b"y"}, {"first", "second"}, {1, 3}, [2]),
-        ({"a": b"a", "new": b"n"}, set(), set(), [1, 2, 3, 4]),
+        ({"a": b"x", "c": b"y"}, {"first", "second"}, {1, 3}, [2, 6]),
+        ({"a": b"a", "new": b"n"}, set(), set(), [1, 2, 3, 4, 5, 6]),
         ({"a": b"b", "b": b"a"}, {"first"}, {1, 2}, []),
-        ({"empty": b"x"}, set(), {4}, [1, 2, 3]),
-        ({"new": b"a"}, set(), set(), [1, 2, 3, 4]),
+        ({"empty": b"x"}, {"third"}, {4}, [5]),
+        # Without rows it was, and is, but not in between.
+        ({"again": NOTHING}, {"third", "second"}, {5, 6}, [3, 4]),
+        ({"new": b"a"}, set(), set(), [1, 2, 3, 4, 5, 6]),
     ],
 )
 def test_what_goes_and_what_is_read_again(files, loads, gone, kept):
