@@ -6,9 +6,11 @@ way; the columns that tell the file are the same.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from qserv.catalog.snapshot import ManifestEntry, Role
+
+_ROLES: Final = {role.value: role for role in Role}
 
 
 def values_of(entry: ManifestEntry) -> Mapping[str, Any]:
@@ -26,11 +28,11 @@ def values_of(entry: ManifestEntry) -> Mapping[str, Any]:
     }
 
 
-def entry_of(row: Any) -> ManifestEntry:
+def entry_of(row: Any, validity: tuple[int, int | None] = (1, None)) -> ManifestEntry:
     """Turn a row into a file."""
     bounds: dict[str, list[Any]] = json.loads(row.bounds)
     return ManifestEntry(
-        role=Role(row.role),
+        role=_ROLES[row.role],
         chunk=row.chunk,
         path=row.path,
         rows=row.total_rows,
@@ -39,4 +41,5 @@ def entry_of(row: Any) -> ManifestEntry:
         sha256=row.sha256,
         bounds={name: (low, high) for name, (low, high) in bounds.items()},
         offset=row.delta,
+        validity=validity,
     )

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ def read_tables(
 
 def entry(row: Any) -> ManifestEntry:
     """Turn one row of ``manifest_entry`` into a value."""
-    return replace(entry_of(row), validity=(row.valid_from, row.valid_to))
+    return entry_of(row, (row.valid_from, row.valid_to))
 
 
 def live(entries: sa.Table, version: int) -> sa.ColumnElement[bool]:

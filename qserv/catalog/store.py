@@ -209,6 +209,11 @@ class Store:
         with self.reading() as connection:
             return filestore.files(connection, self.tables, release, table)
 
+    def keepers(self, release: str, table: str) -> tuple[filestore.Keepers, ...]:
+        """Return who holds the live files of a table; none for a new one."""
+        with self.reading() as connection:
+            return filestore.keepers(connection, self.tables, release, table)
+
     def publish(self, publication: Publication) -> Snapshot:
         """Make a load visible, whole, and return the snapshot that shows it.
 

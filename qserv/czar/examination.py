@@ -15,10 +15,9 @@ from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.store import Store
 from qserv.catalog.workerstore import WorkerState
 from qserv.czar.answering import answering
-from qserv.czar.installation import manifests
 from qserv.czar.members import Member, Members
+from qserv.czar.versions import Version
 from qserv.errors import QservError
-from qserv.storage.manifest import content
 from qserv.wire.v1 import worker_pb2
 
 _PATIENCE: Final = 120.0
@@ -110,19 +109,14 @@ def _with_lists(
 ) -> Iterable[TableFacts]:
     """Add what tells the manifests that workers shall have."""
     for each in facts:
-        files = filestore.files(connection, tables, each.release, each.table)
-        wanted = manifests(
-            "",
-            release=each.release,
-            table=snapshot.table(each.release, each.table).table,
-            version=each.version,
-            family=snapshot.family(each.release),
-            files=files,
-        )
+        table = snapshot.table(each.release, each.table).table
+        family = snapshot.family(each.release)
+        version = Version("", each.release, table, each.version, family)
+        files = filestore.keepers(connection, tables, each.release, each.table)
         lists = {
-            worker: content(made.chunks, [entry.path for entry in made.entries])
-            for worker, made in wanted.items()
-            if made.entries
+            worker: listed.content
+            for worker, listed in version.lists(files).items()
+            if listed.paths
         }
         yield replace(each, lists=lists)
 

@@ -26,29 +26,42 @@ Held = Callable[[str, str, int], Holding | None]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A manifest that adds files to one of an older version, `base`."""
+    """What comes to a manifest of an older version.
+
+    Parameters
+    ----------
+    manifest
+        Of the new version, but that it has only the files that are new.
+    base
+        The older version.
+    content
+        What tells the whole apart.
+    """
 
     manifest: Manifest
     base: int
+    content: bytes
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """All that can be answered then."""
+        return self.manifest.chunks
 
 
-def parts(manifest: Manifest | Change) -> Iterator[common_pb2.Manifest]:
+def parts(wanted: Manifest | Change) -> Iterator[common_pb2.Manifest]:
     """Cut a manifest into messages; each says what it is of."""
-    base, digest = 0, b""
-    if isinstance(manifest, Change):
-        base, manifest = manifest.base, manifest.manifest
-        digest = content(manifest.chunks, (entry.path for entry in manifest.entries))
-    version = manifest.version
+    if isinstance(wanted, Change):
+        base, digest, manifest = wanted.base, wanted.content, wanted.manifest
+    else:
+        base, digest, manifest = 0, b"", wanted
     entries, chunks = manifest.entries, manifest.chunks
-    if base:
-        entries = tuple(entry for entry in entries if entry.validity[0] == version)
     count = max(1, -(-len(entries) // ENTRIES), -(-len(chunks) // CHUNKS))
     for number in range(count):
         some = entries[number * ENTRIES : (number + 1) * ENTRIES]
         yield common_pb2.Manifest(
             release=manifest.release,
             table=manifest.table,
-            version=version,
+            version=manifest.version,
             tree_version=manifest.tree_version,
             entries=[entry_to_proto(entry) for entry in some],
             chunks=chunks[number * CHUNKS : (number + 1) * CHUNKS],
@@ -107,6 +120,11 @@ class Arriving:
 
     def whole(self, held: Held) -> tuple[list[Manifest], list[str]]:
         """Put manifests together with what they add to; blocks.
+
+        Parameters
+        ----------
+        held
+            As `ManifestStore.holding`.
 
         Returns
         -------

@@ -135,7 +135,7 @@ class Receiver:
         if unknown:
             return unknown
         try:
-            await self._alone(self._install, transaction, made)
+            await self._alone(self._install, transaction, arriving.manifests, made)
         except OSError as error:
             raise TaskFailed(
                 f"the worker cannot install {transaction}: {error.strerror}"
@@ -212,9 +212,12 @@ class Receiver:
         for file in self._directory.staging.glob("*/.*"):
             file.unlink()
 
-    def _install(self, transaction: str, manifests: list[Manifest]) -> None:
+    def _install(
+        self, transaction: str, came: list[Manifest], manifests: list[Manifest]
+    ) -> None:
         failpoint.reached("worker.install.asked")
-        entries = [entry for manifest in manifests for entry in manifest.entries]
+        # What an older version has was in its place when that was installed.
+        entries = [entry for manifest in came for entry in manifest.entries]
         link_files(self._moves(transaction, entries), self._directory.data)
         failpoint.reached("worker.install.linked")
         for manifest in manifests:

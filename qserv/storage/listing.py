@@ -62,7 +62,10 @@ class Listing:
     def shared(self, manifest: Manifest) -> Manifest:
         """Return a manifest with the entries of others where it has the same."""
         entries = tuple(
-            known if (known := self._files.get(entry.path)) == entry else entry
+            known
+            # Most are the same object: comparing values takes far longer.
+            if (known := self._files.get(entry.path)) is not entry and known == entry
+            else entry
             for entry in manifest.entries
         )
         return replace(manifest, entries=entries)

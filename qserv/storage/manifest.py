@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,6 +62,7 @@ FORMAT: Final = 1
 
 _HEAD: Final = tuple(f.name for f in fields(Manifest) if f.name != "entries")
 _ENTRY: Final = tuple(f.name for f in fields(ManifestEntry))
+_VALUES: Final = attrgetter(*_ENTRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +180,7 @@ def decode(path: Path) -> Manifest:
 
 
 def _plain(entry: ManifestEntry) -> dict[str, Any]:
-    plain = {name: getattr(entry, name) for name in _ENTRY}
-    return plain | {"bounds": dict(entry.bounds)}
+    return dict(zip(_ENTRY, _VALUES(entry), strict=True))
 
 
 def _entry(plain: dict[str, Any]) -> ManifestEntry:

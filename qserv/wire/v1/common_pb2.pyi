@@ -349,8 +349,8 @@ Global___Bound: _TypeAlias = Bound  # noqa: Y015
 
 @_typing.final
 class Manifest(_message.Message):
-    """All live entries of one table at one manifest version that one worker holds: whole,
-    never a difference to an older version. A version number is never used for two
+    """All live entries of one table at one manifest version that one worker holds, or what
+    makes them of those of an older version. A version number is never used for two
     contents, also not after a load was aborted.
     """
 

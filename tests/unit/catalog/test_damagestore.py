@@ -65,6 +65,12 @@ def test_a_file_without_a_good_copy_is_still_a_file_of_its_table(store):
         quarantine(store, worker, BAD)
     (file,) = [f for f in store.files("hip", "Object") if f.entry.path == BAD]
     assert file.workers == frozenset()
+    # Who is only asked who keeps what hears the same.
+    told = [
+        (f.entry.path, f.entry.chunk, f.entry.role, f.workers)
+        for f in store.files("hip", "Object")
+    ]
+    assert list(store.keepers("hip", "Object")) == told
 
 
 def test_it_comes_back_when_it_is_there_again(store):

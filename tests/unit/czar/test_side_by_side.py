@@ -18,9 +18,10 @@ from support.czarloads import (
 )
 
 from qserv.catalog.snapshot import EVERYWHERE
-from qserv.czar import contents, installation
+from qserv.czar import contents
 from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
+from qserv.czar.versions import Version
 from qserv.errors import Conflict, InvalidRequest, TaskFailed, WorkerUnavailable
 from qserv.ingest.events import StagedFile
 
@@ -337,14 +338,14 @@ class TestTwoCopies:
         again = await place(loads, number, target, avoid=["w2"])
         await loads.contribute(number, [], files(number, again))
         await members.join("w2", members.all["w2"].endpoint, 1, (-1, -1))
-        made = installation.manifests
+        lists = Version.lists
 
-        def careless(load, *, files, **of):
+        def careless(version, files):
             everywhere = frozenset(metadata.WORKERS)
-            claimed = [replace(file, workers=everywhere) for file in files]
-            return made(load, files=claimed, **of)
+            claimed = [file._replace(workers=everywhere) for file in files]
+            return lists(version, claimed)
 
-        monkeypatch.setattr(installation, "manifests", careless)
+        monkeypatch.setattr(Version, "lists", careless)
         await commit(loads, number)
         (request,) = workers["w2"].installed
         named = {m.table: set(m.chunks) for m in request.manifests}

@@ -8,7 +8,7 @@ from qserv.catalog.snapshot import ManifestEntry, Role
 from qserv.errors import InvalidRequest
 from qserv.ingest import manifests
 from qserv.ingest.manifests import Arriving, Change, parts, sent
-from qserv.storage.manifest import Holding, Manifest
+from qserv.storage.manifest import Holding, Manifest, content
 from qserv.wire.channel import MESSAGE_BYTES
 
 
@@ -47,20 +47,18 @@ async def test_what_is_sent_arrives_whole(monkeypatch, count, chunks):
 
 def test_of_a_change_only_what_is_new_is_sent(monkeypatch):
     monkeypatch.setattr(manifests, "ENTRIES", 3)
-    old = tuple(replace(entry(n), validity=(2, None)) for n in range(10, 30))
-    whole = manifest(5, 2)
-    whole = replace(whole, entries=(*old, *whole.entries))
-    made = list(parts(Change(whole, 2)))
+    old = [replace(entry(n), validity=(2, None)) for n in range(10, 30)]
+    added = manifest(5, 2)
+    paths = [each.path for each in (*old, *added.entries)]
+    made = list(parts(Change(added, 2, content(added.chunks, paths))))
     assert [len(part.entries) for part in made] == [3, 2]
     arriving = Arriving()
     for part in made:
         arriving.add(part, "t1")
-    base = replace(whole, version=2, entries=old)
+    base = replace(added, version=2, entries=tuple(old))
     found, unknown = arriving.whole(lambda *key: Holding.of(base))
     assert unknown == []
-    assert sorted(e.path for e in found[0].entries) == sorted(
-        e.path for e in whole.entries
-    )
+    assert [each.path for each in found[0].entries] == sorted(paths)
     assert arriving.whole(lambda *key: None) == ([], ["Object"])
 
 
