@@ -1,9 +1,10 @@
 """Reads CSV and TSV, as blocks of whole rows."""
 
 import codecs
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import Final
 
 import numpy as np
@@ -40,9 +41,24 @@ class Place:
     ----------
     row
         Number of the next row; 0 for the header.
+    columns
+        How many values a row has; 0 where the header is to tell.
+    empty_rows
+        Whether an empty line is a row, where rows have one column.
     """
 
     row: int
+    columns: int = 0
+    empty_rows: bool = True
+
+    def behind(self, block: bytes, dialect: Dialect) -> int:
+        """Return the number of the last row of a block from here on."""
+        rows = [block[start:end] for start, end in quotes.rows(block, dialect)]
+        if not self.row:
+            rows = list(dropwhile(lambda row: not row, rows))
+        columns = self.columns or rows[0].count(dialect.delimiter.encode()) + 1
+        empty_rows = self.empty_rows and columns == 1
+        return self.row - 1 + sum(empty_rows or bool(row) for row in rows)
 
 
 @dataclass(slots=True)
@@ -102,6 +118,7 @@ def begin(piece: Piece, stream: Stream) -> Opened:
         raise piece.wrong(
             "has no header: say their `names` under `read:` in the sidecar"
         )
+    place.columns = len(names)
     return Opened(Layout(dialect, names, nulls), rows, place)
 
 
@@ -116,13 +133,18 @@ def header(
         If there is no row.
     """
     block = next(rows, b"").lstrip(b"\r\n")
-    end = quotes.first_row(block, dialect)
-    names = next(dialect.rows(block[:end]), [])
     if block.startswith(b"# %ECSV "):
         raise piece.wrong("is ECSV by its first line: say --format ecsv")
+    found = quotes.rows(block, dialect)
+    _, end = next(found, (0, 0))
+    start, _ = next(found, (len(block), 0))
+    try:
+        names = dialect.values(block[:end])
+    except csv.Error as error:
+        raise piece.wrong(f"its first line names no columns: {error}") from error
     if not names:
         raise piece.wrong("is empty; its first line must name columns")
-    rest = [block[end:]] if end < len(block) else []
+    rest = [block[start:]] if start < len(block) else []
     return tuple(name.strip() for name in names), chain(rest, rows)
 
 
@@ -143,9 +165,7 @@ def whole_rows(
                 raise piece.wrong("is UTF-16; convert it to UTF-8")
             yield block
     except Misplaced as error:
-        # A line between rows is none.
-        rows = sum(1 for row in dialect.rows(error.before) if row)
-        row = place.row + rows - 1
+        row = place.behind(error.before, dialect)
         raise piece.wrong(
             "a quote opens and never closes, or stands inside a value; a quote in a "
             "value is written twice, and the value stands in quotes (if quotes mean "

@@ -140,7 +140,7 @@ def _begin(piece: Piece, stream: Stream) -> tuple[Opened, pa.Schema]:
     delimiter = said.get("delimiter") or " "
     if delimiter not in {" ", ","}:
         raise piece.wrong(f"its header says the delimiter {delimiter!r}; ECSV has none")
-    dialect, place = Dialect(str(delimiter), '"', ""), Place(0)
+    dialect, place = Dialect(str(delimiter), '"', ""), Place(0, empty_rows=False)
     rows = delimited.whole_rows(piece, rest, dialect, place)
     names, rows = delimited.header(piece, rows, dialect)
     place.row = 1

@@ -125,6 +125,9 @@ class Parser:
         marked = not strict and not _is_utf8(block)
         if marked:
             block = block.decode("utf-8", "qserv.mark").encode()
+        if block.startswith(codecs.BOM_UTF8):
+            # Arrow drops the first: of a text that begins so it is a part.
+            block = codecs.BOM_UTF8 + block
         table = pyarrow.csv.read_csv(
             pa.BufferReader(block),
             read_options=pyarrow.csv.ReadOptions(

@@ -65,16 +65,23 @@ class Dialect:
     quote: str
     escape: str
 
-    def rows(self, block: bytes) -> Iterator[list[str]]:
-        """Return the rows of a block one by one: slow, and never wrong."""
-        text = block.decode("utf-8", errors="replace")
-        return csv.reader(
+    def values(self, row: bytes) -> list[str]:
+        """Return the values of one row.
+
+        Raises
+        ------
+        csv.Error
+            If one has more characters than `csv.field_size_limit` allows.
+        """
+        text = row.decode("utf-8", errors="replace")
+        rows = csv.reader(
             StringIO(text, newline=""),
             delimiter=self.delimiter,
             quotechar=self.quote or None,
             quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
             escapechar=self.escape or None,
         )
+        return next(rows, [])
 
 
 def blocks(stream: Stream, dialect: Dialect) -> Iterator[bytes]:
@@ -92,30 +99,50 @@ def blocks(stream: Stream, dialect: Dialect) -> Iterator[bytes]:
     TooLong
         If a row has no end.
     """
-    held, newline, seen = b"", b"", False
-    while more := stream.read(BLOCK):
-        held = held + more if seen else more.removeprefix(codecs.BOM_UTF8)
-        seen = True
-        newline = newline or _newline(held)
+    held = b""
+    for more in _parts(stream):
+        held += more
         quotes = positions(held, dialect)
         _check(held, quotes, dialect, whole=False)
-        if end := _end(unescaped(held, dialect), newline, quotes):
+        if end := _end(unescaped(held, dialect), quotes):
             yield held[:end]
             held = held[end:]
         elif len(held) > ROW_LIMIT:
             raise TooLong
     if held:
         _check(held, positions(held, dialect), dialect, whole=True)
-        yield held
+        yield _ended(held, dialect)
 
 
-def first_row(block: bytes, dialect: Dialect) -> int:
-    """Return where the first row of a block ends, behind its newline."""
-    quotes = positions(block, dialect)
+def _parts(stream: Stream) -> Iterator[bytes]:
+    """Read a text behind its byte order mark."""
+    start = b""
+    while len(start) < len(codecs.BOM_UTF8) and (more := stream.read(BLOCK)):
+        start += more
+    yield start.removeprefix(codecs.BOM_UTF8)
+    while more := stream.read(BLOCK):
+        yield more
+
+
+def _ended(held: bytes, dialect: Dialect) -> bytes:
+    """End the last row.
+
+    Arrow takes an empty value that ends the text for one in quotes, if one in quotes
+    stands before it.
+    """
+    last = unescaped(held, dialect)[-1:]
+    return held if last in {b"\r", b"\n", dialect.escape.encode()} else held + b"\n"
+
+
+def rows(block: bytes, dialect: Dialect) -> Iterator[tuple[int, int]]:
+    """Return where the rows of a block begin and end, without their newlines."""
+    quotes, start = positions(block, dialect), 0
     for found in re.finditer(rb"\r\n|\n|\r", unescaped(block, dialect)):
         if np.searchsorted(quotes, found.start()) % 2 == 0:
-            return found.end()
-    return len(block)
+            yield start, found.start()
+            start = found.end()
+    if start < len(block):
+        yield start, len(block)
 
 
 def positions(block: bytes, dialect: Dialect) -> npt.NDArray[np.int64]:
@@ -134,22 +161,14 @@ def unescaped(block: bytes, dialect: Dialect) -> bytes:
     return re.sub(re.escape(dialect.escape.encode()) + rb"[\s\S]", b"__", block)
 
 
-def _newline(held: bytes) -> bytes:
-    # Of a block that ends between \r and \n the next one tells.
-    if b"\n" in held:
-        return b"\n"
-    return b"\r" if b"\r" in held[:-1] else b""
-
-
-def _end(held: bytes, newline: bytes, quotes: npt.NDArray[np.int64]) -> int:
+def _end(plain: bytes, quotes: npt.NDArray[np.int64]) -> int:
     """Return the end of the last whole row; 0 where there is none."""
-    if not newline:
-        return 0
     # A \r at the very end may belong to a \n that is not read yet.
-    last = len(held) - (newline == b"\r")
+    last = len(plain) - plain.endswith(b"\r")
     if not quotes.size:
-        return held.rfind(newline, 0, last) + 1
-    ends = np.flatnonzero(np.frombuffer(held, np.uint8)[:last] == newline[0])
+        return max(plain.rfind(b"\n", 0, last), plain.rfind(b"\r", 0, last)) + 1
+    seen = np.frombuffer(plain, np.uint8)[:last]
+    ends = np.flatnonzero((seen == _NEWLINES[0]) | (seen == _NEWLINES[1]))
     outside = ends[np.searchsorted(quotes, ends) % 2 == 0]
     return int(outside[-1]) + 1 if outside.size else 0
 
