@@ -35,7 +35,7 @@ bench: .stamps/test
 	$(BIN)/python tests/bench/exchange.py
 	$(BIN)/python tests/bench/loading.py
 
-# Kills, many times over: ROUNDS of each point, from SEED.
+# Kills, many times over: ROUNDS at each point, from SEED; an hour or two on two cores.
 ROUNDS ?= 40
 
 chaos: .stamps/test

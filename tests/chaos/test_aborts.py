@@ -4,7 +4,7 @@ import random
 import signal
 
 import pytest
-from support.chaos import CZAR, DEADLINE, ROUNDS, SEED, WORKERS, Watcher, some
+from support.chaos import CZAR, DEADLINE, SEED, WORKERS, Watcher, rounds, some
 from support.processes import until
 
 from qserv import failpoint
@@ -15,8 +15,7 @@ STEPS = ("worker.discard", "czar.abort")
 POINTS = sorted(name for name in failpoint.NAMES if name.startswith(STEPS))
 
 
-@pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
-@pytest.mark.parametrize("point", some(POINTS, 2))
+@pytest.mark.parametrize(("turn", "point"), rounds(some(POINTS, 2)))
 def test_what_a_load_left_goes_though_somebody_dies(cluster, loads, point, turn):
     release = f"a{POINTS.index(point)}_{turn}"
     holder, *broken = random.Random(f"{SEED} {point} {turn}").sample(WORKERS, 3)

@@ -4,7 +4,7 @@ A worker is drained, then let in again; each time one program dies on the way.
 """
 
 import pytest
-from support.chaos import CZAR, DEADLINE, WORKERS, Cluster, Watcher, some, turns
+from support.chaos import CZAR, DEADLINE, WORKERS, Cluster, Watcher, rounds, some
 from support.processes import until
 
 from qserv.errors import ClusterError
@@ -66,8 +66,7 @@ def move_with_a_death(cluster, point, holds):
     until(lambda: settled(cluster, holds), DEADLINE)
 
 
-@pytest.mark.parametrize("turn", turns())
-@pytest.mark.parametrize("point", some(POINTS, 3))
+@pytest.mark.parametrize(("turn", "point"), rounds(some(POINTS, 3), accidents=2))
 def test_copies_move_though_somebody_dies(cluster, loads, point, turn):
     cluster.clean()
     with Watcher(cluster, loads.states("moved")) as watcher:

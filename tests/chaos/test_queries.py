@@ -8,7 +8,7 @@ import random
 import threading
 
 import pytest
-from support.chaos import CZAR, DEADLINE, ROUNDS, SEED, WORKERS, some
+from support.chaos import CZAR, ROUNDS, SEED, WORKERS, rounds, some, turns
 from support.twoloads import two_loads
 
 from qserv.errors import ClusterError, QservError
@@ -49,7 +49,12 @@ QUERIES = {
     "exchanged": (EXCHANGED, EXCHANGED),
     "halo": (HALO, HALO_TRUTH),
 }
-DATA, BATCH, SPOOLED = "data-sent", "batch-sent", "spooled"
+POINTS = (
+    "worker.task.data-sent",
+    "worker.task.batch-sent",
+    "worker.task.spooled",
+)
+DATA, BATCH, SPOOLED = POINTS
 PLACES = {
     "before the digest": (DATA, 1),
     "in a later batch": (DATA, 3),
@@ -76,8 +81,7 @@ def loads(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _loaded(cluster, loads):
     for number in (1, 2):
-        loader = cluster.loader(loads.arguments("sky", number))
-        assert loader.wait(DEADLINE) == 0, cluster.log_of("loader")
+        cluster.load(loads.arguments("sky", number))
 
 
 def ask(cluster, query):
@@ -92,19 +96,18 @@ def ask(cluster, query):
     return rows, None
 
 
-def armed(cluster, place, time, *victims):
+def armed(cluster, point, time, *victims):
     for victim in victims:
-        cluster.arm(victim, f"worker.task.{place}:{time}")
+        cluster.arm(victim, f"{point}:{time}")
 
 
-@pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
-@pytest.mark.parametrize("case", some(CASES, 10))
+@pytest.mark.parametrize(("turn", "case"), rounds(some(CASES, 10), share=0.5))
 def test_with_a_second_copy_the_answer_is_right(cluster, loads, case, turn):
-    name, place, time = CASES[case]
+    name, point, time = CASES[case]
     query, truth = QUERIES[name]
     victim = random.Random(f"{SEED} {case} {turn}").choice(WORKERS)
     print(f"{victim} dies, {case}")
-    armed(cluster, place, time, victim)
+    armed(cluster, point, time, victim)
     rows, error = ask(cluster, query)
     assert error is None, error
     assert not cluster.alive(victim), f"{victim} did not die"
@@ -117,14 +120,14 @@ def test_with_a_second_copy_the_answer_is_right(cluster, loads, case, turn):
     assert rows == right
 
 
-@pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
-@pytest.mark.parametrize("name", some(QUERIES, 3))
+@pytest.mark.parametrize(("turn", "name"), rounds(some(QUERIES, 3), share=0.25))
 def test_when_two_of_three_die_it_is_right_or_an_error(cluster, loads, name, turn):
     query, truth = QUERIES[name]
-    place = SPOOLED if name == "exchanged" else DATA
+    point = SPOOLED if name == "exchanged" else DATA
     victims = random.Random(f"{SEED} {name} {turn}").sample(WORKERS, 2)
-    armed(cluster, place, 2, *victims)
+    armed(cluster, point, 2, *victims)
     rows, error = ask(cluster, query)
+    assert not all(map(cluster.alive, victims)), f"none of {victims} died"
     cluster.revive()
     right = loads.answer(truth, 2)
     assert len(rows) == len(set(rows))
@@ -137,7 +140,7 @@ def test_when_two_of_three_die_it_is_right_or_an_error(cluster, loads, name, tur
     assert (sorted(again), error) == (right, None)
 
 
-@pytest.mark.parametrize("turn", range(max(1, ROUNDS)))
+@pytest.mark.parametrize("turn", turns(share=0.2))
 def test_whenever_a_worker_is_killed_answers_are_right_or_errors(cluster, loads, turn):
     rng = random.Random(f"{SEED} kills {turn}")
     for _ in range(20 if ROUNDS else 6):
@@ -170,7 +173,7 @@ def check_answer(name, rows, error, right):
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "place", "what"),
+    ("mechanism", "point", "what"),
     [
         ("digests", DATA, "doubled"),
         ("batches", BATCH, "doubled"),
@@ -178,11 +181,11 @@ def check_answer(name, rows, error, right):
     ],
 )
 def test_without_its_mechanism_the_answer_is_wrong(
-    cluster, loads, mechanism, place, what
+    cluster, loads, mechanism, point, what
 ):
     cluster.restart(CZAR, without=mechanism)
     cluster.wait_whole()
-    armed(cluster, place, 1, WORKERS[1])
+    armed(cluster, point, 1, WORKERS[1])
     rows, error = ask(cluster, STREAMED)
     assert error is None
     assert not cluster.alive(WORKERS[1])

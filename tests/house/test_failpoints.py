@@ -1,6 +1,7 @@
-"""Every failpoint that is named exists in the code, and the other way round."""
+"""Every failpoint that is named exists in the code and is tried, and no other."""
 
 import ast
+import runpy
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import qserv
 from qserv import failpoint
 
 CODE = Path(qserv.__file__).parent
+CHAOS = Path(__file__).parent.parent / "chaos"
 CALLS = {"reached", "waits"}
 
 
@@ -28,6 +30,11 @@ def named(path):
 def test_the_names_are_those_in_the_code():
     files = [p for p in CODE.rglob("*.py") if p.name != "failpoint.py"]
     assert {name for path in files for name in named(path)} == failpoint.NAMES
+
+
+def test_programs_die_at_each_of_them():
+    tried = [runpy.run_path(str(p))["POINTS"] for p in CHAOS.glob("test_*.py")]
+    assert {name for points in tried for name in points} == failpoint.NAMES
 
 
 @pytest.mark.parametrize("name", sorted(failpoint.NAMES))

@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
 from support.forked import Dead, Template
@@ -20,7 +21,7 @@ from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifests import ManifestStore
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "0"))
-"""How often each case is tried; 0, as in the whole suite: some of them, once."""
+"""How often programs die at each point; 0, as in the whole suite: at some, once."""
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
@@ -40,9 +41,22 @@ repair_interval = 2
 _PAUSE = 0.3
 
 
-def turns():
-    """Return the turns of a case that has two accidents: two rounds each."""
-    return range(max(1, ROUNDS // 2))
+def turns(accidents=1, share=1.0):
+    """Return the turns of a case, each with so many accidents at its point.
+
+    Parameters
+    ----------
+    accidents
+        In one turn.
+    share
+        Of the rounds, where other cases with that point have the rest.
+    """
+    return range(max(1, round(ROUNDS * share / accidents)))
+
+
+def rounds(points, accidents=1, share=1.0):
+    """Return points and turns: each point comes up before one comes up again."""
+    return list(product(turns(accidents, share), points))
 
 
 def some(cases, count):
@@ -68,6 +82,7 @@ class Cluster:
         self.base = base
         self.programs: dict[str, Program] = {}
         self._armed: dict[str, tuple[str, int]] = {}
+        self._loaded: set[tuple[str, ...]] = set()
         self._ports = dict.fromkeys((CZAR, *WORKERS), 0)
         for name in (CZAR, *WORKERS, LOADER, "logs"):
             (base / name).mkdir()
@@ -137,11 +152,15 @@ class Cluster:
         self._armed[name] = spec, self.fired(name)
         self.programs[name].process.arm(spec)
 
-    def restart(self, name, without=""):
-        """Kill a part and start it again."""
+    def stop(self, name):
+        """Kill a part."""
         program = self.programs[name]
         program.process.kill()
         program.__exit__()
+
+    def restart(self, name, without=""):
+        """Kill a part and start it again."""
+        self.stop(name)
         self.start(name, without)
         self.ready(name)
 
@@ -171,7 +190,7 @@ class Cluster:
 
     def wait_whole(self):
         """Wait until the czar sees the workers where they now are."""
-        expected = {f"127.0.0.1:{self._ports[name]}" for name in WORKERS}
+        expected = set(self.addresses())
 
         def whole():
             with suppress(ClusterError), self.connect() as db:
@@ -188,15 +207,30 @@ class Cluster:
 
     def loader(self, arguments, failpoint=""):
         """Start ``qserv load``, or what else loads, armed or not."""
-        scratch = self.base / LOADER
-        changes = {"TMPDIR": str(scratch), "QSERV_FAILPOINT": failpoint}
-        with (self.base / "logs" / "loader.log").open("ab") as errors:
+        return self.command(LOADER, [*arguments, "--czar", self.endpoint], failpoint)
+
+    def command(self, name, arguments, failpoint=""):
+        """Start ``qserv ARGUMENTS…``, armed or not, where a part has its directory."""
+        own = self.base / name
+        changes = {"TMPDIR": str(own), "QSERV_FAILPOINT": failpoint}
+        with (self.base / "logs" / f"{name}.log").open("ab") as errors:
             return self._template.start(
-                scratch,
-                [*arguments, "--czar", self.endpoint],
+                own,
+                arguments,
                 errors=errors,
                 env={name: value for name, value in changes.items() if value},
             )
+
+    def load(self, arguments):
+        """Load, once in a cluster's life."""
+        words = tuple(map(str, arguments))
+        if words not in self._loaded:
+            assert self.loader(words).wait(DEADLINE) == 0, self.log_of(LOADER)
+            self._loaded.add(words)
+
+    def addresses(self):
+        """Return where the workers answer."""
+        return [f"127.0.0.1:{self._ports[name]}" for name in WORKERS]
 
     def fired(self, name):
         """Return how often failpoints of a program have fired."""
@@ -210,6 +244,14 @@ class Cluster:
 
     def check(self, loads, release):
         """Assert that a release is what plain DuckDB says, twice, and nothing else."""
+        self.check_rows(loads, release)
+        copies = self.copies(release)
+        assert copies
+        assert {path for path, count in copies.items() if count < 2} == set()
+        until(lambda: not self.leftovers() or print(self.leftovers()), 30)
+
+    def check_rows(self, loads, release):
+        """Assert that the rows of a release are what plain DuckDB says."""
         with self.connect() as db:
             for query in ROWS.values():
                 found = db.query(query.format(release)).to_arrow().to_pylist()
@@ -217,10 +259,6 @@ class Cluster:
                 assert rows == loads.answer(query, 2)
             (pairs,) = db.query(PAIRS.format(release)).to_arrow()["n"].to_pylist()
             assert pairs == loads.pairs(2)
-        copies = self.copies(release)
-        assert copies
-        assert {path for path, count in copies.items() if count < 2} == set()
-        until(lambda: not self.leftovers() or print(self.leftovers()), 30)
 
     def leftovers(self):
         """Return what loads that are over have left behind, by directory."""
