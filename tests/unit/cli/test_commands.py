@@ -32,14 +32,6 @@ def czar():
         yield czar
 
 
-@pytest.fixture
-def qserv(czar):
-    def run(*arguments):
-        return CliRunner().invoke(main, arguments, env={"QSERV_CZAR": czar.endpoint})
-
-    return run
-
-
 def test_a_table_for_people(qserv):
     done = qserv("sql", "SELECT")
     assert done.exit_code == 0, done.output

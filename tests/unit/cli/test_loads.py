@@ -3,10 +3,8 @@
 import json
 
 import pytest
-from click.testing import CliRunner
 from support.fake_czar import FakeCzar, serving
 
-from qserv.cli.main import main
 from qserv.errors import Conflict, UnknownName
 from qserv.wire.v1 import czar_pb2 as pb
 
@@ -75,15 +73,6 @@ def czar():
     czar = Loads()
     with serving(czar) as czar.endpoint:
         yield czar
-
-
-@pytest.fixture
-def qserv(czar):
-    def run(*arguments):
-        environment = {"QSERV_CZAR": czar.endpoint}
-        return CliRunner().invoke(main, arguments, env=environment)
-
-    return run
 
 
 def test_loads_are_listed_with_how_far_they_are(qserv, czar):

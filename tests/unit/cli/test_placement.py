@@ -3,10 +3,8 @@
 import json
 
 import pytest
-from click.testing import CliRunner
 from support.fake_czar import FakeCzar, serving
 
-from qserv.cli.main import main
 from qserv.client.placement import Replication
 from qserv.wire.v1 import czar_pb2 as pb
 
@@ -85,14 +83,6 @@ def czar():
     czar = Czar()
     with serving(czar) as czar.endpoint:
         yield czar
-
-
-@pytest.fixture
-def qserv(czar):
-    def run(*arguments):
-        return CliRunner().invoke(main, arguments, env={"QSERV_CZAR": czar.endpoint})
-
-    return run
 
 
 def test_what_is_shown_to_people(qserv, czar):

@@ -1,13 +1,12 @@
 """``qserv table``: lists for people and programs, asks before it drops."""
 
 import json
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
 from support import metadata
 from support.fake_czar import FakeCzar, serving
 
-from qserv.cli.main import main
 from qserv.errors import Conflict
 from qserv.wire.messages import table_to_proto
 from qserv.wire.v1 import czar_pb2 as pb
@@ -36,12 +35,8 @@ def czar():
 
 
 @pytest.fixture
-def qserv(czar):
-    def run(*arguments, **how):
-        environment = {"QSERV_CZAR": czar.endpoint}
-        return CliRunner().invoke(main, ["table", *arguments], env=environment, **how)
-
-    return run
+def qserv(qserv):
+    return partial(qserv, "table")
 
 
 def test_the_tables_of_a_release_are_listed(qserv, czar):

@@ -1,6 +1,7 @@
 """``qserv view``: from any source of text, to people and to programs."""
 
 import json
+from functools import partial
 
 import pytest
 from click.testing import CliRunner
@@ -51,12 +52,8 @@ def czar():
 
 
 @pytest.fixture
-def qserv(czar):
-    def run(*arguments, **how):
-        environment = {"QSERV_CZAR": czar.endpoint}
-        return CliRunner().invoke(main, ["view", *arguments], env=environment, **how)
-
-    return run
+def qserv(qserv):
+    return partial(qserv, "view")
 
 
 def asked(**values):

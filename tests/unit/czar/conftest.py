@@ -6,17 +6,21 @@ import numpy as np
 import pytest
 from support import fake_worker, metadata
 from support.fake_planning import Planning
+from support.naming import Reading
 
 from qserv.catalog.store import Store
 from qserv.czar.admission import Admission, Limits
 from qserv.czar.dispatch import Start
 from qserv.czar.executive import Executive, Job
+from qserv.czar.installation import Installation
+from qserv.czar.loads import Loads
 from qserv.czar.members import Members
 from qserv.czar.merge import Merge
 from qserv.czar.preparation import Preparation
 from qserv.czar.queries import Queries
 from qserv.czar.session import Session
 from qserv.czar.system import System
+from qserv.czar.views import Views
 from qserv.wire.v1 import worker_pb2
 
 
@@ -52,6 +56,37 @@ async def members(store, clock):
 async def workers(members):
     async with fake_worker.joined(members, "w1", "w2", "w3") as joined:
         yield joined
+
+
+@pytest.fixture
+def installation(store, members):
+    return Installation(store=store, members=members)
+
+
+@pytest.fixture
+def copies():
+    return 1
+
+
+@pytest.fixture
+async def loads(store, members, workers, installation, clock, copies):
+    made = Loads(
+        store=store,
+        members=members,
+        installation=installation,
+        replicas=copies,
+        lease=30,
+        clock=clock,
+    )
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def views(store, loads):
+    made = Views(store=store, planning=Reading(), loads=loads)
+    yield made
+    await made.close()
 
 
 @pytest.fixture

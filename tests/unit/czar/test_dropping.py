@@ -6,34 +6,17 @@ from dataclasses import replace
 import pytest
 from support import metadata
 from support.czarloads import asked, begin, commit, staged
-from support.naming import Reading
 
 from qserv.catalog.views import View
 from qserv.czar.dropping import Dropping
-from qserv.czar.installation import Installation
 from qserv.czar.loads import Loads
-from qserv.czar.views import Views
 from qserv.errors import Conflict, InvalidRequest, UnknownName
 
 
 @pytest.fixture
-def installation(store, members):
-    return Installation(store=store, members=members)
-
-
-@pytest.fixture
-async def loads(store, members, workers, installation):
+def loads(store, loads):
     metadata.publish(store)
-    made = Loads(store=store, members=members, installation=installation, replicas=1)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def views(store, loads):
-    made = Views(store=store, planning=Reading(), loads=loads)
-    yield made
-    await made.close()
+    return loads
 
 
 @pytest.fixture

@@ -7,23 +7,7 @@ import pytest
 from support.czarloads import begin as began
 from support.czarloads import commit, files, place, read, staged
 
-from qserv.czar.installation import Installation
-from qserv.czar.loads import Loads
 from qserv.errors import Conflict, MetadataUnavailable, WorkerUnavailable
-
-
-@pytest.fixture
-async def loads(store, members, workers, clock):
-    made = Loads(
-        store=store,
-        members=members,
-        installation=Installation(store=store, members=members),
-        replicas=1,
-        lease=60,
-        clock=clock,
-    )
-    yield made
-    await made.close()
 
 
 class Gate:

@@ -9,31 +9,10 @@ from support.czarloads import begin, commit, staged
 from qserv.catalog.store import Store
 from qserv.catalog.views import View
 from qserv.czar.examination import examine
-from qserv.czar.installation import Installation
-from qserv.czar.loads import Loads
 from qserv.czar.remembrance import Remembrance
 from qserv.errors import MetadataBehind
 
 BRIGHT = View("Bright", "SELECT ra FROM Object", "")
-
-
-@pytest.fixture
-def installation(store, members):
-    return Installation(store=store, members=members)
-
-
-@pytest.fixture
-async def loads(store, members, workers, installation, clock):
-    made = Loads(
-        store=store,
-        members=members,
-        installation=installation,
-        replicas=1,
-        lease=60,
-        clock=clock,
-    )
-    yield made
-    await made.close()
 
 
 async def test_nothing_is_published_on_old_metadata(

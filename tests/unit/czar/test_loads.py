@@ -11,8 +11,6 @@ from qserv.catalog.provenance import Contribution
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.catalog.tables import TableKind
 from qserv.czar.expiry import Expiry
-from qserv.czar.installation import Installation
-from qserv.czar.loads import Loads
 from qserv.czar.openload import Progress
 from qserv.errors import (
     Conflict,
@@ -23,25 +21,6 @@ from qserv.errors import (
 )
 from qserv.ingest.events import StagedFile
 from qserv.sky.chunking import ChunkTree
-
-
-@pytest.fixture
-def installation(store, members):
-    return Installation(store=store, members=members)
-
-
-@pytest.fixture
-async def loads(store, members, workers, installation, clock):
-    made = Loads(
-        store=store,
-        members=members,
-        installation=installation,
-        replicas=1,
-        lease=60,
-        clock=clock,
-    )
-    yield made
-    await made.close()
 
 
 async def test_a_commit_installs_everywhere_and_shows_everything(loads, store, workers):

@@ -19,8 +19,6 @@ from support.czarloads import (
 
 from qserv.catalog.snapshot import EVERYWHERE
 from qserv.czar import contents
-from qserv.czar.installation import Installation
-from qserv.czar.loads import Loads
 from qserv.czar.versions import Version
 from qserv.errors import Conflict, InvalidRequest, TaskFailed, WorkerUnavailable
 from qserv.ingest.events import StagedFile
@@ -31,20 +29,6 @@ KEYLESS = (metadata.FILTER,)
 @pytest.fixture
 def copies():
     return 1
-
-
-@pytest.fixture
-async def loads(store, members, workers, clock, copies):
-    made = Loads(
-        store=store,
-        members=members,
-        installation=Installation(store=store, members=members),
-        replicas=copies,
-        lease=30,
-        clock=clock,
-    )
-    yield made
-    await made.close()
 
 
 @pytest.fixture
