@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 from qserv.catalog.names import renamed
 from qserv.errors import BadContribution, InvalidRequest
-from qserv.ingest import stores
+from qserv.ingest import localfiles, stores
+from qserv.ingest.stores import Found
 
 _BLOCK: Final = 4 * 2**20
-_WILDCARDS: Final = frozenset("*?[")
 _STORE_WILDCARDS: Final = frozenset("*[")
 
 
@@ -86,12 +86,15 @@ class InputFile:
         How it is compressed as a whole; None where it is not.
     size
         Its bytes, as they are stored.
+    modified
+        When it was changed last, nanoseconds; None where its store does not tell.
     """
 
     uri: str
     format: Format
     compression: Compression | None
     size: int
+    modified: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -194,7 +197,7 @@ def find(
     BadContribution
         If one names nothing, or a file of no known format, or a store does not answer.
     """
-    found: dict[str, tuple[str, int]] = {}
+    found: dict[str, Found] = {}
     for pattern in patterns:
         matches = sorted(_matches(str(pattern)))
         if not matches:
@@ -202,10 +205,11 @@ def find(
                 f"table {table}: there is no file {stores.shown(str(pattern))}; give "
                 "a file, a directory, a wildcard, or a URI such as s3://bucket/key"
             )
-        for uri, size in matches:
+        for match in matches:
             # Two names of one file would load its rows twice.
-            found.setdefault(_identity(uri), (uri, size))
-    return tuple(_file(table, uri, size, options) for uri, size in found.values())
+            other = found.setdefault(_identity(match.uri), match)
+            _check_store(table, match, other)
+    return tuple(_file(table, match, options) for match in found.values())
 
 
 def read_options(
@@ -253,6 +257,24 @@ def fingerprint(file: InputFile) -> bytes:
     return digest.digest()
 
 
+def check_unchanged(file: InputFile) -> None:
+    """Refuse a file that was changed after it was found.
+
+    Its fingerprint would be that of other rows than those that were read.
+
+    Raises
+    ------
+    BadContribution
+        If it was, or is no more.
+    """
+    with stores.named(file.name):
+        now = stores.look(file.uri)
+    if file.size != now.size or file.modified not in {None, now.modified}:
+        raise BadContribution(
+            f"{file.name}: was changed while it was read; load it once it is complete"
+        )
+
+
 def kind_of(name: str) -> tuple[Format | None, Compression | None]:
     """Return what a file is by its name; None for a format that it does not say."""
     name = name.lower()
@@ -280,8 +302,8 @@ def _option(name: str, value: Any) -> Any:
     )
 
 
-def _file(table: str, uri: str, size: int, options: ReadOptions) -> InputFile:
-    name = stores.shown(uri)
+def _file(table: str, found: Found, options: ReadOptions) -> InputFile:
+    name = stores.shown(found.uri)
     by_name, compression = kind_of(name)
     if (wanted := options.format or by_name) is None:
         raise BadContribution(
@@ -294,34 +316,35 @@ def _file(table: str, uri: str, size: int, options: ReadOptions) -> InputFile:
             f"table {table}: {name} is {wanted} and compressed as a whole; that format "
             "compresses inside: unpack the file, or write it with compression"
         )
-    return InputFile(uri, wanted, compression, size)
+    return InputFile(found.uri, wanted, compression, found.size, found.modified)
 
 
 def _identity(uri: str) -> str:
     return stores.shown(uri) if stores.is_uri(uri) else str(Path(uri).resolve())
 
 
-def _matches(pattern: str) -> Iterable[tuple[str, int]]:
+def _check_store(table: str, match: Found, other: Found) -> None:
+    """Refuse files of two stores that are called the same: one would be left out."""
+    if stores.is_uri(match.uri) and stores.options(match.uri) != stores.options(
+        other.uri
+    ):
+        raise BadContribution(
+            f"table {table}: {stores.shown(match.uri)} is named twice, with other "
+            "options of its store (credentials, endpoint …); name it once, or load "
+            "files of two stores one after the other"
+        )
+
+
+def _matches(pattern: str) -> Iterable[Found]:
     if stores.is_uri(pattern):
         parts = urlsplit(pattern)
         if parts.scheme != "file":
             return stores.matches(pattern, wildcards=_STORE_WILDCARDS)
         pattern = unquote(parts.path)
     # Absolute, for another process may stand in another directory.
-    return ((str(p), p.stat().st_size) for p in _local(Path(pattern).absolute()))
+    return map(_looked_at, localfiles.found(Path(pattern).absolute()))
 
 
-def _local(pattern: Path) -> Iterable[Path]:
-    if pattern.is_dir():
-        return (path for path in pattern.rglob("*") if _visible(path, below=pattern))
-    if pattern.exists():
-        return (pattern,)
-    if _WILDCARDS.isdisjoint(str(pattern)):
-        return ()
-    root = Path(pattern.anchor)
-    return (p for p in root.glob(str(pattern.relative_to(root))) if p.is_file())
-
-
-def _visible(path: Path, *, below: Path) -> bool:
-    # Catalogs keep notes such as _metadata and .crc files beside their rows.
-    return stores.visible(path.relative_to(below).parts) and path.is_file()
+def _looked_at(path: Path) -> Found:
+    with stores.named(str(path)):
+        return stores.look(str(path))

@@ -1,10 +1,12 @@
 """Opens files on local disks and in stores such as S3, through `pyarrow.fs`."""
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
@@ -13,6 +15,24 @@ import pyarrow.fs
 from qserv.errors import BadContribution
 
 _BUFFER: Final = 2**20
+
+
+class Found(NamedTuple):
+    """A file that there is.
+
+    Parameters
+    ----------
+    uri
+        Its path or URI.
+    size
+        Its bytes.
+    modified
+        When it was changed last, nanoseconds; None where its store does not tell.
+    """
+
+    uri: str
+    size: int
+    modified: int | None
 
 
 def is_uri(text: str) -> bool:
@@ -27,6 +47,12 @@ def shown(uri: str) -> str:
     parts = urlsplit(uri)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{unquote(parts.path)}"
+
+
+def options(uri: str) -> tuple[str, str]:
+    """Return what a URI says of its store: credentials and place, and the query."""
+    parts = urlsplit(uri)
+    return parts.netloc, parts.query
 
 
 @contextmanager
@@ -66,6 +92,24 @@ def opened(uri: str) -> pa.NativeFile:
     return filesystem.open_input_file(path)
 
 
+def look(uri: str) -> Found:
+    """Look at a file.
+
+    Raises
+    ------
+    OSError
+        If there is none, or its store does not answer.
+    """
+    if not is_uri(uri):
+        status = Path(uri).stat()
+        return Found(uri, status.st_size, status.st_mtime_ns)
+    filesystem, path = _place(uri)
+    info = filesystem.get_file_info(path)
+    if not info.is_file:
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
+    return Found(uri, info.size, info.mtime_ns)
+
+
 def streamed(uri: str, compression: str | None) -> pa.NativeFile:
     """Open a file for reading from its start, unpacked.
 
@@ -87,8 +131,8 @@ def streamed(uri: str, compression: str | None) -> pa.NativeFile:
     )
 
 
-def matches(uri: str, *, wildcards: frozenset[str]) -> Iterator[tuple[str, int]]:
-    """Return URI and size of the files of a store that a URI names.
+def matches(uri: str, *, wildcards: frozenset[str]) -> Iterator[Found]:
+    """Return the files of a store that a URI names.
 
     Parameters
     ----------
@@ -119,7 +163,7 @@ def matches(uri: str, *, wildcards: frozenset[str]) -> Iterator[tuple[str, int]]
             keep = re.compile(below + r"(?!(?:.*/)?[._]).*", re.DOTALL)
         for info in found:
             if info.is_file and keep.fullmatch(info.path):
-                yield _renamed(uri, path, info.path), info.size
+                yield Found(_renamed(uri, path, info.path), info.size, info.mtime_ns)
 
 
 def visible(parts: Sequence[str]) -> bool:

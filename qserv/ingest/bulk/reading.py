@@ -17,6 +17,7 @@ from qserv.ingest.bulk.keys import KEY, KeyRun
 from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER, SECOND, Run
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.formats import Piece
+from qserv.ingest.inputs import check_unchanged
 from qserv.ingest.locate import Found, Homes, Locator
 from qserv.ingest.ordering import ascending, by_key, in_order
 from qserv.ingest.partition import Located, as_keys
@@ -177,6 +178,7 @@ class _Reading:
             inputs = np.full(len(batch.numbers), number, np.int64)
             data = pa.Table.from_batches([batch.rows])
             yield Rows(self._task.table, data, inputs, batch.numbers)
+        check_unchanged(piece.file)
 
     def _stored(self, piece: StoredPiece) -> Iterator[Rows]:
         for rows in stored.read(piece, self._task.scratch):

@@ -22,6 +22,7 @@ from qserv.ingest.bulk.runs import INPUT, NUMBER, ORDER
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.formats import Piece
 from qserv.ingest.index import shard_count
+from qserv.ingest.inputs import check_unchanged
 from qserv.ingest.ordering import by_key
 from qserv.ingest.partition import as_keys
 from qserv.ingest.rejects import Reject
@@ -115,6 +116,8 @@ def _read(task: ValuesTask) -> ReadValues:
             NUMBER: batch.numbers[~null],
         }
         _keep(task, made, as_keys(pa.chunked_array([found.filter(good)])), rows)
+    for piece in task.pieces:
+        check_unchanged(piece.file)
     return made
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs
@@ -61,6 +63,38 @@ def test_a_file_of_two_names_is_one_file(tree, monkeypatch):
     (file,) = find("T", patterns)
     assert file == inputs.InputFile(str(tree / "a.csv"), Format.CSV, None, 1)
     assert pickle.loads(pickle.dumps(file)) == file
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.csv"])
+def test_directories_behind_links_are_looked_into(tree, tmp_path_factory, pattern):
+    """`pathlib` leaves them out: their rows would be missing."""
+    disk = tmp_path_factory.mktemp("disk")
+    (disk / "far.csv").touch()
+    (tree / "deep/other").symlink_to(disk)
+    (disk / "back").symlink_to(tree)
+    found = [file.name for file in find("T", [tree / pattern])]
+    assert str(tree / "deep/other/far.csv") in found
+    assert len(found) == len({Path(name).resolve() for name in found})
+
+
+def test_what_cannot_be_looked_at_is_an_error(tree, monkeypatch):
+    (tree / "lost.csv").symlink_to(tree / "nowhere.csv")
+    for pattern in (tree, tree / "*.csv", tree / "lost.*"):
+        with pytest.raises(BadContribution, match=r"lost.csv: cannot be read: .*No su"):
+            find("T", [pattern])
+    (tree / "lost.csv").unlink()
+    listed = Path.iterdir
+
+    def denied(directory):
+        if directory.name == "deep":
+            raise PermissionError(13, "Permission denied")
+        return listed(directory)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    for pattern in (tree, tree / "*/*.pq", tree / "**/*.csv"):
+        with pytest.raises(BadContribution, match=r"deep: cannot be read: .*denied"):
+            find("T", [pattern])
+    assert len(find("T", [tree / "*.csv"])) == 1
 
 
 @pytest.mark.parametrize("pattern", ["none.csv", "*.parq", "empty"])
@@ -132,6 +166,24 @@ def test_what_is_found_in_a_store(bucket):
     for pattern in ("dr1/*.tsv", "none", "dr1/x.csv"):
         with pytest.raises(BadContribution, match="there is no file s3://sky/"):
             names(pattern)
+
+
+def test_two_stores_may_not_have_files_of_one_name(bucket):
+    begin, query = bucket
+    found = (f"{begin}dr1/a.csv{query}", f"{begin}dr1/*.csv{query}&scheme=http")
+    assert len(find("T", found[:1] * 2)) == 1
+    with pytest.raises(BadContribution, match=r"s3://sky/dr1/a.csv is named twice"):
+        find("T", found)
+
+
+def test_a_file_is_compared_with_what_was_found(tree, bucket):
+    begin, query = bucket
+    for name in (tree / "a.csv", f"{begin}dr1/a.csv{query}"):
+        (file,) = find("T", [name])
+        inputs.check_unchanged(file)
+        for changed in ({"size": 7}, {"modified": 7}):
+            with pytest.raises(BadContribution, match=r"a.csv: was changed while it"):
+                inputs.check_unchanged(replace(file, **changed))
 
 
 def test_files_of_a_store_are_read(bucket):

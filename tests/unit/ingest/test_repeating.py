@@ -10,6 +10,7 @@ from qserv.catalog.snapshot import Role
 from qserv.errors import BadContribution, CzarUnavailable
 from qserv.ingest.bulk import reading
 from qserv.ingest.bulk.scratch import Scratch
+from qserv.ingest.progress import Phase
 
 pytestmark = pytest.mark.usefixtures("hurry", "scratch")
 
@@ -46,6 +47,27 @@ def test_rows_know_the_file_that_they_came_from(czar, inputs, sky):
     first = sky["objectId"][:1500].tolist()
     assert {source[key] for key in first} == {number["o1.parquet"]}
     assert set(source.values()) == {number["o1.parquet"], number["o2.parquet"]}
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    czar, tmp_path, monkeypatch, checked
+):
+    """Else rows are live under the fingerprint of others, and may come again."""
+    path = parquet(tmp_path / "o.parquet", OBJECT, objectId=[1], ra=[1], dec=[1])
+
+    def changes(progress):
+        if progress.phase is Phase.READING:
+            parquet(path, OBJECT, objectId=[2, 3], ra=[1, 1], dec=[1, 1])
+
+    if checked:
+        with pytest.raises(BadContribution, match=r"o.parquet: was changed while it"):
+            load_all(czar, {"Object": [path]}, progress=changes)
+        assert (czar.live, len(czar.aborted)) == ({}, 1)
+        return
+    monkeypatch.setattr(reading, "check_unchanged", lambda _file: None)
+    load_all(czar, {"Object": [path]}, progress=changes)
+    assert czar.index("Object").keys() == {2, 3}
 
 
 def test_a_load_that_was_left_is_gone_on_with(czar, inputs, scratch, monkeypatch):
