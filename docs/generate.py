@@ -69,6 +69,10 @@ that the query names. What it reads of one of them must fit `merge_memory` (else
 They tell the history as it is now, that of tables which were dropped or replaced too,
 whatever snapshot the query reads; only `live` depends on that. Nothing can be loaded,
 made or dropped in release `qserv`. `qserv schema show qserv` shows these tables, too.
+Times compare with texts: `begun > '2026-11-02'`.
+
+Where an earlier version let users make a release `qserv`, its tables are read as before
+but for those with a name of these, and nothing more goes into it.
 
 ```sql
 SELECT c.source, l.pipeline, l.configuration, l.who, l.begun

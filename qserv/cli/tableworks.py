@@ -69,7 +69,8 @@ def rebuild(
     how["overlap"] = None if overlap is None else overlap / 3600
     with open_czar(czar, directory) as db, load_bar(name) as progress:
         report = db.rebuild_table(name, progress=progress, **_given(how))
-    click.echo(_done(report, "made anew"))
+    reach = "" if overlap is None else f" with an overlap of {overlap:g} arcsec"
+    click.echo(_done(report, f"made anew{reach}"))
 
 
 @click.command(name="add-column")

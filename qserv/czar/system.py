@@ -1,6 +1,7 @@
 """Reads the tables that qserv fills itself, for the queries that name them."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 
 import pyarrow as pa
@@ -50,10 +51,18 @@ class System:
         LimitExceeded
             If they are too many.
         """
-        for message in await asyncio.to_thread(self._read, stage, snapshot):
+        over = threading.Event()
+        try:
+            found = await asyncio.to_thread(self._read, stage, snapshot, over)
+        finally:
+            # A thread goes on though nobody waits for it any more.
+            over.set()
+        for message in found:
             yield message
 
-    def _read(self, stage: SystemRows, snapshot: int) -> list[Message]:
+    def _read(
+        self, stage: SystemRows, snapshot: int, over: threading.Event
+    ) -> list[Message]:
         schema = arrow_schema(stage.columns)
         messages: list[Message] = []
         size = 0
@@ -69,6 +78,8 @@ class System:
                     messages.append(Message(data, decode_batch(data, schema)))
                     size += len(data)
                 self._check(stage, size)
+                if over.is_set():
+                    break
         return messages
 
     def _check(self, stage: SystemRows, size: int) -> None:

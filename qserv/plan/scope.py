@@ -119,7 +119,10 @@ def _only(node: exp.Table, snapshot: Snapshot) -> TableVersion | Table | Viewed:
 def _named(
     node: exp.Table, release: str, snapshot: Snapshot
 ) -> TableVersion | Table | Viewed:
-    if system.is_system(release):
+    # An older qserv let users have a release of that name.
+    if system.is_system(release) and (
+        node.name.lower() in system.TABLES or release.lower() not in snapshot.releases
+    ):
         return _system(node)
     try:
         view = snapshot.view(release, node.name)

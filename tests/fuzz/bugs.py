@@ -11,6 +11,7 @@ from dataclasses import replace
 from fuzz import compare
 from fuzz.schemas import TABLES
 from support import chunks
+from support.worlds import believing
 
 from qserv.catalog.snapshot import Snapshot
 from qserv.catalog.tables import TableKind
@@ -202,6 +203,17 @@ def halo_too_narrow(monkeypatch):
         return replace(sent, sources=tuple(replace(s, reach=0.0) for s in sent.sources))
 
     _plans(monkeypatch, lambda plan: _fragments(plan, beside))
+
+
+@bug
+def overlap_of_the_family(monkeypatch):
+    """Believe that the overlap of each table reaches as far as that of new ones."""
+
+    def planned(text, world, sizes):
+        widest = max(f.overlap for f in world.snapshot.families.values())
+        return planner.plan(text, believing(world.snapshot, widest), sizes=sizes)
+
+    monkeypatch.setattr(compare, "planned", planned)
 
 
 @bug

@@ -28,7 +28,7 @@ from support.chunks import Chunks
 from support.skies import base_borders, leaf_borders, mixed_tree, positions
 from support.survey import Survey
 
-from qserv.catalog.tables import Table
+from qserv.catalog.tables import Table, TableKind
 from qserv.sky import sqlfunctions
 from qserv.sky.chunking import deepest_order
 from qserv.sky.healpix import ORDER, pixels
@@ -63,14 +63,31 @@ def catalog(seed: int) -> Catalog:
     deepest = min(deepest_order(overlap), 8)
     trees = {n: mixed_tree(n, seed + n, deepest) for n in TREES}
     surveys = _surveys(rng, overlap, trees)
+    radii = _radii(seed, overlap, surveys)
     worlds = {}
     for leaves, others in zip(TREES, (60, 12, 60), strict=True):
-        world = Chunks(surveys["t"], release="t", overlap=overlap, tree=trees[leaves])
+        world = Chunks(
+            surveys["t"], release="t", overlap=overlap, tree=trees[leaves], radii=radii
+        )
         world.add(surveys["v"], release="v", family="t")
         world.add(surveys["u"], release="u", overlap=overlap, tree=trees[others])
         worlds[leaves] = world
     oracle = _oracle(surveys, worlds)
     return Catalog(seed, overlap, worlds, oracle, offered(), _samples(surveys))
+
+
+def _radii(seed: int, overlap: float, surveys) -> dict[str, float]:
+    """Give some directors less overlap than their family begins with."""
+    rng = np.random.default_rng([seed, 1])
+    directors = {
+        name
+        for survey in surveys.values()
+        for name, table in survey.tables.items()
+        if table.kind is TableKind.DIRECTOR
+    }
+    return {
+        name: overlap * float(rng.choice([0, 0.3, 1, 1])) for name in sorted(directors)
+    }
 
 
 def _oracle(surveys, worlds: dict[int, Chunks]) -> duckdb.DuckDBPyConnection:

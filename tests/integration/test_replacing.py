@@ -168,6 +168,13 @@ def test_it_is_told_where_rows_come_from(db, release, load):
         "rows_rejected": 0,
         "ended": 1,
     }
+    view = f"{release}.brought"
+    db.create_view(view, "SELECT number, source FROM qserv.contributions")
+    of_view = """SELECT v.source, COUNT(*) AS n FROM {0}.Source s
+    LEFT JOIN {0}.brought v ON v.number = s._source GROUP BY v.source"""
+    (row,) = rows(db, of_view, release)
+    assert (_name(row), row["n"]) == ("fainter", 3 * ROWS)
+    db.drop_view(view)
     alone = "SELECT COUNT(*) FROM qserv.loads JOIN qserv.contributions USING (load_id)"
     assert "fragment" not in db.explain(alone)
 
@@ -189,6 +196,7 @@ def test_it_is_told_where_rows_come_from(db, release, load):
     for change in (
         lambda: load(Source="more", into="qserv"),
         lambda: db.drop_table("qserv.loads"),
+        lambda: db.rebuild_table("qserv.loads"),
         lambda: db.create_view("QSERV.mine", "SELECT 1 AS n FROM qserv.loads"),
     ):
         with pytest.raises(InvalidRequest, match="release qserv holds the tables that"):

@@ -1,5 +1,7 @@
 """Rows in chunks and in the oracle: whether a query is answered rightly."""
 
+from dataclasses import replace
+
 from support.chunks import Chunks
 from support.oracle import Oracle, same
 
@@ -28,3 +30,20 @@ def _agree(found, expected):
     except AssertionError:
         return False
     return True
+
+
+def believing(snapshot, overlap):
+    """Return a snapshot that takes an overlap for that of all its tables."""
+    return replace(
+        snapshot,
+        releases={
+            name: replace(
+                release,
+                tables={
+                    table: replace(version, overlap=overlap)
+                    for table, version in release.tables.items()
+                },
+            )
+            for name, release in snapshot.releases.items()
+        },
+    )

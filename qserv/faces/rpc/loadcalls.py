@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import grpc.aio
 from typing_extensions import override
 
-from qserv.catalog import loadhistory
+from qserv.catalog import loadhistory, system
 from qserv.catalog.storedrows import stored_rows
 from qserv.czar.loads import Loads
 from qserv.czar.members import Members
@@ -92,6 +92,7 @@ class LoadCalls(CzarServicer):
         context: "Context[czar_pb2.ListStoredRequest, czar_pb2.ListStoredReply]",
     ) -> AsyncIterator[czar_pb2.ListStoredReply]:
         """Tell what the own rows of a table are, and who has them."""
+        system.check_release(request.release)
         found = await self._loads.registry.read(
             stored_rows, request.release, request.table
         )

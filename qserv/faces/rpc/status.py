@@ -69,7 +69,7 @@ def _release(snapshot: Snapshot, release: Release) -> czar_pb2.ReleaseStatus:
         chunks=len(family.tree),
         orders=family.tree.orders,
         overlap=family.overlap,
-        tables=[_table(table) for table in release.tables.values()],
+        tables=[_table(table) for _, table in sorted(release.tables.items())],
         views=[view.name for view in release.views.values()],
     )
 

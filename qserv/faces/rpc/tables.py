@@ -16,12 +16,13 @@ def listed(snapshot: Snapshot, release: str) -> czar_pb2.ListTablesReply:
     release
         Its name, in any case.
     """
+    found = snapshot.releases.get(release.lower())
     if system.is_system(release):
-        own = map(table_to_proto, system.TABLES.values())
+        stored = [] if found is None else [v.table for v in found.tables.values()]
+        own = map(table_to_proto, (*system.TABLES.values(), *stored))
         return czar_pb2.ListTablesReply(
             release=system.RELEASE, snapshot=snapshot.id, tables=own
         )
-    found = snapshot.releases.get(release.lower())
     if found is None:
         return czar_pb2.ListTablesReply(release=release, snapshot=snapshot.id)
     return czar_pb2.ListTablesReply(

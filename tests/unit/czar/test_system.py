@@ -1,12 +1,25 @@
 """The tables that qserv fills itself, in queries: nobody else is asked."""
 
+import asyncio
+import threading
+
 import pyarrow as pa
 import pytest
+from support.chunks import Chunks
 from support.fake_planning import ask, fragment, frames, residual
+from support.survey import survey
 
+from qserv.catalog import systemrows
 from qserv.catalog.system import CONTRIBUTIONS, LOADS, check_release
-from qserv.errors import InvalidRequest, LimitExceeded, WorkerUnavailable
+from qserv.czar.system import System
+from qserv.errors import (
+    InvalidRequest,
+    LimitExceeded,
+    UnknownName,
+    WorkerUnavailable,
+)
 from qserv.plan.plan import Input, Sharing, SystemRows
+from qserv.plan.planner import plan
 
 READ = SystemRows("contributions", (CONTRIBUTIONS.column("source"),), 1000.0)
 BROADCAST = (Input(0, Sharing.BROADCAST),)
@@ -50,6 +63,41 @@ async def test_more_rows_than_may_be_held_are_refused_with_the_remedy(
     planning.stages = [READ]
     with pytest.raises(LimitExceeded, match=r"qserv\.contributions .*merge_memory"):
         await frames(session)
+
+
+async def test_a_query_that_is_cancelled_leaves_nobody_reading(store, monkeypatch):
+    begun, ended, enough = (threading.Event() for _ in range(3))
+
+    def many(*_):
+        try:
+            while not enough.is_set():
+                begun.set()
+                yield [[]]
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(systemrows, "rows", many)
+    system = System(store=store, memory=10)
+    reading = asyncio.create_task(anext(system.rows(READ, 1)))
+    assert await asyncio.to_thread(begun.wait, 5)
+    reading.cancel()
+    try:
+        assert await asyncio.to_thread(ended.wait, 5)
+    finally:
+        enough.set()
+
+
+def test_a_release_of_their_name_that_there_was_is_read_as_before():
+    chunks = Chunks(survey(), 200, release="qserv")
+    made = plan(
+        "SELECT COUNT(o.objectId) AS n FROM qserv.Object o "
+        "LEFT JOIN qserv.loads l ON l.rows_read = -1",
+        chunks.snapshot,
+    )
+    rows = chunks.survey.rows["Object"].num_rows
+    assert chunks.run(made).to_pydict() == {"n": [rows]}
+    with pytest.raises(UnknownName, match=r"qserv has no table nothing; it has: .*Vis"):
+        plan("SELECT 1 FROM qserv.nothing", chunks.snapshot)
 
 
 @pytest.mark.parametrize("name", ["qserv", "QServ"])

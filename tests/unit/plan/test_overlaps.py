@@ -1,11 +1,9 @@
 """An overlap reaches as far as its table's version says; if not, rows are lost."""
 
-from dataclasses import replace
-
 import pytest
 from support.pairs import paired
 from support.survey import ARCSEC, survey
-from support.worlds import World
+from support.worlds import World, believing
 
 from qserv.plan import relations
 from qserv.plan.plan import Extent, Fragment
@@ -34,25 +32,8 @@ def test_an_overlap_is_that_of_the_table_and_not_of_its_family(own, halo):
     world = World(survey(), 60, overlap=family * ARCSEC, radii={"Object": own * ARCSEC})
     assert world.is_right(WITHIN)
     assert _has_halo(world, WITHIN) == halo
-    world.chunks.snapshot = _believing(world.chunks.snapshot, family * ARCSEC)
+    world.chunks.snapshot = believing(world.chunks.snapshot, family * ARCSEC)
     assert world.is_right(WITHIN) == (not halo)
-
-
-def _believing(snapshot, overlap):
-    """Return a snapshot that takes an overlap for that of all its tables."""
-    return replace(
-        snapshot,
-        releases={
-            name: replace(
-                release,
-                tables={
-                    table: replace(version, overlap=overlap)
-                    for table, version in release.tables.items()
-                },
-            )
-            for name, release in snapshot.releases.items()
-        },
-    )
 
 
 def test_pairs_may_be_farther_apart_than_an_overlap_reaches(monkeypatch):
