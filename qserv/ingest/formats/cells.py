@@ -114,7 +114,14 @@ class Field:
         if last is None:
             if len(data) < at + 4:
                 return None
-            count *= int.from_bytes(data[at : at + 4], "big")
+            length = int.from_bytes(data[at : at + 4], "big")
+            if length and whole > 1:
+                # The standard says the first, and astropy writes the second.
+                raise Unreadable(
+                    f"column {self.name}: its length may count values or rows of "
+                    f"{whole}; write the table as TABLEDATA"
+                )
+            count *= length
             at += 4
         size = (count + 7) // 8 if self.datatype == "bit" else self._width * count
         if size > _LIMIT:
@@ -265,10 +272,7 @@ def _texts(
             value.decode("utf-16-be", "surrogatepass").encode("utf-8", "surrogatepass")
             for value in values
         ]
-    if field.arraysize.endswith("*"):
-        values = [value.rstrip(b"\0") for value in values]
-    else:
-        values = [value.split(b"\0", 1)[0] for value in values]
+    values = [value.split(b"\0", 1)[0] for value in values]
     # Without flags an empty text and NULL look the same.
     mask = np.array([not text for text in values], "?") if mask is None else mask
     array = pa.array(values, pa.binary(), mask=mask)

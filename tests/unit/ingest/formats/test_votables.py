@@ -85,6 +85,27 @@ def test_a_null_number_is_one_however_it_is_written(tmp_path):
     assert found.rows == {name: [None, 9] for name in "ifhj"}
 
 
+def test_arrays_that_are_left_out_are_passed_over(tmp_path):
+    fields = (
+        '<FIELD name="b" datatype="bit" arraysize="11"/>'
+        '<FIELD name="v" datatype="int" arraysize="*"/>'
+        '<FIELD name="c" datatype="doubleComplex" arraysize="2x3"/>'
+        '<FIELD name="w" datatype="short" arraysize="2x*"/>'
+        '<FIELD name="k" datatype="int"/>'
+    )
+
+    def row(key, length):
+        values = struct.pack(f">2si{length}i", b"", length, *range(length))
+        return values + bytes(96) + bytes(4) + struct.pack(">i", key)
+
+    path = packed(tmp_path, fields, [row(7, 0), row(8, 3), row(9, 1)])
+    left = {"ignore": frozenset("bvcw")}
+    assert read(path, table(k="INTEGER"), **left).rows == {"k": [7, 8, 9]}
+    path = packed(tmp_path, fields, [row(7, 0)[:-8] + struct.pack(">i2hi", 1, 5, 6, 7)])
+    with pytest.raises(BadContribution, match="row 1: column w: its length may count"):
+        read(path, table(k="INTEGER"), **left)
+
+
 @pytest.mark.parametrize("flags", [b"", b"\0"])
 def test_characters_that_are_none_make_a_bad_row(tmp_path, flags):
     fields = (
@@ -106,7 +127,7 @@ def test_characters_that_are_none_make_a_bad_row(tmp_path, flags):
     ]
     path = packed(tmp_path, fields, rows, "BINARY2" if flags else "BINARY")
     found = read(path, table(c="VARCHAR", u="VARCHAR", t="BOOLEAN"))
-    assert found.rows == {"c": ["\u2605", "a"], "u": [star, "x\0y"], "t": [True, None]}
+    assert found.rows == {"c": ["\u2605", "a"], "u": [star, "x"], "t": [True, None]}
     assert [(row, column) for row, column, _ in found.reasons] == [
         (3, "c"), (4, "u"), (5, "t"),
     ]  # fmt: skip
