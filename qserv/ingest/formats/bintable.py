@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from qserv.ingest.formats.fitsfield import (
@@ -30,6 +31,7 @@ _WIDTH: Final = {
 _TYPE: Final = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _SIGNED: Final = {"B": -128, "I": 2**15, "J": 2**31, "K": 2**63}
 """The TZERO that turns unsigned integers into signed ones, or bytes the other way."""
+_FAR: Final = 2**64
 _OTHER: Final = {"B": "i1", "I": "u2", "J": "u4", "K": "u8"}
 
 
@@ -106,9 +108,24 @@ def _numbers(
         bits = values.view(f"u{values.itemsize}")
         highest = bits.dtype.type(2 ** (8 * values.itemsize - 1))
         values = (bits ^ highest).view(_OTHER[code])
+    elif scale == 1 and zero != 0 and _is_whole(zero) and code in "BIJK":
+        return _moved(values, int(zero), mask)
     elif scale != 1 or zero != 0:
         values = values.astype(np.float64) * scale + zero
     return pa.array(values, mask=mask)
+
+
+def _is_whole(zero: float) -> bool:
+    # Beyond, nobody means a number of whole steps, and a decimal would not hold it.
+    return abs(zero) < _FAR and zero == int(zero)
+
+
+def _moved(
+    values: npt.NDArray[np.integer], zero: int, mask: npt.NDArray[np.bool_] | None
+) -> pa.Array:
+    """Return whole numbers plus another: a double would lose their last digits."""
+    moved = values.astype(object) + zero
+    return pa.array(moved, pa.decimal128(38, 0), mask=mask)
 
 
 def _truths(cells: Cells) -> pa.Array:

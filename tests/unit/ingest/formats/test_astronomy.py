@@ -102,6 +102,22 @@ def test_scaled_whole_numbers_with_null(tmp_path):
     assert read(path, table(v="DOUBLE")).rows["v"] == expected == [5, 5.1, None, 4.9]
 
 
+@pytest.mark.parametrize("zero", [1000, -1000, 2**63 + 2])
+def test_whole_numbers_with_an_offset_keep_their_last_digits(tmp_path, zero):
+    """What is stored, times TSCAL, plus TZERO: FITS 4.0, section 7.3.2."""
+    path = tmp_path / "t.fits"
+    stored = [2**53 + 1, -(2**53) - 1, -(2**62) + 1, -99]
+    column = fits.Column("v", "K", null=-99, array=np.array(stored))
+    fits.BinTableHDU.from_columns([column]).writeto(path)
+    fits.setval(path, "TZERO1", value=zero, ext=1)
+    found = read(path, table(v="BIGINT"))
+    exact = [value + zero for value in stored[:3]]
+    assert found.rows["v"] == [*(v for v in exact if v < 2**63), None]
+    assert [reject.value for reject in found.rejects] == [
+        str(v) for v in exact if v >= 2**63
+    ]
+
+
 def test_which_table_of_a_fits_file(bintable):
     other = table(z="INTEGER")
     assert read(bintable, other, table="OTHER").rows == {"z": [7]}
