@@ -211,18 +211,24 @@ def pairs(
 
 
 def _floats(rows: Rows, name: str) -> Floats:
-    column = rows.data.column(name).cast(pa.float64())
+    # A whole number that is rounded by that is no angle anyway.
+    column = rows.data.column(name).cast(pa.float64(), safe=False)
     found: Floats = column.to_numpy()
     return found
 
 
 def _wrap(rows: Rows, name: str, outside: Flags) -> Rows:
-    data, at = rows.data, rows.data.schema.get_field_index(name)
-    field, angles = data.schema.field(at), data.column(name).to_numpy().copy()
-    angles[outside] = np.mod(angles[outside], 360.0)
+    data, at, which = (
+        rows.data,
+        rows.data.schema.get_field_index(name),
+        pa.array(outside),
+    )
+    field, column = data.schema.field(at), data.column(name).combine_chunks()
+    angles = np.mod(column.filter(which).to_numpy(), 360.0)
     # A tiny negative angle plus 360 rounds to 360 itself.
-    angles[outside & (angles == 360)] = 0
-    column = pa.array(angles, from_pandas=True).cast(field.type)
+    angles[angles == 360] = 0
+    wrapped = pa.array(angles).cast(field.type)
+    column = pc.replace_with_mask(column, which, wrapped)
     return replace(rows, data=data.set_column(at, field, column))
 
 

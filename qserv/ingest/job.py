@@ -91,18 +91,18 @@ class Job:
         ------
         BadContribution
             If a file or too many rows cannot be loaded.
+        InvalidRequest
+            If the rows that are left out cannot be written down.
         LimitExceeded
             If a worker's disk cannot hold it.
         ClusterError
             If czar or workers fail.
         """
         try:
-            return self._run()
+            self._gather()
         finally:
+            # Before anything is sent: who cannot read what is left out loads nothing.
             self._rejects.write()
-
-    def _run(self) -> LoadReport:
-        self._gather()
         self._meter.enter(Phase.PARTITIONING)
         tree = self._tree()
         self._scratch.save(leaves.TREE, tree.chunks)
@@ -177,7 +177,7 @@ class Job:
             for chunk, size in gathered.spread(tree):
                 wanted.update({w.worker_id: int(size) for w in placement.of(chunk)})
         for worker in placement.workers:
-            if 0 < worker.disk_free < (size := wanted[worker.worker_id]):
+            if 0 <= worker.disk_free < (size := wanted[worker.worker_id]):
                 raise LimitExceeded(
                     f"the load needs about {size / 2**30:.1f} GiB on worker "
                     f"{worker.worker_id} at {worker.endpoint}, which may take "

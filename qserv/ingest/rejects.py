@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Final
 
-from qserv.errors import BadContribution, InternalError
+from qserv.errors import BadContribution, InternalError, InvalidRequest
 from qserv.storage.durable import write_file
 
 LISTED: Final = 5
@@ -126,11 +126,23 @@ class Rejects:
         return self._counts[number]
 
     def write(self) -> None:
-        """Write all of them to the file, as CSV; nothing if there are none."""
+        """Write all of them to the file, as CSV; nothing if there are none.
+
+        Raises
+        ------
+        InvalidRequest
+            If they cannot be written there.
+        """
         if not self._found or self._file is None:
             return
         lines = [self._line(reject) for reject in sorted(self._found.values())]
-        write_file(self._file.absolute(), _as_csv([HEADER, *lines]).encode())
+        try:
+            write_file(self._file.absolute(), _as_csv([HEADER, *lines]).encode())
+        except OSError as error:
+            raise InvalidRequest(
+                f"bad rows ({len(lines)}) cannot be written to {self._file}: "
+                f"{error.strerror}; give another file (--rejects, rejects=)"
+            ) from error
 
     def refuse(self) -> None:
         """Raise `BadContribution` if there are more than allowed."""

@@ -347,9 +347,10 @@ def fake_cluster(count=2):
             endpoint = _serve(
                 pool, servers, worker_pb2_grpc.add_WorkerServicer_to_server, fake
             )
-            workers.append(
-                (fake, czar_pb2.WorkerLocation(worker_id=fake.name, endpoint=endpoint))
+            location = czar_pb2.WorkerLocation(
+                worker_id=fake.name, endpoint=endpoint, disk_free=-1
             )
+            workers.append((fake, location))
         czar = Czar(workers)
         czar.endpoint = _serve(
             pool, servers, czar_pb2_grpc.add_CzarServicer_to_server, czar

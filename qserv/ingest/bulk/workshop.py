@@ -5,12 +5,12 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from qserv.errors import ClusterError, InvalidRequest, Superseded
+from qserv.errors import ClusterError, InvalidRequest, Superseded, TaskFailed
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.telemetry import logger
 
@@ -64,11 +64,21 @@ def _remove(left: Path) -> None:
 
 
 @contextmanager
-def _held(scratch: Scratch) -> Iterator[None]:
-    """Keep others from removing it; a process that dies lets go of it."""
+def _held(scratch: Scratch) -> Iterator[Callable[[], None]]:
+    """Keep others from removing it, and give what removes it.
+
+    A process that dies lets go of it. A loader that another one took over may end while
+    that works on in the same directory, which then stays.
+    """
     with scratch.file(_HELD).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        yield
+
+        def remove() -> None:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                scratch.remove()
+
+        yield remove
 
 
 def _above(root: Path | None) -> Path:
@@ -90,6 +100,8 @@ def scratch_of(load: str, root: Path | None) -> Iterator[Scratch]:
     ------
     InvalidRequest
         If it cannot be made there.
+    TaskFailed
+        If it is full, or is not there any more.
     """
     above = _above(root)
     # After a restart of the machine, files may be there without their content.
@@ -103,15 +115,24 @@ def scratch_of(load: str, root: Path | None) -> Iterator[Scratch]:
             f"cannot keep what is under way in {above}: {error.strerror}; give another "
             "directory with --scratch"
         ) from error
-    with _held(scratch):
+    with _held(scratch) as remove:
         try:
             yield scratch
         except (ClusterError, Superseded):
             # The load is still open: who goes on with it uses what is there.
             if not load:
-                scratch.remove()
+                remove()
             raise
+        except OSError as error:
+            if not load:
+                remove()
+            # What is read is named by its reader: this is most likely what is kept.
+            raise TaskFailed(
+                f"the load failed here: {error}; see that there is space in {above}, "
+                "where it keeps what is under way, or give another directory with "
+                "--scratch"
+            ) from error
         except BaseException:
-            scratch.remove()
+            remove()
             raise
-        scratch.remove()
+        remove()

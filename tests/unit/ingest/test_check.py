@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from support.loads import (
     FORCED,
@@ -59,6 +60,20 @@ def wrong(table, where=None, **values):
 )
 def test_positions_off_the_sky(ra, dec, row, column, reason):
     assert wrong(OBJECT, ra=ra, dec=dec) == [(row, column, reason)]
+
+
+def test_positions_may_be_whole_numbers():
+    """Also beside NULL, and beside one that no angle in floating point is."""
+    told = columns(objectId="BIGINT", ra="BIGINT", dec="DOUBLE")
+    table = replace(OBJECT, columns=told)
+    ra, far = [2**63 - 1, None, -5, 7, 360], 9223372036854775807
+    found = locator().locate(rows(table, ra=pa.array(ra), dec=[0] * 5))
+    assert [(r.row, r.reason) for r in found.rejects] == [
+        (1, f"{far} is not in [0, 360)"),
+        (2, "NULL or NaN is not in [0, 360)"),
+    ]
+    assert found.rows.data["ra"].to_pylist() == [355, 7, 0]
+    assert found.located.lon.tolist() == [355, 7, 0]
 
 
 def test_right_ascensions_are_wrapped_and_counted():

@@ -12,6 +12,7 @@ from qserv.errors import (
     BadContribution,
     CzarUnavailable,
     InvalidRequest,
+    LimitExceeded,
     WorkerUnavailable,
 )
 from qserv.ingest import job, keeping, staging
@@ -253,6 +254,15 @@ def test_an_interrupt_aborts_the_load(czar, inputs, phase):
         load_all(czar, inputs, progress=interrupt)
     assert len(czar.aborted) == 1
     assert czar.live == {}
+
+
+@pytest.mark.parametrize("free", [0, 10_000])
+def test_what_a_disk_cannot_hold_is_refused_before_it_is_sent(czar, inputs, free):
+    czar.workers[1][1].disk_free = free
+    with pytest.raises(LimitExceeded, match=r"needs about 0.0 GiB on worker w1 at"):
+        load_all(czar, inputs)
+    assert [fake.staged for fake, _ in czar.workers] == [0, 0]
+    assert len(czar.aborted) == 1
 
 
 def test_a_load_of_nothing_is_a_load(czar, tmp_path):

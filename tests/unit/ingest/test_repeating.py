@@ -7,7 +7,7 @@ from support.loads import OBJECT, load_all, parquet
 
 from qserv import patience
 from qserv.catalog.snapshot import Role
-from qserv.errors import BadContribution, CzarUnavailable
+from qserv.errors import BadContribution, CzarUnavailable, InvalidRequest
 from qserv.ingest.bulk import reading
 from qserv.ingest.bulk.scratch import Scratch
 from qserv.ingest.progress import Phase
@@ -161,6 +161,14 @@ def test_bad_rows_may_be_left_out(czar, tmp_path, inputs, sky):
         f"Object,{bad},2,dec,99.0,99.0 is not within ±90",
         f"Object,{bad},4,objectId,2,2 is a duplicate key",
     ]
+
+
+def test_what_is_left_out_is_told_before_anything_is_live(czar, tmp_path, inputs):
+    parquet(tmp_path / "o3.parquet", OBJECT, objectId=[1, 2], dec=[99, 0])
+    nowhere = tmp_path / "s.parquet" / "r.csv"
+    with pytest.raises(InvalidRequest, match=r"bad rows (1) cannot be written to"):
+        load_all(czar, inputs, max_rejects=1, rejects=nowhere)
+    assert (czar.live, len(czar.aborted)) == ({}, 1)
 
 
 def test_one_reject_too_many_leaves_nothing(czar, tmp_path, inputs):

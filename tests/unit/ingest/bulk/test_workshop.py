@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from qserv.errors import BadContribution, WorkerUnavailable
+from qserv.errors import BadContribution, TaskFailed, WorkerUnavailable
 from qserv.ingest.bulk import workshop
 from qserv.ingest.bulk.workshop import scratch_of, sweep
 
@@ -52,7 +52,7 @@ def test_what_is_in_use_stays(tmp_path):
 
 def test_it_would_go_if_nobody_held_it(tmp_path, monkeypatch):
     """The guarantee, switched off."""
-    monkeypatch.setattr(workshop, "_held", lambda _: nullcontext())
+    monkeypatch.setattr(workshop, "_held", lambda _: nullcontext(lambda: None))
     assert not swept_in_use(tmp_path)
 
 
@@ -61,6 +61,7 @@ def test_it_would_go_if_nobody_held_it(tmp_path, monkeypatch):
     [
         ("open", WorkerUnavailable, True),
         ("open", BadContribution, False),
+        ("open", KeyboardInterrupt, False),
         ("", WorkerUnavailable, False),
     ],
 )
@@ -68,3 +69,20 @@ def test_a_load_that_can_be_gone_on_with_keeps_it(tmp_path, load, error, stays):
     with pytest.raises(error), scratch_of(load, tmp_path) as scratch:
         raise error("it does not work")
     assert scratch.root.exists() is stays
+
+
+def test_a_loader_that_was_taken_over_leaves_it_to_the_other(tmp_path):
+    with scratch_of("open", tmp_path) as scratch:
+        with pytest.raises(KeyboardInterrupt), scratch_of("open", tmp_path):
+            raise KeyboardInterrupt
+        assert scratch.root.exists()
+    assert not scratch.root.exists()
+
+
+def test_a_full_disk_is_told_and_the_load_can_be_gone_on_with(tmp_path):
+    with (
+        pytest.raises(TaskFailed, match=r"No space left .* space in .* with --scratch"),
+        scratch_of("open", tmp_path) as scratch,
+    ):
+        raise OSError(28, "No space left on device")
+    assert scratch.root.exists()
