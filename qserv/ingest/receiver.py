@@ -10,12 +10,13 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from qserv import failpoint
 from qserv.catalog.snapshot import ManifestEntry
-from qserv.errors import ChunkMissing, Conflict, CorruptData, InvalidRequest, TaskFailed
+from qserv.errors import ChunkMissing, Conflict, CorruptData, InvalidRequest
 from qserv.ingest.manifests import Arriving
 from qserv.storage.durable import (
     link_files,
@@ -123,8 +124,8 @@ class Receiver:
             If a file of a manifest is neither staged nor installed; names it.
         Conflict
             If a file or a version is there already with another content.
-        TaskFailed
-            If the disk does not take it.
+        DiskFull, TaskFailed
+            If the disk does not take it: it is to be asked again.
         """
         arriving, transaction = Arriving(), ""
         async for request in requests:
@@ -134,20 +135,19 @@ class Receiver:
         made, unknown = await asyncio.to_thread(arriving.whole, self._manifests.holding)
         if unknown:
             return unknown
-        try:
-            await self._alone(self._install, transaction, arriving.manifests, made)
-        except OSError as error:
-            raise TaskFailed(
-                f"the worker cannot install {transaction}: {error.strerror}"
-            ) from error
+        await self._alone(
+            f"install {transaction}",
+            partial(self._install, transaction, arriving.manifests, made),
+        )
         return []
 
-    async def _alone(self, change: Callable[..., Answer], *given: Any) -> Answer:
+    async def _alone(self, what: str, change: Callable[[], Answer]) -> Answer:
         """Change the disk while nobody else does, to the end."""
 
         async def changed() -> Answer:
             async with self._one_at_a_time:
-                return await asyncio.to_thread(change, *given)
+                with self._room.changing(what):
+                    return await asyncio.to_thread(change)
 
         return await self.calls.finish(changed())
 
@@ -173,8 +173,12 @@ class Receiver:
         Conflict
             If a file is to be dropped that a manifest lists; the manifests are in
             place.
+        DiskFull, TaskFailed
+            If the disk does not take it: it is to be asked again.
         """
-        return await self._alone(self._take_over, manifests, dropped)
+        return await self._alone(
+            "take manifests over", partial(self._take_over, manifests, dropped)
+        )
 
     def _take_over(
         self, manifests: Collection[Manifest], dropped: Collection[str]
@@ -199,14 +203,17 @@ class Receiver:
         ------
         Conflict
             If a later version builds on it, so that it was committed.
+        TaskFailed
+            If the disk does not let it: it is to be asked again.
         """
-        await self._alone(self._discard, transaction)
+        await self._alone(f"forget {transaction}", partial(self._discard, transaction))
 
     async def forget(self, transactions: Iterable[str]) -> None:
         """Drop what was staged for loads that have ended."""
         for transaction in sorted(transactions):
             _log.info("forgets what an ended load had staged", transaction=transaction)
-            await self._alone(remove_tree, self._directory.transaction(transaction))
+            staged = self._directory.transaction(transaction)
+            await self._alone(f"forget {transaction}", partial(remove_tree, staged))
 
     def _remove_unacknowledged(self) -> None:
         for file in self._directory.staging.glob("*/.*"):

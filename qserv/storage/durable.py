@@ -1,11 +1,16 @@
 """Changes to the disk that a crash at any instruction leaves undone or done."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from qserv import failpoint
+
+LOST: Final = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
+"""What a disk, or a file system with checksums, says of bytes that it has lost."""
 
 
 def sync_directory(directory: Path) -> None:
@@ -27,15 +32,27 @@ def make_directory(directory: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Give a file new content: afterwards, or after a crash, all of it or the old."""
+    """Give a file new content: afterwards, or after a crash, all of it or the old.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it; nothing but the old content is there then, or all
+        of the new one.
+    """
     make_directory(path.parent)
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    failpoint.reached("durable.write.written")
-    fresh.replace(path)
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        failpoint.reached("durable.write.written")
+        fresh.replace(path)
+    except OSError:
+        # A full disk keeps no half of it.
+        fresh.unlink(missing_ok=True)
+        raise
     failpoint.reached("durable.write.replaced")
     sync_directory(path.parent)
 

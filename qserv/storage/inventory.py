@@ -9,7 +9,6 @@ afterwards whether they are still those that were verified (`Inventory.check`): 
 read of a file that changed, or was found bad meanwhile, must not be used.
 """
 
-import errno
 import fcntl
 import hashlib
 import mmap
@@ -22,16 +21,16 @@ from typing import Final
 
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
 from qserv.errors import CorruptData, TaskFailed
+from qserv.storage.durable import LOST
 from qserv.storage.quarantine import Note, Quarantine
 from qserv.storage.verified import State, Verification, VerifiedLog
 
 _BLOCK: Final = 1 << 20
-# File systems tell times no finer than a tick of the kernel: what is written twice
-# within one looks as if it was written once.
 _TICK: Final = 0.02
-_BROKEN: Final = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
-"""What a disk, or a file system with checksums, says of bytes that it has lost."""
-
+"""Seconds between two times that a file system tells apart, at most: ticks of the
+kernel. What is written twice within one looks as if it was written once."""
+_AHEAD: Final = 3600.0
+"""Seconds that a clock may be set back without files being read again."""
 Pace = Callable[[int], None]
 """Told after each block how many bytes were read; may wait, or raise."""
 
@@ -174,6 +173,9 @@ class Inventory:
         known = self._good.get(entry.path)
         if known is None or known.sha256 != entry.sha256:
             return None
+        if known.when > self._clock() + _AHEAD:
+            # The clock was wrong then: it would be trusted for as long as that.
+            return None
         try:
             found = _state(os.stat(self._prefix + entry.path))  # noqa: PTH116 4x faster
         except OSError:
@@ -191,7 +193,7 @@ class Inventory:
         except FileNotFoundError:
             self._condemn(entry, "it is missing", None, move=False)
         except OSError as error:
-            if error.errno not in _BROKEN:
+            if error.errno not in LOST:
                 raise TaskFailed(
                     f"file {named(entry)} cannot be read: {error.strerror}; see to the "
                     "worker's disk and permissions"
@@ -309,7 +311,12 @@ def _past_memory(descriptor: int) -> None:
 
 
 def _settle(file: Path) -> None:
-    """Wait until any later change to a file will show in its times."""
+    """Wait until any later change to a file will show in its times.
+
+    One within the tick of the last change would not: what was verified before it would
+    for ever pass for what is there. Only a file that was written right now waits, in
+    the thread that reads it, and nothing could tell it sooner.
+    """
     found = _state(file.stat())
     age = time.time() - max(found[2:]) / 1e9
     if 0 <= age < _TICK:

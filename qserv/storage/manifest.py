@@ -6,6 +6,7 @@ held. On the disk it is JSON lines: a head, the entries, and at last the sha256 
 stands above.
 """
 
+import errno
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
-from qserv.errors import CorruptData, InvalidRequest
+from qserv.errors import CorruptData, InvalidRequest, TaskFailed
+from qserv.storage.durable import LOST
 
 Key = tuple[str, str, int]
 """Release, table and version."""
@@ -150,7 +152,9 @@ def decode(path: Path) -> Manifest:
     Raises
     ------
     CorruptData
-        If it cannot be read, or does not match its checksum.
+        If it is missing, the disk lost it, or it does not match its checksum.
+    TaskFailed
+        If it could not be read for another reason.
     InvalidRequest
         If a newer qserv wrote it.
     """
@@ -158,10 +162,10 @@ def decode(path: Path) -> Manifest:
     try:
         content_of = path.read_bytes()
     except OSError as error:
-        raise CorruptData(
-            f"manifest {name} cannot be read: {error.strerror}; "
-            "restore it from another replica"
-        ) from error
+        text = f"manifest {name} cannot be read: {error.strerror}"
+        if error.errno in {*LOST, errno.ENOENT}:
+            raise CorruptData(f"{text}; restore it from another replica") from error
+        raise TaskFailed(f"{text}; see to the worker's disk and permissions") from error
     body, _, checksum = content_of.rstrip(b"\n").rpartition(b"\n")
     if sha256(body).hexdigest().encode() != checksum:
         raise CorruptData(

@@ -8,7 +8,7 @@ only what they list together.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -19,8 +19,11 @@ from qserv.storage.layout import WorkerDirectory
 from qserv.storage.listing import Listing, Told
 from qserv.storage.manifest import Holding, Key, Manifest, decode, encode
 from qserv.storage.quarantine import Quarantine
+from qserv.telemetry import logger
 
 Answer = TypeVar("Answer")
+
+_log = logger(__name__)
 
 _KEPT: Final = 1_000_000
 """Entries of manifests that are kept in memory: some 200 bytes each, for versions share
@@ -56,6 +59,7 @@ class ManifestStore:
         self._most = kept
         self._read: OrderedDict[Key, Holding] = OrderedDict()
         self._reading = threading.Lock()
+        self._changes = 0
         self._listing: Listing | None = None
         self._listings = 0
         self._changing = threading.RLock()
@@ -69,27 +73,39 @@ class ManifestStore:
             If the manifest's bytes do not match their checksum.
         """
         key = (release, table, version)
-        with self._reading:
-            if (known := self._read.get(key)) is not None:
-                self._read.move_to_end(key)
-                return known
         path = self._directory.manifest(release, table, version)
-        if not path.is_file():
-            return None
-        return self._keep(self._decoded(path))
+        while True:
+            with self._reading:
+                if (known := self._read.get(key)) is not None:
+                    self._read.move_to_end(key)
+                    return known
+                changes = self._changes
+            if not path.is_file():
+                return None
+            holding = self._prepared(self._decoded(path))
+            if self._keep(key, holding, changes):
+                return holding
 
-    def _keep(self, manifest: Manifest) -> Holding:
-        """Keep a manifest in memory, in the place of those that were not used."""
+    def _prepared(self, manifest: Manifest) -> Holding:
         listing = self._listing
-        holding = Holding.of(listing.shared(manifest) if listing else manifest)
+        return Holding.of(listing.shared(manifest) if listing else manifest)
+
+    def _keep(self, key: Key, holding: Holding, changes: int) -> bool:
+        """Keep one in memory, in the place of those that were not used.
+
+        Not if a manifest was changed while this one was read: it may be the old one,
+        which would then be taken for what the disk has.
+        """
         with self._reading:
-            self._read[manifest.key] = holding
-            self._read.move_to_end(manifest.key)
+            if changes != self._changes:
+                return False
+            self._read[key] = holding
+            self._read.move_to_end(key)
             size = sum(len(held.paths) for held in self._read.values())
             while size > self._most and len(self._read) > 1:
                 _, oldest = self._read.popitem(last=False)
                 size -= len(oldest.paths)
-        return holding
+        return True
 
     def readable(self) -> Iterator[Holding]:
         """Walk every version of every table, but those whose manifest is bad."""
@@ -121,21 +137,37 @@ class ManifestStore:
         return trouble
 
     def _heal(self, key: Key, path: Path) -> None:
-        if (known := self._read.get(key)) is not None:
-            write_file(path, encode(known.manifest))
-        else:
-            with suppress(CorruptData):
+        with self._changing, suppress(CorruptData):
+            if (known := self._read.get(key)) is None:
                 self._decoded(path)
+                return
+            try:
+                write_file(path, encode(known.manifest))
+            except OSError as error:
+                _log.warning("a bad manifest stays", path=str(path), error=str(error))
 
     def _decoded(self, path: Path) -> Manifest:
         try:
             return decode(path)
+        except CorruptData:
+            with self._changing:
+                return self._again(path)
+
+    def _again(self, path: Path) -> Manifest:
+        """Read one that was found bad; a good one may have come, or it may be gone."""
+        try:
+            return decode(path)
         except CorruptData as error:
-            if self._quarantine:
-                name = "/".join(path.parts[-3:])
-                self._quarantine.take(path, name, error.text)
-                self._unlist()
+            if self._quarantine and path.exists():
+                self._condemn(self._quarantine, path, error.text)
             raise
+
+    def _condemn(self, quarantine: Quarantine, path: Path, reason: str) -> None:
+        try:
+            quarantine.take(path, "/".join(path.parts[-3:]), reason)
+        except OSError as error:
+            _log.warning("a bad manifest stays", path=str(path), error=str(error))
+        self._unlist()
 
     def _unlist(self) -> None:
         """Forget what all list together: one of them is not there any more."""
@@ -170,11 +202,28 @@ class ManifestStore:
 
     def _write(self, manifest: Manifest) -> None:
         with self._changing:
-            self._leave_out(manifest.key)
-            write_file(self._directory.manifest(*manifest.key), encode(manifest))
-            kept = self._keep(manifest).manifest
+            with self._change(manifest.key):
+                write_file(self._directory.manifest(*manifest.key), encode(manifest))
+            holding = self._prepared(manifest)
+            self._keep(manifest.key, holding, self._changes)
             if self._listing is not None:
-                self._listing.add(kept)
+                self._listing.add(holding.manifest)
+
+    @contextmanager
+    def _change(self, key: Key) -> Iterator[None]:
+        """Change a manifest on the disk in the block; memory forgets what it was."""
+        with self._changing:
+            self._leave_out(key)
+            try:
+                yield
+            except OSError:
+                # Nobody knows which of both is there.
+                self._unlist()
+                raise
+            finally:
+                with self._reading:
+                    self._changes += 1
+                    self._read.pop(key, None)
 
     def _leave_out(self, key: Key) -> None:
         if self._listing is None or key not in self._listing.told:
@@ -205,10 +254,7 @@ class ManifestStore:
         self._remove(manifest.key)
 
     def _remove(self, key: Key) -> None:
-        with self._changing:
-            self._leave_out(key)
-            with self._reading:
-                self._read.pop(key, None)
+        with self._change(key):
             remove_file(self._directory.manifest(*key))
 
     def newest(self) -> Iterator[Holding]:
@@ -260,4 +306,6 @@ class ManifestStore:
         return sorted(
             (path.parts[-3], path.parts[-2], int(path.stem))
             for path in self._directory.manifests.glob("*/*/*.json")
+            # What people put beside them is none of ours.
+            if path.stem.isdecimal()
         )

@@ -16,6 +16,7 @@ from qserv.storage.durable import make_directory, sync_directory, write_file
 from qserv.telemetry import logger
 
 _NOTE: Final = ".note.json"
+_LONGEST: Final = 200
 _log = logger(__name__)
 
 
@@ -117,4 +118,6 @@ class Quarantine:
 
 
 def _name(note: Note) -> str:
-    return f"{note.path.replace('/', '~')}.{int(note.found * 1000)}"
+    # Its end tells files apart; with a longer name a note would be none.
+    end = note.path.replace("/", "~")[-_LONGEST:]
+    return f"{end}.{int(note.found * 1000)}"

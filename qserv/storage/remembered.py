@@ -39,6 +39,7 @@ class Remembered:
         self._directory = directory.catalog
         self._parts = directory.catalog / "parts"
         self._told: tuple[tuple[int, int] | None, int] = None, 0
+        self._sound: set[str] = set()
 
     def remember(self, text: bytes, parts: Iterable[bytes]) -> tuple[str, ...]:
         """Keep a checkpoint once all of its parts are there.
@@ -72,7 +73,9 @@ class Remembered:
         known = {part.sha256: part for part in checkpoint.parts}
         for part in parts:
             self._keep(part, known.keys())
-        if missing := tuple(n for n in known if not (self._parts / n).exists()):
+        # What rotted is asked for again, not taken for what it was.
+        self._sound |= {n for n in known if n not in self._sound and self._is_sound(n)}
+        if missing := tuple(n for n in known if n not in self._sound):
             return missing
         write_file(self._path(checkpoint), text)
         self._forget_older()
@@ -127,6 +130,9 @@ class Remembered:
             return (self._parts / name).read_bytes()
         except FileNotFoundError:
             raise CorruptData(f"part {name} of the catalog is missing") from None
+        except OSError as error:
+            why = f"part {name} of the catalog cannot be read: {error.strerror}"
+            raise CorruptData(why) from error
 
     def _keep(self, part: bytes, known: Iterable[str]) -> None:
         name = sha256(unpacked(part)).hexdigest()
@@ -152,6 +158,7 @@ class Remembered:
             for part in checkpoint.parts
         }
         make_directory(self._parts)
+        self._sound &= needed
         for path in self._parts.iterdir():
             if path.name not in needed:
                 path.unlink()

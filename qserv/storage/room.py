@@ -12,6 +12,7 @@ from qserv.errors import DiskFull, QservError, TaskFailed
 
 RESERVE: Final = 2 * 2**30
 """Bytes of a disk that are left free, unless a setting says otherwise …"""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PART: Final = 20
 """… or of a small disk this part."""
 
@@ -72,9 +73,32 @@ class Room:
         finally:
             self._promised -= size
 
+    @contextmanager
+    def changing(self, what: str) -> Iterator[None]:
+        """Tell, in errors of ours, what a disk says to a change in the block.
+
+        Parameters
+        ----------
+        what
+            That cannot be done then, for the message.
+
+        Raises
+        ------
+        DiskFull
+            If it is full.
+        TaskFailed
+            If it does not take the change for another reason.
+        """
+        try:
+            yield
+        except OSError as error:
+            kind = DiskFull if error.errno in _FULL else TaskFailed
+            why = error.strerror or error
+            raise kind(f"worker {self.worker} cannot {what}: {why}") from error
+
     def refused(self, error: OSError, size: int, path: str) -> QservError:
         """Return our error for a file that the disk did not take."""
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in _FULL:
             return self._full(size, path, self.free)
         why = os.strerror(error.errno) if error.errno else error
         return TaskFailed(f"worker {self.worker} cannot keep {path}: {why}")

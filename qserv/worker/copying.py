@@ -198,7 +198,8 @@ class Copier:
             if isinstance(outcome, Path)
         ]
         failpoint.reached("worker.pull.fetched")
-        await asyncio.to_thread(self._settle, moves)
+        with self._room.changing("keep copies"):
+            await asyncio.to_thread(self._settle, moves)
         failpoint.reached("worker.pull.linked")
         return sum(target.stat().st_size for _, target in moves)
 
@@ -227,11 +228,11 @@ class Copier:
     ) -> Path:
         """Copy a file from the first peer that has it whole and right."""
         path = self._directory.incoming(staging)
-        await asyncio.to_thread(make_directory, path.parent)
-        with self._room.taken(entry.size, entry.path), path.open("wb") as file:
-            arriving = _Arriving(entry, file)
-            await self._arrive(arriving, peers)
-            await asyncio.to_thread(_check, file, path, entry)
+        with self._room.taken(entry.size, entry.path):
+            await asyncio.to_thread(make_directory, path.parent)
+            with path.open("wb") as file:
+                await self._arrive(_Arriving(entry, file), peers)
+                await asyncio.to_thread(_check, file, path, entry)
         return path
 
     async def _arrive(

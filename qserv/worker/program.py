@@ -115,7 +115,7 @@ async def _serve(
     guard = _guard(config, directory, room)
     manifests = guard.manifests
     receiver = Receiver(directory=directory, manifests=manifests, room=room)
-    remembering = Remembering(directory)
+    remembering = Remembering(directory, room)
     peers = Peers()
     copier = Copier(
         directory=directory,

@@ -11,6 +11,7 @@ from qserv.ingest.manifests import ENTRIES
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.recollection import listed
 from qserv.storage.remembered import Remembered
+from qserv.storage.room import Room
 from qserv.wire.calls import Calls
 from qserv.wire.messages import entry_to_proto
 from qserv.wire.v1 import common_pb2, worker_pb2
@@ -25,10 +26,13 @@ class Remembering:
     ----------
     directory
         The worker's.
+    room
+        Of its disk.
     """
 
-    def __init__(self, directory: WorkerDirectory) -> None:
+    def __init__(self, directory: WorkerDirectory, room: Room) -> None:
         self._directory = directory
+        self._room = room
         self._remembered = Remembered(directory)
         self._calls = Calls()
         self._one_at_a_time = asyncio.Lock()
@@ -48,6 +52,8 @@ class Remembering:
             If a newer one is kept.
         CorruptData
             If it is damaged.
+        DiskFull, TaskFailed
+            If the disk does not take it.
         """
         return await self._calls.finish(self._remember(request))
 
@@ -55,9 +61,10 @@ class Remembering:
         self, request: worker_pb2.RememberRequest
     ) -> worker_pb2.RememberReply:
         async with self._one_at_a_time:
-            missing = await asyncio.to_thread(
-                self._remembered.remember, request.checkpoint, request.parts
-            )
+            with self._room.changing("remember the metadata"):
+                missing = await asyncio.to_thread(
+                    self._remembered.remember, request.checkpoint, request.parts
+                )
         return worker_pb2.RememberReply(missing=missing)
 
     async def recall(self) -> AsyncIterator[worker_pb2.RecallPart]:

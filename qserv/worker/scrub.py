@@ -2,8 +2,7 @@
 
 In the background every file is read once in `age` seconds, at a limited rate, the
 oldest verification first; a file that was never verified is the oldest. A pass that
-somebody asked for reads all files that were not read since it began. Reading happens in
-threads of a lower priority.
+somebody asked for reads all files. Reading happens in threads of a lower priority.
 """
 
 import asyncio
@@ -14,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -179,7 +179,7 @@ class Scrub:
         """
         trouble = await asyncio.to_thread(self._manifests.check)
         files = await asyncio.to_thread(self.files)
-        entries = oldest_first(files, self._inventory.verified, self._clock())
+        entries = oldest_first(files, self._inventory.verified, inf)
         progress, stop = _progress_of(entries), threading.Event()
         progress.trouble += trouble
         work = asyncio.ensure_future(self._in_thread(entries, rate, progress, stop))

@@ -16,12 +16,14 @@ from support.receiving import (
     parts,
 )
 
+from qserv import failpoint
 from qserv.errors import (
     ChunkMissing,
     Conflict,
     CorruptData,
     DiskFull,
     InvalidRequest,
+    TaskFailed,
 )
 from qserv.ingest import receiver as module
 from qserv.storage import manifest
@@ -133,6 +135,53 @@ async def test_a_full_disk_is_told(worker, monkeypatch):
     with pytest.raises(DiskFull, match=r"no room for .*: \d+ bytes are wanted"):
         await worker.stage(20)
     assert worker.staged() == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "durable.link.linked",
+        "durable.link.directory-synced:2",
+        "durable.write.written",
+        "durable.write.replaced",
+        "worker.install.manifests",
+        "worker.install.staging-removed",
+    ],
+)
+@pytest.mark.parametrize(("how", "kind"), [("enospc", DiskFull), ("eio", TaskFailed)])
+async def test_a_disk_that_takes_no_load_is_told_and_asked_again(
+    worker, place, how, kind
+):
+    await worker.load("t0", 1)
+    before = [entry(chunk, "t0") for chunk in CHUNKS]
+    failpoint.arm(f"{place}={how}")
+    try:
+        with pytest.raises(kind, match="cannot install t1"):
+            await worker.load("t1", 2, before)
+    finally:
+        failpoint.arm("")
+    assert worker.held(1).manifest.entries == tuple(before)
+    await worker.load("t1", 2, before)
+    assert len(worker.held(2).manifest.entries) == 6
+    assert len(worker.files()) == 6
+    failpoint.arm(f"worker.discard.file={how}")
+    try:
+        with pytest.raises(kind, match="cannot forget t1"):
+            await worker.receiver.discard("t1")
+    finally:
+        failpoint.arm("")
+    await worker.receiver.discard("t1")
+    assert worker.files() == {each.path for each in before}
+    failpoint.arm(f"durable.write.written={how}")
+    fewer = replace(worker.held(1).manifest, entries=tuple(before[1:]))
+    try:
+        with pytest.raises(kind, match="cannot take manifests over"):
+            await worker.receiver.take_over([fewer], [before[0].path])
+    finally:
+        failpoint.arm("")
+    assert worker.files() == {each.path for each in before}
+    assert await worker.receiver.take_over([fewer], [before[0].path]) == []
+    assert worker.files() == {each.path for each in before[1:]}
 
 
 async def test_a_file_needs_a_header_and_a_path_of_ours(worker):

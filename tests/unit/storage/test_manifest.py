@@ -1,9 +1,14 @@
 """Manifests on disk: whole, checked, each version once."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
+from qserv import failpoint
 from qserv.catalog.snapshot import ManifestEntry, Role
-from qserv.errors import Conflict, CorruptData, InvalidRequest
+from qserv.errors import Conflict, CorruptData, InvalidRequest, TaskFailed
+from qserv.storage import manifests as module
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import Manifest
 from qserv.storage.manifests import ManifestStore
@@ -129,3 +134,97 @@ def test_what_took_another_place_or_went_bad_is_not_listed(directory):
         again.holding("dr1", "Object", 2)
     assert again.told() == {}
     assert again.files() == []
+
+
+def meanwhile(monkeypatch, change):
+    """Have something happen while the next manifest is read."""
+    waiting = [change]
+
+    def read(path):
+        try:
+            return decode(path)
+        finally:
+            if waiting:
+                waiting.pop()()
+
+    decode = module.decode
+    monkeypatch.setattr(module, "decode", read)
+
+
+def test_what_was_replaced_while_it_was_read_is_not_kept(directory, monkeypatch):
+    """Else a worker would have files asked for that it dropped, until it restarts."""
+    old, new = manifest(entries=[entry()]), manifest(entries=[entry(name="t1-1")])
+    ManifestStore(directory).install(old)
+    store = ManifestStore(directory)
+    meanwhile(monkeypatch, lambda: store.replace(new))
+    assert store.holding("dr1", "Object", 1).manifest == new
+    assert store.holding("dr1", "Object", 1).manifest == new
+
+
+def test_a_good_one_that_came_while_a_bad_one_was_read_stays(directory, monkeypatch):
+    quarantine = Quarantine(directory.quarantine)
+    store = ManifestStore(directory, quarantine)
+    good = manifest(entries=[entry()])
+    path = directory.manifest("dr1", "Object", 1)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"rotten")
+    meanwhile(monkeypatch, lambda: store.replace(good))
+    assert store.holding("dr1", "Object", 1).manifest == good
+    assert list(quarantine.notes()) == []
+
+
+def test_only_what_the_disk_lost_is_bad(directory, monkeypatch):
+    """Too many open files, say, are no reason to drop what a worker holds."""
+    store = ManifestStore(directory, Quarantine(directory.quarantine))
+    store.install(manifest())
+    for number, kind in ((errno.EMFILE, TaskFailed), (errno.EIO, CorruptData)):
+        again = ManifestStore(directory, Quarantine(directory.quarantine))
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", broken(number))
+            with pytest.raises(kind):
+                again.holding("dr1", "Object", 1)
+        there = directory.manifest("dr1", "Object", 1).exists()
+        assert there is (kind is TaskFailed)
+
+
+def broken(number):
+    def read(path):
+        raise OSError(number, "broken")
+
+    return read
+
+
+def test_a_disk_that_takes_no_manifest_keeps_what_was(directory):
+    store = ManifestStore(directory)
+    old = manifest(entries=[entry()])
+    store.install(old)
+    assert store.lists(entry().path)
+    failpoint.arm("durable.write.written=enospc,durable.write.replaced=eio")
+    try:
+        with pytest.raises(OSError, match="space"):
+            store.replace(manifest(entries=[entry(name="t1-1")]))
+        assert store.files() == list(old.entries)
+        assert [p.name for p in directory.manifests.rglob("*.*")] == ["1.json"]
+        # Whether the second one is durable nobody knows: it is what is there.
+        with pytest.raises(OSError, match="Input"):
+            store.replace(new := manifest(entries=[entry(name="t1-1")]))
+    finally:
+        failpoint.arm("")
+    assert store.files() == list(new.entries)
+    assert store.holding("dr1", "Object", 1).manifest == new
+
+
+def test_what_people_put_beside_manifests_is_none(directory):
+    store = ManifestStore(directory)
+    store.install(manifest(entries=[entry()]))
+    path = directory.manifest("dr1", "Object", 1)
+    path.with_name("1.json.old.json").write_bytes(b"?")
+    assert ManifestStore(directory).files() == [entry()]
+
+
+def test_a_path_as_long_as_may_be_goes_into_quarantine(tmp_path):
+    path = "dr1/" + "O" * 228 + ".parquet"
+    (tmp_path / "bad").write_bytes(b"?")
+    quarantine = Quarantine(tmp_path / "quarantine")
+    quarantine.take(tmp_path / "bad", path, "it is bad")
+    assert [note.path for note in quarantine.notes()] == [path]

@@ -86,6 +86,16 @@ def test_a_damaged_newest_leaves_the_one_before(remembered, directory):
     assert remembered.newest().revision == 3
 
 
+def test_a_part_that_rotted_is_asked_for_again(directory):
+    """Else a checkpoint would seem to be kept of which a part is lost."""
+    remember(Remembered(directory), b"one", b"two")
+    (directory.catalog / "parts" / name(b"one")).write_bytes(packed(b"ono"))
+    again, later = Remembered(directory), checkpoint(b"one", b"two", revision=2)
+    assert again.remember(later.encode(), ()) == (name(b"one"),)
+    assert again.remember(later.encode(), [packed(b"one")]) == ()
+    assert again.text(name(b"one")) == b"one"
+
+
 def test_a_damaged_part_is_not_recalled(remembered, directory):
     remember(remembered, b"one", b"two")
     (directory.catalog / "parts" / name(b"one")).write_bytes(packed(b"other"))

@@ -109,6 +109,21 @@ def test_a_verification_ages(tmp_path, entry):
     assert held.unverified([entry]) == []
 
 
+def test_a_verification_of_a_clock_that_was_wrong_does_not_count(tmp_path, entry):
+    """Else a file that was read in 2099 would be trusted until then."""
+    now = [4e9]
+    held = inventory(tmp_path, trusted_for=DAY, clock=lambda: now[0])
+    held.verify([entry])
+    now[0] -= 60
+    assert held.pin([entry]), "a clock that is set right by a minute"
+    now[0] = 1e9
+    assert held.pin([entry]) is None
+    assert held.verified(entry) is None
+    assert held.unverified([entry]) == [entry]
+    held.verify([entry])
+    assert held.verified(entry) == now[0]
+
+
 def test_a_copy_that_cannot_be_moved_away_is_refused_every_time(tmp_path, entry):
     (tmp_path / "data" / entry.path).write_bytes(CONTENT[:-1])
     quarantine = Quarantine(tmp_path / "quarantine")

@@ -4,6 +4,8 @@ import grpc
 import pytest
 from support import worker as w
 
+from qserv import failpoint
+from qserv.catalog.checkpoint import Checkpoint
 from qserv.errors import ChunkMissing, Conflict, CorruptData, DiskFull, InvalidRequest
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import content
@@ -207,6 +209,30 @@ async def test_a_disk_without_room_is_an_error_that_names_it(tmp_path, three):
         error = from_rpc(told.value, "full")
         assert type(error) is DiskFull
         assert "disk_reserve" in error.text
+
+
+@pytest.mark.parametrize("place", ["durable.link.linked", "durable.write.written"])
+async def test_a_disk_that_keeps_no_copy_is_an_error_of_the_cluster(three, place):
+    """Repair goes on with less, or elsewhere; a bug would end it."""
+    a, _, c = three
+    files = await entries(a)
+    failpoint.arm(f"{place}=enospc")
+    try:
+        with pytest.raises(DiskFull, match="No space left"):
+            await pull(c, files, (a,), manifests=[kept(files)])
+    finally:
+        failpoint.arm("")
+    await pull(c, files, (a,), manifests=[kept(files)])
+    assert c.own_file(CHUNK).read_bytes() == a.own_file(CHUNK).read_bytes()
+    assert list(c.directory.rglob("*.new")) == []
+    text = Checkpoint("c", 1, 1, (1,), "2026-01-01", ()).encode()
+    failpoint.arm("durable.write.written=enospc")
+    try:
+        with pytest.raises(grpc.RpcError) as told:
+            await c.stub.Remember(pb.RememberRequest(checkpoint=text))
+    finally:
+        failpoint.arm("")
+    assert isinstance(from_rpc(told.value, c.endpoint), DiskFull)
 
 
 def test_bytes_pass_no_faster_than_they_may():
