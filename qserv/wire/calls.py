@@ -5,10 +5,15 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from qserv.errors import QservError
+from qserv.telemetry import logger
+
 __all__ = ["Calls", "finished"]
 
 Given = ParamSpec("Given")
 Reply = TypeVar("Reply")
+
+_log = logger(__name__)
 
 
 class Calls:
@@ -27,11 +32,24 @@ class Calls:
         task = asyncio.create_task(call)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_told)
+            raise
 
     async def close(self) -> None:
         """Wait for the calls that are under way."""
         await asyncio.gather(*self._running, return_exceptions=True)
+
+
+def _told(task: "asyncio.Task[Any]") -> None:
+    """Log how a call failed whose caller does not hear it."""
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, QservError):
+        _log.info("a call failed that nobody waits for", error=error.text)
+    elif error is not None:
+        _log.error("a call failed that nobody waits for", exc_info=error)
 
 
 class _Server(Protocol):

@@ -61,6 +61,8 @@ FETCHED = "rework.file.fetched"
 POINTS = sorted(point for point in failpoint.NAMES if prefix(point))
 DISK = [p for p in POINTS if VICTIMS[prefix(p)] is None and not p.endswith("edged")]
 LOADING = [point for point in POINTS if point not in {RESUMED, REPLACED, FETCHED}]
+AWAY = "worker.stage.settled"
+"""Who dies here stays away, in the second load: another takes what it was to get."""
 IN_SUITE = (
     "loader.begin.begun",
     "loader.run.written",
@@ -224,8 +226,7 @@ def live_with(cluster, loads, release, accidents):
     with Watcher(cluster, loads.states(release)) as watcher:
         watcher.acknowledged(min(accidents) - 1)
         for number, (victim, spec) in accidents.items():
-            # A worker that stays away while the second load sends is replaced.
-            away = number == 2 and "stage" in spec
+            away = number == 2 and AWAY in spec
             arguments = loads.arguments(release, number)
             have_accident(cluster, arguments, victim, spec, away=away)
             watcher.acknowledged(number)

@@ -10,7 +10,7 @@ from support.processes import until
 from qserv.errors import ClusterError
 from qserv.failpoint import NAMES
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("moves")]
 
 MOVES = ("czar.placement.", "worker.pull.")
 POINTS = sorted(name for name in NAMES if name.startswith(MOVES))

@@ -33,6 +33,7 @@ SETTINGS = """\
 # Who goes on with the load of a dead loader does not wait long for it.
 load_lease = 0.5
 join_interval = 0.3
+dead_after = 3
 # So little travels with a task that a join exchanges its rows by hash.
 broadcast_memory = "1KiB"
 # What did not work is tried again soon.
