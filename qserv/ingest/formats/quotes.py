@@ -165,12 +165,13 @@ def _end(plain: bytes, quotes: npt.NDArray[np.int64]) -> int:
     """Return the end of the last whole row; 0 where there is none."""
     # A \r at the very end may belong to a \n that is not read yet.
     last = len(plain) - plain.endswith(b"\r")
-    if not quotes.size:
-        return max(plain.rfind(b"\n", 0, last), plain.rfind(b"\r", 0, last)) + 1
-    seen = np.frombuffer(plain, np.uint8)[:last]
-    ends = np.flatnonzero((seen == _NEWLINES[0]) | (seen == _NEWLINES[1]))
-    outside = ends[np.searchsorted(quotes, ends) % 2 == 0]
-    return int(outside[-1]) + 1 if outside.size else 0
+    while True:
+        newline = plain.rfind(b"\n", 0, last)
+        newline = max(newline, plain.rfind(b"\r", newline + 1, last))
+        before = int(np.searchsorted(quotes, newline))
+        if before % 2 == 0:
+            return newline + 1
+        last = int(quotes[before - 1])
 
 
 def _check(
