@@ -2,13 +2,14 @@
 
 import codecs
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, dropwhile
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qserv.ingest import stores
 from qserv.ingest.formats import quotes
@@ -73,11 +74,14 @@ class Opened:
         Blocks of whole rows.
     place
         How far reading came; who reads the blocks moves it on.
+    masks
+        Place of a column -> place of the one that says where it is NULL.
     """
 
     layout: Layout
     rows: Iterator[bytes]
     place: Place
+    masks: Mapping[int, int] = field(default_factory=dict)
 
 
 def read(piece: Piece) -> Iterator[Batch]:
@@ -187,9 +191,11 @@ def read_rows(piece: Piece, opened: Opened) -> Iterator[Batch]:
     types = {
         i: schema.field(piece.table.column(name).name).type for i, name in kept.items()
     }
-    parser = Parser(piece, layout, types)
+    masks = {i: mask for i, mask in opened.masks.items() if i in kept}
+    parser = Parser(piece, layout, types | dict.fromkeys(masks.values(), pa.string()))
     for block in opened.rows:
         table, rejects = parser.parse(block)
+        table = _unmasked(table, masks)
         first = place.row
         rejects = [replace(r, row=r.row + first - 1) for r in rejects]
         count = table.num_rows + len(rejects)
@@ -217,15 +223,28 @@ def raw_rows(piece: Piece, opened: Opened) -> Iterator[pa.RecordBatch]:
     names = opened.layout.names
     parser = Parser(piece, opened.layout, dict.fromkeys(range(len(names)), pa.string()))
     for block in opened.rows:
-        table = parser.parse(block)[0].combine_chunks()
+        table = _unmasked(parser.parse(block)[0], opened.masks).combine_chunks()
         columns = [_one(column) for column in table.columns]
         texts = [
             text_of(column)[0] if column.type == pa.binary() else column
             for column in columns
         ]
-        whole = pa.RecordBatch.from_arrays(texts, names=list(names))
+        named = [names[int(n)] for n in table.column_names]
+        whole = pa.RecordBatch.from_arrays(texts, names=named)
         for start in range(0, whole.num_rows, BATCH_ROWS):
             yield whole.slice(start, BATCH_ROWS)
+
+
+def _unmasked(table: pa.Table, masks: Mapping[int, int]) -> pa.Table:
+    """Return columns, with NULL where astropy keeps a value behind a mask."""
+    for column, mask in masks.items():
+        at = table.column_names.index(str(column))
+        values, said = table.column(at), table[str(mask)]
+        masked = pc.equal(pc.utf8_lower(said.cast(pa.string())), "true")
+        nothing = pa.scalar(None, values.type)
+        values = pc.if_else(masked.fill_null(False), nothing, values)
+        table = table.set_column(at, str(column), values)
+    return table.drop_columns([str(mask) for mask in masks.values()])
 
 
 def _batches(

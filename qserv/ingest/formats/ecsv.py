@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -67,11 +68,15 @@ def read(piece: Piece) -> Iterator[Batch]:
     """Read a file; see `qserv.ingest.formats.read`."""
     with stores.named(piece.file.name), delimited.stream_of(piece) as stream:
         opened, schema = _begin(piece, stream)
+        names = opened.layout.names
+        hidden = {names[mask] for mask in opened.masks.values()}
+        options = replace(piece.options, ignore=piece.options.ignore | hidden)
+        shown = replace(piece, options=options)
         refuse = {f.name for f in schema if pa.types.is_nested(f.type)}
-        for i in wanted(piece, opened.layout.names):
-            if (name := opened.layout.names[i]) in refuse:
-                raise piece.wrong(several("an object"), column=name)
-        yield from delimited.read_rows(piece, opened)
+        for i in wanted(shown, names):
+            if names[i] in refuse:
+                raise piece.wrong(several("an object"), column=names[i])
+        yield from delimited.read_rows(shown, opened)
 
 
 def raw(piece: Piece) -> Iterator[pa.RecordBatch]:
@@ -123,7 +128,11 @@ def masks(piece: Piece, text: str) -> dict[str, str]:
     BadContribution
         If it is no header; see `meanings`.
     """
-    meta = _said(piece, text).get("meta")
+    return _masks(_said(piece, text))
+
+
+def _masks(header: Mapping[str, Any]) -> dict[str, str]:
+    meta = header.get("meta")
     serialized = dict(_pairs(meta)).get("__serialized_columns__")
     found = {}
     for name, how in _pairs(serialized):
@@ -152,7 +161,10 @@ def _begin(piece: Piece, stream: Stream) -> tuple[Opened, pa.Schema]:
         )
     nulls = _NULLS if piece.options.nulls is None else piece.options.nulls
     layout = Layout(dialect, names, nulls, quoted_nulls=True, empty_rows=False)
-    return Opened(layout, rows, place), schema
+    at = {name: i for i, name in enumerate(names)}
+    masks = {at[n]: at[m] for n, m in _masks(said).items() if {n, m} <= at.keys()}
+    shown = [field for i, field in enumerate(schema) if i not in masks.values()]
+    return Opened(layout, rows, place, masks), pa.schema(shown)
 
 
 def _header(piece: Piece, stream: Stream) -> tuple[list[bytes], Stream]:

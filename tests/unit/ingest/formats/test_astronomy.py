@@ -248,6 +248,18 @@ def test_rows_of_ecsv_are_numbered_behind_the_header(tmp_path):
         read(path, table(a="BIGINT", b="VARCHAR"))
 
 
+def test_masks_of_ecsv_hide_values(tmp_path):
+    path = tmp_path / "t.ecsv"
+    sky = astropy_table()
+    sky.write(path, format="ascii.ecsv", serialize_method="data_mask")
+    assert "k.mask" in path.read_text()
+    assert read(path, SKY).rows == SKY_ROWS
+    assert schema_of(path).names == ["k", "d", "e", "s", "t", "h"]
+    (file,) = inputs.find("T", [path])
+    (batch,) = formats.raw(file)
+    assert batch.to_pydict()["k"] == SKY_ROWS["k"]
+
+
 def test_an_empty_line_of_ecsv_is_no_row(tmp_path):
     path = tmp_path / "t.ecsv"
     sky = Astropy({"a": MaskedColumn([1, 2, 3], mask=[False, True, False])})
