@@ -35,18 +35,25 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except QservError as error:
-            notes = (f"  {note}" for note in getattr(error, "__notes__", ()))
-            click.echo(
-                "\n".join([f"error {error.code}: {error.text}", *notes]), err=True
-            )
+            click.echo(f"error {error.code}: {error.text}", err=True)
+            _tell_notes(error)
             if error.fault is Fault.QSERV:
                 click.echo(REPORT, err=True)
             ctx.exit(2 if error.fault is Fault.USER else 1)
+        except KeyboardInterrupt as stop:
+            # click says no more than that it was aborted.
+            _tell_notes(stop)
+            raise
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which a newcomer meets them."""
         return list(self.commands)
+
+
+def _tell_notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  {note}", err=True)
 
 
 @click.group(

@@ -299,5 +299,8 @@ def _aborted_on_error(czar: Czar, begun: pb.BeginReply) -> Iterator[None]:
                 )
             )
         except QservError as failure:
-            error.add_note(f"the load could not be aborted either: {failure}")
+            error.add_note(
+                f"the load could not be aborted: {failure}; `qserv loads show "
+                f"{begun.transaction}` tells what became of it"
+            )
         raise

@@ -299,12 +299,19 @@ def test_importing_the_command_line_is_cheap():
     assert done.stdout == "set()\n"
 
 
-def test_what_to_do_about_an_error_is_told(qserv, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (WorkerUnavailable("w1 is gone"), "error Q5002: w1 is gone\n  {}\n"),
+        (KeyboardInterrupt(), "  {}\n\nAborted!\n"),
+    ],
+)
+def test_what_to_do_about_an_error_is_told(qserv, monkeypatch, error, said):
+    note = "load t1 is still open"
+    error.add_note(note)
+
     def fail(_):
-        error = WorkerUnavailable("w1 is gone")
-        error.add_note("load t1 is still open")
         raise error
 
     monkeypatch.setattr(Connection, "status", fail)
-    done = qserv("status")
-    assert done.stderr == "error Q5002: w1 is gone\n  load t1 is still open\n"
+    assert qserv("status").stderr == said.format(note)
