@@ -22,7 +22,7 @@ OFTEN = {"worker.verified.kept": 8, "worker.scrub.file": 8}
 RELEASE = "damaged"
 
 
-@pytest.mark.parametrize(("turn", "point"), rounds(some(POINTS, 3)))
+@pytest.mark.parametrize(("turn", "point"), rounds(some(POINTS, 2)))
 def test_a_bad_copy_goes_though_its_finder_dies(cluster, loads, point, turn):
     for number in (1, 2):
         cluster.load(loads.arguments(RELEASE, number))

@@ -121,7 +121,7 @@ def test_a_load_survives_a_death(cluster, loads, point, turn):
 
 
 @pytest.mark.parametrize(
-    ("turn", "point"), [*rounds([REPLACED]), *rounds(some(LOADING, 2), share=0.25)]
+    ("turn", "point"), [*rounds([REPLACED]), *rounds(some(LOADING, 1), share=0.25)]
 )
 def test_a_load_that_replaces_survives_a_death(cluster, replacing, point, turn):
     """Whoever asks sees the old tables, or the new ones."""

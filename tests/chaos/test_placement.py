@@ -66,7 +66,7 @@ def move_with_a_death(cluster, point, holds):
     until(lambda: settled(cluster, holds), DEADLINE)
 
 
-@pytest.mark.parametrize(("turn", "point"), rounds(some(POINTS, 3), accidents=2))
+@pytest.mark.parametrize(("turn", "point"), rounds(some(POINTS, 2), accidents=2))
 def test_copies_move_though_somebody_dies(cluster, loads, point, turn):
     cluster.clean()
     with Watcher(cluster, loads.states("moved")) as watcher:
