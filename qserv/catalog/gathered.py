@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from qserv.catalog.snapshot import ManifestEntry, Role
 
@@ -83,21 +84,23 @@ class GatheredTable:
             return None
         return min(version for version in self.wanted if version > file.last)
 
-    def count(self, version: int) -> tuple[int, int]:
-        """Return how many live rows and files there are of a version."""
-        rows, files = 0, 0
+    def counts(self) -> dict[int, tuple[int, int]]:
+        """Return how many live rows and files there are of each version."""
+        changes = dict.fromkeys(self.wanted, (0, 0))
         for file in self.files.values():
-            end = self.end(file)
-            if file.entry.validity[0] <= version and (end is None or end > version):
-                files += 1
-                own = file.entry.role in {Role.BASE, Role.DELTA}
-                rows += file.entry.live_rows if own else 0
-        return rows, files
+            own = file.entry.role in {Role.BASE, Role.DELTA}
+            rows = file.entry.live_rows if own else 0
+            for version, sign in (file.entry.validity[0], 1), (self.end(file), -1):
+                if version is not None:
+                    before = changes[version]
+                    changes[version] = before[0] + sign * rows, before[1] + sign
+        sums = accumulate(changes.values(), lambda a, b: (a[0] + b[0], a[1] + b[1]))
+        return dict(zip(changes, sums, strict=True))
 
-    def whole(self) -> int:
-        """Return the newest version of which everything is there; 0 for none."""
-        for version in reversed(self.wanted):
-            rows, files = self.count(version)
-            if self.wanted[version] in {(rows, files), (rows, None)}:
-                return version
-        return 0
+    def whole(self) -> tuple[int, ...]:
+        """Return the versions of which everything is there, oldest first."""
+        return tuple(
+            version
+            for version, (rows, files) in self.counts().items()
+            if self.wanted[version] in {(rows, files), (rows, None)}
+        )

@@ -175,7 +175,7 @@ class _Reader:
                     views=self._views(row.id),
                 )
                 for row, versions in found
-                # One whose tables were all dropped is there, and keeps its family.
+                # One whose tables all went is there, and keeps its family.
                 if versions or self._begun(row.id)
             },
             families=families,
@@ -276,16 +276,12 @@ class _Reader:
         return self._had(families == family, kinds != TableKind.REPLICATED)
 
     def _had(self, *conditions: sa.ColumnElement[bool]) -> bool:
-        versions, releases = (
-            self.tables["table_version"],
-            self.tables["catalog_release"],
-        )
+        releases = self.tables["catalog_release"]
         definitions = self.tables["catalog_table"]
         found = (
             sa.select(sa.literal(1))
-            .join_from(versions, definitions)
-            .join(releases, releases.c.id == definitions.c.release_id)
-            .where(versions.c.version <= self.number, *conditions)
+            .join_from(definitions, releases)
+            .where(definitions.c.valid_from <= self.number, *conditions)
         )
         return self.connection.execute(found.limit(1)).first() is not None
 
@@ -302,13 +298,15 @@ class _Reader:
         }
 
     def _version(self, table_id: int) -> Any:
+        """Return what a table was, if its files are all known."""
         versions = self.tables["table_version"]
-        return self.connection.execute(
+        row = self.connection.execute(
             sa.select(versions)
             .where(versions.c.table_id == table_id, versions.c.version <= self.number)
             .order_by(versions.c.version.desc())
             .limit(1)
         ).first()
+        return row if row and row.whole else None
 
     def _known(self, release: str, table: str, family: Family) -> TableVersion | None:
         """Return the table as it was before, if it was cut by the same tree."""

@@ -8,7 +8,7 @@ know, was never acknowledged. It is aborted, and its workers are told to forget 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
@@ -16,7 +16,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from qserv import failpoint, sqltext
-from qserv.catalog import replacing
+from qserv.catalog import replacing, tablestore
 from qserv.catalog.backends import Backend
 from qserv.catalog.backup import Seen, emptied
 from qserv.catalog.checkpoint import Checkpoint, Read, fill
@@ -100,8 +100,9 @@ def rebuild(
     force
         Whether to replace metadata that is there.
     allow_loss
-        Whether a table may go back to an older version, or go, if files are missing;
-        and whether loads that may have been published may be given up.
+        Whether a table may go back to an older version, or go, or be left out of older
+        snapshots, if files are missing; and whether loads that may have been published
+        may be given up.
     seen
         Is told each part of the checkpoint that is done.
 
@@ -234,9 +235,11 @@ class _Rebuild:
 
     def _write(self, table: GatheredTable, number: int) -> int:
         """Write the files of a table, numbered after those before; return the last."""
-        newest = max(table.wanted)
-        if (whole := table.whole()) != newest:
-            self._lose(table, newest, whole)
+        there = table.whole()
+        whole = max(there, default=0)
+        if whole != max(table.wanted):
+            self._lose(table, whole)
+        self._leave_out(table, table.wanted.keys() - set(there), whole)
         files = [f for f in table.files.values() if f.entry.validity[0] <= whole]
         files.sort(key=lambda file: (file.entry.validity[0], file.entry.path))
         created = dict(self._select("snapshot", "id", "created"))
@@ -245,17 +248,40 @@ class _Rebuild:
         self.report.files += len(files)
         return number + len(files)
 
-    def _lose(self, table: GatheredTable, newest: int, older: int) -> None:
-        (rows, files), (wanted, _) = table.count(newest), table.wanted[newest]
-        goes = f"goes back to snapshot {older}" if older else "is left out"
-        self.report.lost.append(
-            f"of {table.name} at snapshot {newest} there are {files:,} files with "
-            f"{rows:,} of {wanted:,} rows, so that it {goes}"
-        )
+    def _lose(self, table: GatheredTable, older: int) -> None:
+        what = f"goes back to snapshot {older}" if older else "is left out"
+        self._tell(table, max(table.wanted), what)
         versions = self.tables["table_version"]
         newer = (versions.c.table_id == table.id, versions.c.version > older)
         self.connection.execute(sa.delete(versions).where(*newer))
         replacing.go_back(self.connection, self.tables, table.id, older)
+        if not older:
+            # What has its name next is another table.
+            name = table.name.partition(".")[2]
+            first = table.first
+            tablestore.end_one(self.connection, self.tables, first, table.id, name)
+
+    def _leave_out(
+        self, table: GatheredTable, broken: Collection[int], newest: int
+    ) -> None:
+        """Show a table no more in older snapshots that have lost files of it."""
+        versions = self.tables["table_version"]
+        mine = versions.c.table_id == table.id
+        hidden = sa.select(versions.c.version).where(mine, versions.c.whole == 0)
+        accepted = set(self.connection.execute(hidden).scalars())
+        self.connection.execute(sa.update(versions).where(mine).values(whole=1))
+        for version in sorted(each for each in broken if each < newest):
+            if version not in accepted:
+                self._tell(table, version, "is left out there")
+            one = sa.update(versions).where(mine, versions.c.version == version)
+            self.connection.execute(one.values(whole=0))
+
+    def _tell(self, table: GatheredTable, version: int, what: str) -> None:
+        (rows, files), (wanted, _) = table.counts()[version], table.wanted[version]
+        self.report.lost.append(
+            f"of {table.name} at snapshot {version} there are {files:,} files with "
+            f"{rows:,} of {wanted:,} rows, so that it {what}"
+        )
 
     def _insert(
         self,

@@ -31,17 +31,23 @@ def end(
     number
         The snapshot, the first without them.
     release, names
-        Which; in any case.
+        Which; in any case. One that is there no more has ended.
     """
     known = history.read_tables(connection, tables, release)
-    rows = tables["catalog_table"]
     for name in names:
-        table_id, _ = known[name.lower()]
-        gone = {"valid_to": number, "folded": f"{name.lower()}#{table_id}"}
-        connection.execute(sa.update(rows).where(rows.c.id == table_id).values(gone))
-        brought = tables["contribution"]
-        connection.execute(
-            sa.update(brought)
-            .where(brought.c.table_id == table_id, brought.c.valid_to.is_(None))
-            .values(valid_to=number)
-        )
+        if name.lower() in known:
+            end_one(connection, tables, number, known[name.lower()][0], name)
+
+
+def end_one(
+    connection: sa.Connection, tables: Tables, number: int, table_id: int, name: str
+) -> None:
+    """End the life of the table of an id in the metadata; parameters as of `end`."""
+    rows, brought = tables["catalog_table"], tables["contribution"]
+    gone = {"valid_to": number, "folded": f"{name.lower()}#{table_id}"}
+    connection.execute(sa.update(rows).where(rows.c.id == table_id).values(gone))
+    connection.execute(
+        sa.update(brought)
+        .where(brought.c.table_id == table_id, brought.c.valid_to.is_(None))
+        .values(valid_to=number)
+    )

@@ -111,6 +111,14 @@ def test_a_lost_answer_to_a_commit_is_asked_for_again(store, monkeypatch):
     assert (snapshot.id, snapshot.table("hip", "Object").rows) == (1, 20)
 
 
+def test_a_table_is_dropped_though_the_answer_is_lost(store):
+    metadata.publish(store)
+    with answers_lost(store, 1):
+        gone = store.drop_tables("hip", ["Source"])
+    assert set(gone.release("hip").tables) == {"object", "filter"}
+    assert store.snapshot() is gone
+
+
 def test_asked_once_only_a_committed_load_would_fail(store, monkeypatch):
     monkeypatch.setattr("qserv.patience.METADATA", 0.0)
     with pytest.raises(MetadataUnavailable, match="the connection was lost"):

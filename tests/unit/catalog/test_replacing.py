@@ -262,6 +262,23 @@ def test_a_table_that_never_became_another_has_its_origins_as_it_ended(store, tm
         assert live(again) == []
         # Older snapshots have the rows in the table that was.
         assert [gone(again, number) for number in (1, 2)] == [[3], [3]]
+        # The next of its name is what its own load says.
+        assert going(again).version == 0
+        fresh = publish(again, 3, {}, load="load-4")
+        assert fresh.table("hip", "Object").table == metadata.OBJECT
+
+
+def test_older_snapshots_that_lost_files_do_not_show_the_rest(store, tmp_path):
+    publish(store, 3, {"mag": (6, 7)}, [going(store, "load-1")])
+    with without(store, tmp_path, "load-1") as (again, lost):
+        shown = [line.split(" there ")[0] for line in lost]
+        assert shown == [f"of hip.Object at snapshot {number}" for number in (1, 2)]
+        for number in (1, 2):
+            assert again.snapshot(number).release("hip").tables == {}
+        is_told_right(again, 3, 40, {"mag": (5, 12)})
+        # It was accepted, and is told once.
+        with closing(backend(tmp_path / "third", SQLITE)) as target:
+            assert rebuild.rebuild(recalled.helds(again), target).lost == []
 
 
 def read_again(store, before, load):
