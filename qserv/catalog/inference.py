@@ -31,6 +31,9 @@ _POSITIONS: Final = tuple(
     if pair.strip()
 )
 """What people call right ascension and declination, in lower case."""
+_WHOLE_DIGITS: Final = 18
+_DIGITS: Final = 15
+"""Digits that a BIGINT and a DOUBLE hold in any case."""
 _DEGREES: Final = frozenset({"", "deg", "degree", "degrees", "Angle[deg]"})
 
 
@@ -313,6 +316,16 @@ def _small(arrow: pa.DataType) -> bool:
     return bool(arrow in {pa.int8(), pa.uint8(), pa.int16()})
 
 
+def _whole(arrow: pa.DataType) -> bool:
+    decimal = pa.types.is_decimal(arrow)
+    return bool(decimal and arrow.scale == 0 and arrow.precision <= _WHOLE_DIGITS)
+
+
+def _fraction(arrow: pa.DataType) -> bool:
+    decimal = pa.types.is_decimal(arrow)
+    return bool(decimal and arrow.scale >= 0 and arrow.precision <= _DIGITS)
+
+
 def _text(arrow: pa.DataType) -> bool:
     return bool(arrow in {pa.string(), pa.large_string(), pa.string_view()})
 
@@ -324,6 +337,8 @@ _ARROW_TYPES: Final = (
     (pa.types.is_integer, DataType.BIGINT),
     (lambda arrow: arrow in {pa.float16(), pa.float32()}, DataType.REAL),
     (pa.types.is_float64, DataType.DOUBLE),
+    (_whole, DataType.BIGINT),
+    (_fraction, DataType.DOUBLE),
     (_text, DataType.VARCHAR),
     (pa.types.is_timestamp, DataType.TIMESTAMP),
     (pa.types.is_date, DataType.TIMESTAMP),

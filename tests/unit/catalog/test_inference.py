@@ -24,18 +24,21 @@ def test_columns_are_those_of_arrow():
             pa.field("w", pa.timestamp("ns")),
             pa.field("b", pa.bool_()),
             pa.field("n", pa.null()),
+            pa.field("d", pa.decimal128(15, 4)),
+            pa.field("i", pa.decimal128(18, 0)),
         ]
     )
     columns = columns_of("T", schema)
     assert [str(c.datatype) for c in columns] == [
         "SMALLINT", "BIGINT", "REAL", "VARCHAR", "TIMESTAMP", "BOOLEAN", "VARCHAR",
+        "DOUBLE", "BIGINT",
     ]  # fmt: skip
     assert (columns[2].unit, columns[2].description) == ("mag", "How bright")
-    listed = pa.schema([pa.field("l", pa.list_(pa.int8()))])
-    with pytest.raises(
-        InvalidRequest, match=r"table T, t.parquet: column l has type list.*ignore"
-    ):
-        columns_of("T, t.parquet", listed)
+    for kind in (pa.list_(pa.int8()), pa.decimal128(19, 0), pa.decimal128(16, 2)):
+        with pytest.raises(
+            InvalidRequest, match=r"table T, t.parquet: column l has type .*ignore"
+        ):
+            columns_of("T, t.parquet", pa.schema([pa.field("l", kind)]))
 
 
 @pytest.mark.parametrize(
