@@ -165,10 +165,12 @@ def whole_rows(
     found = quotes.blocks(stream, dialect)
     try:
         for number, block in enumerate(found):
-            if not number and block.startswith(_WIDE):
-                raise piece.wrong("is UTF-16; convert it to UTF-8")
+            if not number:
+                _refuse_wide(piece, block)
             yield block
     except Misplaced as error:
+        if not place.row:
+            _refuse_wide(piece, error.before)
         row = place.behind(error.before, dialect)
         raise piece.wrong(
             "a quote opens and never closes, or stands inside a value; a quote in a "
@@ -181,6 +183,11 @@ def whole_rows(
             f"is longer than {quotes.ROW_LIMIT >> 20} MiB; is it rows of text?",
             row=place.row,
         ) from error
+
+
+def _refuse_wide(piece: Piece, start: bytes) -> None:
+    if start.startswith(_WIDE):
+        raise piece.wrong("is UTF-16; convert it to UTF-8")
 
 
 def read_rows(piece: Piece, opened: Opened) -> Iterator[Batch]:

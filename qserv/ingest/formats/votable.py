@@ -76,6 +76,8 @@ class _Document:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
         parser.EntityDeclHandler = _refuse_entity
+        # One that a DTD elsewhere defines would be left out of its text in silence.
+        parser.SkippedEntityHandler = _refuse_entity
         return parser
 
     def _start(self, name: str, said: dict[str, str]) -> None:
@@ -113,6 +115,8 @@ class _Document:
             "href" in said or said.get("encoding", "none") != "base64"
         ):
             raise _Refused("its rows are not in it as base64")
+        elif parent == "TD":
+            raise _Refused(f"a value has <{name}> in it")
         elif name == "TR":
             self._row = []
         elif name == "TD" or (name == "DESCRIPTION" and parent == "FIELD"):
@@ -335,4 +339,4 @@ def _field(said: dict[str, str], number: int) -> Field:
 
 
 def _refuse_entity(*_: object) -> None:
-    raise _Refused("it defines entities")
+    raise _Refused("it has entities of its own")

@@ -160,6 +160,7 @@ def test_numbers_hold_through_blocks_and_batches(csv, monkeypatch):
         (b"a,b,s,S\n", "t.csv: column s is there twice"),
         (b"a;b;s\n1;2;3\n", "header has one column, 'a;b;s': is the delimiter ';'"),
         (b"\xff\xfea\0,\0", "t.csv: is UTF-16"),
+        ('a,b,s\n1,2,"x"\n'.encode("utf-16"), "t.csv: is UTF-16"),
         (b"# %ECSV 1.0\n", "t.csv: is ecsv by its first bytes"),
         (
             gzip.compress(HEADER, mtime=0),

@@ -148,7 +148,22 @@ def test_characters_that_are_none_make_a_bad_row(tmp_path, flags):
         ),
         (
             "<!DOCTYPE a [<!ENTITY b 'c'>]><VOTABLE>&b;</VOTABLE>",
-            "it defines entities",
+            "it has entities of its own",
+        ),
+        (
+            (
+                "<!DOCTYPE VOTABLE SYSTEM 'http://us-vo.org/xml/VOTable.dtd'><VOTABLE>"
+                "<TABLE><FIELD name='z' datatype='int'/><DATA><TABLEDATA><TR>"
+                "<TD>1&alpha;</TD></TR></TABLEDATA></DATA></TABLE></VOTABLE>"
+            ),
+            "it has entities of its own",
+        ),
+        (
+            (
+                "<VOTABLE><TABLE><FIELD name='z' datatype='int'/><DATA><TABLEDATA><TR>"
+                "<TD>1<sup>2</sup></TD></TR></TABLEDATA></DATA></TABLE></VOTABLE>"
+            ),
+            "a value has <sup> in it",
         ),
         (
             (
