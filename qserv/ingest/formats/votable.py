@@ -57,7 +57,7 @@ class _Document:
         self.kind = ""
         self.rows: list[list[str]] = []
         self.binary = bytearray()
-        self.began = self.ended = False
+        self.ended = False
         self._wish = wish
         self._nulls: dict[str, str] = {}
         self._path: list[str] = []
@@ -87,6 +87,8 @@ class _Document:
         self._path.append(name)
         if name == "VALUES" and "ID" in said:
             self._nulls[said["ID"]] = said.get("null", "").strip()
+        if name == "INFO" and _status(said) == "ERROR":
+            raise _Refused("it says itself that its query failed")
         if name == "TABLE" and not self.ended:
             self._begin_table(said)
         elif self._wanted:
@@ -110,7 +112,7 @@ class _Document:
             null = said.get("null", "").strip() or same or self.fields[-1].null
             self.fields[-1] = replace(self.fields[-1], null=null)
         elif name in _DATA and parent == "DATA":
-            self.kind, self.began = name, True
+            self.kind = name
         elif name == "STREAM" and (
             "href" in said or said.get("encoding", "none") != "base64"
         ):
@@ -139,7 +141,7 @@ class _Document:
             self.fields[-1] = replace(self.fields[-1], description=text)
             self._text = None
         elif name == "TABLE":
-            self._wanted, self.began, self.ended = False, True, True
+            self._wanted, self.ended = False, True
 
     def _characters(self, text: str) -> None:
         if self._text is not None:
@@ -228,31 +230,36 @@ def _stream(piece: Piece) -> pa.NativeFile:
 
 
 def _parsed(piece: Piece, stream: Stream) -> Iterator[_Document]:
-    """Tell of the table as often as there are rows to take, and at least once."""
+    """Tell of the table as often as there are rows to take, and at least once.
+
+    The document is read to its end: there it may say that its query failed, and packed
+    ones have their checksum.
+    """
     document, told = _Document(piece.options.table), False
     parser = document.parser()
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
-    while not document.ended:
-        block = stream.read(_BLOCK)
-        try:
-            parser.Parse(block, not block)
-        except (expat.ExpatError, LookupError, ValueError, _Refused) as error:
-            if not block and isinstance(error, expat.ExpatError):
-                raise piece.wrong(
-                    f"is no whole VOTable: it is truncated, or not closed ({error})"
-                ) from error
-            raise piece.wrong(f"is no VOTable to read: {error}") from error
+    more = True
+    while more:
+        more = _parse(piece, parser, stream.read(_BLOCK))
         full = len(document.rows) >= _ROWS or len(document.binary) >= _BLOCK
-        if document.began and (full or document.ended):
-            told = True
+        if full or (document.ended and not told):
+            told = document.ended
             yield document
-        if not block:
-            break
-    # The rest is not needed, but a table that was cut off is none.
     if not told:
         raise piece.wrong(_lacking(piece, document))
-    while piece.file.compression and stream.read(_BLOCK):
-        pass  # the checksum of what was unpacked stands at its end
+
+
+def _parse(piece: Piece, parser: expat.XMLParserType, block: bytes) -> bool:
+    """Parse some of a document, and return whether there is more."""
+    try:
+        parser.Parse(block, not block)
+    except (expat.ExpatError, LookupError, ValueError, _Refused) as error:
+        if not block and isinstance(error, expat.ExpatError):
+            raise piece.wrong(
+                f"is no whole VOTable: it is truncated, or not closed ({error})"
+            ) from error
+        raise piece.wrong(f"is no VOTable to read: {error}") from error
+    return bool(block)
 
 
 def _lacking(piece: Piece, document: _Document) -> str:
@@ -336,6 +343,12 @@ def _field(said: dict[str, str], number: int) -> Field:
         unit=said.get("unit", ""),
         ucd=said.get("ucd", ""),
     )
+
+
+def _status(said: dict[str, str]) -> str:
+    """Return what an INFO says of a query: OK, ERROR or OVERFLOW."""
+    named = said.get("name", "").upper() == "QUERY_STATUS"
+    return said.get("value", "").upper() if named else ""
 
 
 def _refuse_entity(*_: object) -> None:

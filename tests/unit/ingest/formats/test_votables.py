@@ -167,6 +167,21 @@ def test_characters_that_are_none_make_a_bad_row(tmp_path, flags):
         ),
         (
             (
+                "<VOTABLE><TABLE><FIELD name='z' datatype='int'/><DATA><TABLEDATA>"
+                "</TABLEDATA></DATA></TABLE><INFO name='QUERY_STATUS' value='ERROR'/>"
+                "</VOTABLE>"
+            ),
+            "it says itself that its query failed",
+        ),
+        (
+            (
+                "<VOTABLE><TABLE><FIELD name='z' datatype='int'/><DATA><TABLEDATA>"
+                f"</TABLEDATA></DATA></TABLE>{' ' * 2**19}"
+            ),
+            "it is truncated",
+        ),
+        (
+            (
                 "<VOTABLE><TABLE><FIELD name='z' datatype='int'/><DATA><BINARY>"
                 "<STREAM href='http://x/y'/></BINARY></DATA></TABLE></VOTABLE>"
             ),
