@@ -64,11 +64,20 @@ def backup(source: Backend, path: Path, *, seen: Seen = lambda _: None) -> Check
             os.fsync(file.fileno())
         failpoint.reached("metadata.backup.written")
         fresh.replace(path)
+        _sync(path.parent)
     except OSError as error:
         raise InvalidRequest(f"cannot write {path}: {error.strerror}") from error
     finally:
         fresh.unlink(missing_ok=True)
     return made
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write(connection: sa.Connection, where: str, path: Path, seen: Seen) -> Checkpoint:

@@ -114,8 +114,19 @@ class Committing:
         await self._replacing.check(load.target, snapshot, load.wanted.rows)
         tables, family = _tables(load, snapshot), _family(load, snapshot)
         await self._check_contents(load)
+        resumed = load.version is not None
         version = await self._version(load)
-        return await self._publish(load, tables, family, version)
+        try:
+            return await self._publish(load, tables, family, version)
+        except Conflict:
+            if not resumed:
+                raise
+            # What a czar before this one had workers install is not what they would
+            # keep now, for a copy was lost or made meanwhile: it takes a new number,
+            # and they forget what has the old one.
+            load.version = None
+            version = await self._version(load)
+            return await self._publish(load, tables, family, version)
 
     def _done(self, load: str) -> int:
         """Return the snapshot of a commit whose answer the metadata did not give."""

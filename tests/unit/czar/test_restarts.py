@@ -149,6 +149,32 @@ async def test_a_commit_is_finished_by_the_next_czar(czar, kill, monkeypatch, st
                 assert all(request == again for again in worker.installed)
 
 
+async def test_a_copy_that_was_lost_between_two_czars_does_not_end_a_commit(
+    czar, kill, monkeypatch
+):
+    """Workers have what the first of them had installed, which is not as it was."""
+    async with czar.up() as loads:
+        number, _ = await staged(loads)
+        kill("czar.commit.installed")
+        with pytest.raises(Killed):
+            await commit(loads, number)
+        loads.registry.open.clear()
+    monkeypatch.undo()
+    install = Installation.install
+
+    async def changed(installation, load, *, version, **of):
+        if version == 1:
+            raise Conflict("version 1 of hip.Object has another content already")
+        return await install(installation, load, version=version, **of)
+
+    monkeypatch.setattr(Installation, "install", changed)
+    async with czar.up() as loads:
+        assert await commit(loads, number) == 2
+        assert czar.store.snapshot().table("hip", "Object").rows == 20
+        for worker in czar.workers.values():
+            assert {m.version for r in worker.installed for m in r.manifests} == {2}
+
+
 async def test_without_what_is_written_a_commit_would_be_lost(czar, kill, monkeypatch):
     """The guarantee: a czar that forgets its commits loses what it was asked."""
     async with czar.up() as loads:

@@ -206,6 +206,9 @@ async def test_a_file_that_was_never_staged_is_named(worker):
 
 
 async def test_a_file_in_place_never_gets_another_content(worker):
+    await worker.stage(20)
+    with pytest.raises(Conflict, match="is there with another content"):
+        await worker.install(install_request(entry(20, data=content(20)[1:])))
     await worker.load()
     other = content(20)[::-1]
     await worker.receiver.stage(parts(entry(20, data=other), other))

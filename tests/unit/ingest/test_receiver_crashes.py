@@ -110,17 +110,23 @@ async def test_a_crash_anywhere_in_a_discard_is_finished_by_the_next(
 
 
 @pytest.fixture
-async def loaded(tmp_path):
-    """Return a worker that has a load, and its disk from then on."""
-    worker = Worker(tmp_path / "worker")
-    await worker.load("t0", 1)
-    return worker, Disk(tmp_path / "worker", tmp_path / "saved")
+async def loaded(tmp_path, monkeypatch):
+    """Return a worker that has a load after a loss of power, and its disk."""
+    root = tmp_path / "worker"
+    worker = Worker(root)
+    disk = Disk(root, tmp_path / "saved")
+    with disk.watched(monkeypatch):
+        await worker.load("t0", 1)
+    disk.fail()
+    return Worker(root), disk
 
 
 async def test_what_was_acknowledged_outlives_the_loss_of_power(loaded, monkeypatch):
     worker, disk = loaded
     root = worker.directory.root
     before = [entry(chunk, "t0") for chunk in CHUNKS]
+    assert worker.held(1).manifest.entries == tuple(before)
+    assert worker.files() == {each.path for each in before}
     added = [*before, *(entry(chunk) for chunk in CHUNKS)]
     with disk.watched(monkeypatch):
         for chunk in CHUNKS:
