@@ -1,14 +1,15 @@
-"""A program is killed at every named point of a load: nothing half, lost or doubled.
+"""Programs are killed at every named point of a load: nothing half, lost or doubled.
 
-Each case loads a release in two loads, the second appending to the first. In each of
-them one program is armed, dies, and is started again; a loader that died or gave up is
-run again with the same words. All the while somebody asks, and must see all of a load
-or nothing of it.
+Most cases load a release in two loads, the second appending to the first. In each of
+them one program, or two, are armed, die, and are started again; a loader that died or
+gave up is run again with the same words. All the while somebody asks, and must see all
+of a load or nothing of it.
 """
 
 import random
 import re
 import signal
+from collections import defaultdict
 
 import pytest
 from support.chaos import (
@@ -110,14 +111,32 @@ def chosen(point, turn, number):
     return VICTIMS[prefix(point)] or rng.choice(WORKERS), f"{point}:{time}"
 
 
-LOADED = rounds(LOADING, accidents=2, share=0.5) if ROUNDS else rounds(IN_SUITE)
+def pairs(turn, points):
+    """Return points in twos whose victims are two; a last one may be alone."""
+    mixed = random.Random(f"{SEED} pairs {turn}").sample(points, len(points))
+    kinds = defaultdict(list)
+    for point in mixed:
+        kinds[VICTIMS[prefix(point)]].append(point)
+    while kinds:
+        # Of those of whom there are most: so nobody is left over but of one kind.
+        most = sorted(kinds, key=lambda who: (-len(kinds[who]), str(who)))[:2]
+        yield tuple(kinds[who].pop() for who in most)
+        kinds = {who: left for who, left in kinds.items() if left}
+
+
+LOADED = [
+    pytest.param(turn, pair, id=f"{turn}-{'+'.join(pair)}")
+    for turn in turns(accidents=2, share=0.5)
+    for pair in pairs(turn, LOADING if ROUNDS else IN_SUITE)
+]
 MADE_ANEW = rounds(some(LOADING, 1), accidents=2, share=0.25)
 
 
-@pytest.mark.parametrize(("turn", "point"), LOADED)
-def test_a_load_survives_a_death(cluster, loads, point, turn):
-    release = f"k{POINTS.index(point)}_{turn}"
-    live(cluster, loads, release, {n: chosen(point, turn, n) for n in (1, 2)})
+@pytest.mark.parametrize(("turn", "pair"), LOADED)
+def test_a_load_survives_two_deaths(cluster, loads, pair, turn):
+    release = f"k{POINTS.index(pair[0])}_{turn}"
+    accidents = {n: [chosen(point, turn, n) for point in pair] for n in (1, 2)}
+    live(cluster, loads, release, accidents)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +145,7 @@ def test_a_load_survives_a_death(cluster, loads, point, turn):
 def test_a_load_that_replaces_survives_a_death(cluster, replacing, point, turn):
     """Whoever asks sees the old tables, or the new ones."""
     release = f"r{POINTS.index(point)}_{turn}"
-    live(cluster, replacing, release, {2: chosen(point, turn, 2)})
+    live(cluster, replacing, release, {2: [chosen(point, turn, 2)]})
 
 
 @pytest.mark.parametrize(
@@ -141,11 +160,11 @@ def test_a_table_made_anew_survives_a_death(cluster, loads, point, turn):
         watcher.acknowledged(2)
         for number, table in enumerate(("Object", "Source"), 1):
             words = ["table", "rebuild", f"{release}.{table}"]
-            victim, spec = chosen(point, turn, number)
+            accidents = [chosen(point, turn, number)]
             try:
-                have_accident(cluster, words, victim, spec)
+                have_accidents(cluster, words, accidents)
             except NotReached:
-                have_accident(cluster, words, victim, early(spec))
+                have_accidents(cluster, words, early(accidents))
     assert watcher.wrong == []
     assert watcher.asked > 0
     cluster.check(loads, release)
@@ -157,7 +176,7 @@ def test_a_load_survives_a_broken_disk(cluster, loads, point, turn):
     specs = {}
     for number, does in enumerate(("=enospc", "=eio"), 1):
         who, spec = chosen(point, turn, number)
-        specs[number] = who, spec + does
+        specs[number] = [(who, spec + does)]
     live(cluster, loads, release, specs)
 
 
@@ -206,17 +225,17 @@ class NotReached(Exception):
     """A load ended before its victim had come to a point as often as it was to."""
 
 
-def early(spec):
-    """Let it happen at the first time: which worker gets how many files varies."""
-    return re.sub(r":\d+", ":1", spec)
+def early(accidents):
+    """Let each happen at the first time: which worker gets how many files varies."""
+    return [(who, re.sub(r":\d+", ":1", spec)) for who, spec in accidents]
 
 
 def live(cluster, loads, release, accidents):
-    """Load with an accident each time, while somebody asks all the time."""
+    """Load with accidents each time, while somebody asks all the time."""
     try:
         live_with(cluster, loads, release, accidents)
     except NotReached:
-        first = {n: (who, early(spec)) for n, (who, spec) in accidents.items()}
+        first = {number: early(each) for number, each in accidents.items()}
         live_with(cluster, loads, f"{release}_early", first)
 
 
@@ -225,35 +244,43 @@ def live_with(cluster, loads, release, accidents):
         run_until_loaded(cluster, loads.arguments(release, number))
     with Watcher(cluster, loads.states(release)) as watcher:
         watcher.acknowledged(min(accidents) - 1)
-        for number, (victim, spec) in accidents.items():
-            away = number == 2 and AWAY in spec
+        for number, each in accidents.items():
+            away = {who for who, spec in each if number == 2 and AWAY in spec}
             arguments = loads.arguments(release, number)
-            have_accident(cluster, arguments, victim, spec, away=away)
+            have_accidents(cluster, arguments, each, away=away)
             watcher.acknowledged(number)
     assert watcher.wrong == []
     assert watcher.asked > 0
     cluster.check(loads, release)
 
 
-def have_accident(cluster, arguments, victim, spec, *, away=False):
-    """Load, though an armed victim dies; it is started again, unless it stays away."""
-    print(f"{spec} of {victim} while {arguments}")
-    if victim != LOADER:
-        cluster.arm(victim, spec)
-    before = cluster.fired(victim)
-    loader = cluster.loader(arguments, spec if victim == LOADER else "")
+def have_accidents(cluster, arguments, accidents, *, away=()):
+    """Load, though armed victims die; they are started again but for who stays away."""
+    print(f"{accidents} while {arguments}")
+    armed = dict(accidents)
+    before = {victim: cluster.fired(victim) for victim in armed}
+    for victim in armed.keys() - {LOADER}:
+        cluster.arm(victim, armed[victim])
+    loader = cluster.loader(arguments, armed.get(LOADER, ""))
+    back = set()
 
-    def fired():
-        return cluster.fired(victim) > before
+    def fallen():
+        return {v for v in armed if cluster.fired(v) > before[v]} - back
 
-    # The loader waits for a czar that comes back, and for a worker, a little.
-    until(lambda: fired() or loader.poll() is not None, DEADLINE)
-    if not away:
-        cluster.revive()
-    loaded = loader.wait(DEADLINE) == 0
+    while loader.poll() != 0 or fallen():
+        wait_for_an_end(loader, fallen)
+        for victim in fallen():
+            back.add(victim)
+            if victim not in {LOADER, *away}:
+                cluster.come_back(victim)
+        if loader.poll():
+            loader = cluster.loader(arguments)
     cluster.revive()
-    if not fired():
-        assert early(spec) != spec, f"not reached: {cluster.log_of('loader')}"
-        raise NotReached(spec)
-    if not loaded:
-        run_until_loaded(cluster, arguments)
+    if missed := armed.keys() - back:
+        assert early(accidents) != accidents, f"{missed}: {cluster.log_of('loader')}"
+        raise NotReached(missed)
+
+
+def wait_for_an_end(loader, fallen):
+    """Wait: a loader waits for a czar that comes back, and for a worker, a little."""
+    until(lambda: fallen() or loader.poll() is not None, DEADLINE)

@@ -180,6 +180,12 @@ class Cluster:
                 self.restart(name)
         self.wait_whole()
 
+    def come_back(self, name):
+        """Start again what died, or disarm it; others may yet have their accidents."""
+        self._disarm(name, self._armed.pop(name))
+        if not self.alive(name):
+            self.restart(name)
+
     def _disarm(self, name, armed):
         spec, before = armed
         process = self.programs[name].process
