@@ -287,6 +287,8 @@ def _dialect(piece: Piece) -> Dialect:
         text = getattr(dialect, what)
         if len(text.encode()) > 1 or text in {"\r", "\n"}:
             raise piece.wrong(f"{what} {text!r} is not one ASCII character")
+    if dialect.delimiter in {dialect.quote, dialect.escape}:
+        raise piece.wrong(f"delimiter {dialect.delimiter!r} is quote or escape, too")
     return dialect
 
 

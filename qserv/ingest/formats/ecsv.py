@@ -144,7 +144,7 @@ def _masks(header: Mapping[str, Any]) -> dict[str, str]:
 
 def _begin(piece: Piece, stream: Stream) -> tuple[Opened, pa.Schema]:
     lines, rest = _header(piece, stream)
-    text = "\n".join(line[2:].decode("utf-8", "replace") for line in lines[1:])
+    text = "\n".join(line[2:].decode() for line in lines[1:])
     said = _said(piece, text)
     delimiter = said.get("delimiter") or " "
     if delimiter not in {" ", ","}:

@@ -17,6 +17,8 @@ _LIMIT: Final = 20_000
 _VALUE: Final = re.compile(
     r"\s*(?:'(?P<text>(?:[^']|'')*)'|(?P<word>[^/\s][^/]*))?\s*(?:/(?P<comment>.*))?"
 )
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+_REAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([EDed][+-]?[0-9]+)?")
 
 Value = str | int | float | bool | None
 
@@ -138,11 +140,10 @@ def _parsed(text: str) -> tuple[Value, str]:
     word = (found["word"] or "").strip()
     if word in {"T", "F"}:
         return word == "T", comment
-    for kind in (int, float):
-        try:
-            return kind(word.replace("D", "E")), comment
-        except ValueError:
-            continue
+    if _WHOLE.fullmatch(word):
+        return int(word), comment
+    if _REAL.fullmatch(word):
+        return float(word.upper().replace("D", "E")), comment
     return word or None, comment
 
 

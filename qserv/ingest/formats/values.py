@@ -96,7 +96,7 @@ def convert(array: pa.Array, column: Column, *, texts: bool = False) -> Converte
     array, nulled = _without_nan(array)
     if array.type != target:
         array, worse = _cast(array, target)
-        bad = worse if bad is None else bad
+        bad = either(bad, worse)
     nulls, long = None, _too_long(array, column)
     if not column.nullable and array.null_count:
         nulls = np.asarray(array.is_null())

@@ -164,6 +164,11 @@ def test_the_columns_of_a_binary_table(bintable):
             "NAXIS2",
         ),
         (
+            b"NAXIS2  =                    3",
+            b"NAXIS2  =                  0_3",
+            "NAXIS2 is '0_3'",
+        ),
+        (
             b"TFIELDS =                   13",
             b"TFIELDS =                   12",
             "NAXIS1",
@@ -276,6 +281,7 @@ def test_an_empty_line_of_ecsv_is_no_row(tmp_path):
         ("# %ECSV 1.0\n# ---\n# [\na\n1\n", "its header is no YAML"),
         ("# %ECSV 1.0\n# ---\n# " + "[" * 5000 + "\na\n1\n", "its header is no YAML"),
         ("# %ECSV 1.0\n# ---\n# x: 1\na\n1\n", "says no columns"),
+        ("# %ECSV 1.0\n# ---\n# x: \udcff\na\n1\n", "cannot be read: 'utf-8' codec"),
         (
             "# %ECSV 1.0\n# ---\n# datatype: [{name: b, datatype: int8}]\na\n1\n",
             "but the line",
@@ -288,7 +294,7 @@ def test_an_empty_line_of_ecsv_is_no_row(tmp_path):
 )
 def test_headers_of_ecsv_that_make_no_sense(tmp_path, text, message):
     path = tmp_path / "t.ecsv"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(BadContribution, match=rf"t.ecsv.* {message}"):
         read(path, table(a="BIGINT"))
 

@@ -215,6 +215,8 @@ def test_other_delimiters_quotes_and_escapes(csv):
     assert read(path, TABLE, quote="").rows["s"] == ['x"y']
     with pytest.raises(BadContribution, match="delimiter '::' is not one"):
         read(path, TABLE, delimiter="::")
+    with pytest.raises(BadContribution, match="delimiter ';' is quote or escape, too"):
+        read(path, TABLE, delimiter=";", escape=";")
 
 
 @pytest.mark.parametrize("block", [*range(5, 20), 2**20])
