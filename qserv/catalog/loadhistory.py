@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from qserv.catalog import history
-from qserv.catalog.database import batches
+from qserv.catalog.database import batches, integer
 from qserv.catalog.provenance import Contribution, Origin
 
 Tables = Mapping[str, sa.Table]
@@ -37,6 +37,8 @@ class PastLoad:
         Rows read, and left out; 0 while it has not ended.
     replaced
         As in `qserv.catalog.provenance.Load`.
+    again
+        Rows that were live before, and that it read again.
     """
 
     id: str
@@ -55,6 +57,7 @@ class PastLoad:
     rows: int
     rejected: int
     replaced: tuple[str, ...] = ()
+    again: int = 0
 
 
 def loads(
@@ -79,8 +82,9 @@ def loads(
         How many of those that ended, beside those that have not; None: all.
     """
     known, snapshots = tables["load"], tables["snapshot"]
+    again = _read_again(tables).label("again")
     rows = (
-        sa.select(known, snapshots.c.id.label("snapshot"))
+        sa.select(known, snapshots.c.id.label("snapshot"), again)
         .outerjoin(snapshots, snapshots.c.load_id == known.c.id)
         .order_by(known.c.begun.desc(), known.c.id.desc())
     )
@@ -91,6 +95,20 @@ def loads(
     under_way = connection.execute(rows.where(known.c.state == "begun")).all()
     over = connection.execute(rows.where(known.c.state != "begun").limit(ended)).all()
     return tuple(map(_past, (*under_way, *over)))
+
+
+def _read_again(tables: Tables) -> sa.ScalarSelect[Any]:
+    """Return how many rows of older files the load of a snapshot read again."""
+    brought, before = tables["contribution"].c, tables["contribution_before"].c
+    return (
+        sa.select(integer(sa.func.coalesce(sa.func.sum(brought.total_rows), 0)))
+        .where(
+            brought.id == before.contribution_id,
+            before.held_until == tables["snapshot"].c.id,
+        )
+        .correlate(tables["snapshot"])
+        .scalar_subquery()
+    )
 
 
 def _past(row: Any) -> PastLoad:
@@ -111,6 +129,7 @@ def _past(row: Any) -> PastLoad:
         rows=row.total_rows,
         rejected=row.rejected,
         replaced=tuple(json.loads(row.replaced)),
+        again=row.again,
     )
 
 

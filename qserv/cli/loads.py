@@ -109,7 +109,7 @@ def listed(found: "Iterable[LoadStatus]") -> "Table":
             each.release,
             each.state,
             each.who,
-            _line(_how_far(each)),
+            _line(_how_far(each)) + _replaced(each),
             f"{each.rows:,}",
             "" if each.left is None else f"{each.left:,.0f} s",
         )
@@ -118,13 +118,18 @@ def listed(found: "Iterable[LoadStatus]") -> "Table":
 
 def _how_far(load: "LoadStatus") -> str:
     if load.over:
-        replaced = f", replaced {', '.join(load.replaced)}" if load.replaced else ""
-        return load.reason or f"snapshot {load.snapshot}{replaced}"
+        again = f", {load.again:,} rows read again" if load.again else ""
+        return load.reason or f"snapshot {load.snapshot}{again}"
     of = f" of {load.total:,}" if load.total else ""
     said = f"{load.phase} {load.table} {load.done:,}{of}" if load.phase else ""
     rate = f" at {load.rate:,.0f} rows/s" if load.rate else ""
     silent = f" ({_silent(load)})" if load.silence > 10 else ""
     return f"{' '.join(said.split())}{rate}{silent}{load.reason and f': {load.reason}'}"
+
+
+def _replaced(load: "LoadStatus") -> str:
+    done = load.snapshot is not None and load.replaced
+    return f", replaced {', '.join(load.replaced)}" if done else ""
 
 
 def _line(text: str) -> str:

@@ -52,6 +52,8 @@ class LoadStatus:
         Files that workers acknowledged.
     replaced
         Tables of which all or some goes, or went, when it commits.
+    again
+        Rows that they had and that it read again, once it is committed.
     """
 
     id: str
@@ -80,6 +82,7 @@ class LoadStatus:
     left: float | None = None
     files: int = 0
     replaced: tuple[str, ...] = ()
+    again: int = 0
 
     @property
     def over(self) -> bool:
@@ -205,6 +208,7 @@ def load_of(message: pb.LoadDescription) -> LoadStatus:
         left=None if message.left < 0 else message.left,
         files=message.files,
         replaced=tuple(message.replaced),
+        again=message.again,
     )
 
 

@@ -293,6 +293,7 @@ def _described(past: PastLoad, loads: Loads) -> czar_pb2.LoadDescription:
         rejected=past.rejected,
         tables=past.tables,
         replaced=past.replaced,
+        again=past.again,
         left=-1,
     )
 

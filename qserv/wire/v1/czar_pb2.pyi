@@ -2555,6 +2555,7 @@ class LoadDescription(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     REPLACED_FIELD_NUMBER: _builtins.int
     EXPIRES_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     release: _builtins.str
     family: _builtins.str
@@ -2592,6 +2593,8 @@ class LoadDescription(_message.Message):
     """acknowledged by workers"""
     expires: _builtins.float
     """seconds of silence after which it is given up"""
+    again: _builtins.int
+    """rows that were there before and that it read again"""
     @_builtins.property
     def input_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -2629,10 +2632,11 @@ class LoadDescription(_message.Message):
         files: _builtins.int = ...,
         replaced: _abc.Iterable[_builtins.str] | None = ...,
         expires: _builtins.float = ...,
+        again: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "begun", b"begun", "configuration", b"configuration", "done", b"done", "ended", b"ended", "expires", b"expires", "family", b"family", "files", b"files", "id", b"id", "input_ids", b"input_ids", "left", b"left", "phase", b"phase", "pipeline", b"pipeline", "rate", b"rate", "reason", b"reason", "rejected", b"rejected", "release", b"release", "replaced", b"replaced", "rows", b"rows", "silence", b"silence", "snapshot", b"snapshot", "state", b"state", "table", b"table", "tables", b"tables", "total", b"total", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "attempt", b"attempt", "begun", b"begun", "configuration", b"configuration", "done", b"done", "ended", b"ended", "expires", b"expires", "family", b"family", "files", b"files", "id", b"id", "input_ids", b"input_ids", "left", b"left", "phase", b"phase", "pipeline", b"pipeline", "rate", b"rate", "reason", b"reason", "rejected", b"rejected", "release", b"release", "replaced", b"replaced", "rows", b"rows", "silence", b"silence", "snapshot", b"snapshot", "state", b"state", "table", b"table", "tables", b"tables", "total", b"total", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

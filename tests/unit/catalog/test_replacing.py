@@ -245,6 +245,9 @@ def test_rows_that_were_read_again_often_are_where_they_were_then(store, tmp_pat
     for before, load in (("load-1", "load-3"), ("load-3", "load-4")):
         read_again(store, before, load)
     assert live(store) == [(1, 4), (2, 2)]
+    with store.reading() as connection:
+        told = loadhistory.loads(connection, store.tables)
+    assert [(load.rows, load.again) for load in told] == [(0, 20)] * 2 + [(0, 0)] * 2
     with without(store, tmp_path, "load-4") as (found, _):
         assert live(found) == [(1, 3), (2, 2)]
         assert going(found, "load-3", kept=(1,)).complete

@@ -35,6 +35,8 @@ DONE = pb.LoadDescription(
     snapshot=7,
     rows=20,
     rejected=3,
+    replaced=["Object"],
+    again=4_000,
     left=-1,
 )
 FILE = pb.Contribution(
@@ -86,14 +88,14 @@ def test_loads_are_listed_with_how_far_they_are(qserv, czar):
         "sending Object 250,000 of 1,000,000 at 50,000 rows/s",
     ):
         assert part in under_way
-    assert "snapshot 7" in done
+    assert "snapshot 7, 4,000 rows read again, replaced Object" in done
     assert "silent for 12 s, given up in 1.5 h" in found.output
 
 
 def test_programs_get_all_of_it(qserv):
     under_way, done = json.loads(qserv("loads", "list", "--json").output)
     assert (under_way["left"], under_way["snapshot"]) == (15, None)
-    assert (done["left"], done["snapshot"]) == (None, 7)
+    assert (done["left"], done["snapshot"], done["again"]) == (None, 7, 4_000)
     shown = json.loads(qserv("loads", "show", "t1", "--json").output)
     assert shown["load"] == done
     assert shown["inputs"][0]["sha256"] == "ab" * 32
@@ -103,6 +105,7 @@ def test_a_load_is_shown_with_its_files(qserv, czar):
     found = qserv("loads", "show", "t1").output
     for part in ("drp 4 [x]", "run 1, run 2", "20, 3 rejected", "o[1].csv", "abab"):
         assert part in found
+    assert found.count("Object") == 3, "as table, as replaced, and of its file"
     assert czar.requests[0].load == "t1"
     assert "there is no load none" in qserv("loads", "show", "none").output
 
