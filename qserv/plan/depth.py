@@ -100,6 +100,15 @@ def defined(body: Body) -> Iterator[int]:
         yield from defined(inner)
 
 
+def has_value(body: Body) -> bool:
+    """Whether a subquery that stands for a value is in a query, at any depth."""
+    if isinstance(body, Select):
+        every = (node for clause in clauses(body) for node in walk(clause))
+        if any(isinstance(node, Scalar) for node in every):
+            return True
+    return any(map(has_value, bodies(body)))
+
+
 def free(body: Body) -> frozenset[int]:
     """Return the relations of outer queries that a query refers to."""
     return frozenset(r.relation for r in references(body)) - frozenset(defined(body))

@@ -11,6 +11,7 @@ import numpy as np
 
 from qserv.catalog.tables import HEALPIX, UNIT_VECTOR, DataType
 from qserv.plan import aggregates, functions
+from qserv.plan.depth import free, has_value
 from qserv.plan.expressions import (
     Aggregate,
     Call,
@@ -147,7 +148,10 @@ class Writer:
             case Exists():
                 return f"EXISTS ({self.body(node.body)})"
             case InQuery():
-                return f"({self.sql(node.argument)} IN ({self.body(node.body)}))"
+                argument, inner = self.sql(node.argument), self.body(node.body)
+                if free(node.body) and has_value(node.body):
+                    return _among(argument, inner, node.body.columns[0].name)
+                return f"({argument} IN ({inner}))"
             case Scalar():
                 return f"({self._value(node)})"
 
@@ -278,6 +282,21 @@ class Writer:
             if start[1] != end[1]:
                 odd = f"({odd} <> {_crossing(u, v, start, end)})"
         return f"({height} > 0 AND {odd})"
+
+
+def _among(argument: str, inner: str, name: str) -> str:
+    """Write IN by its definition, once for its rows and once for their NULLs.
+
+    DuckDB (2.0) gives NULL instead of FALSE where the query of an IN depends on the row
+    outside, and has another inside that stands for a value.
+    """
+    value = f"v.{quoted(name)}"
+    same = f"SELECT 1 FROM ({inner}) AS v WHERE {value} = {argument}"
+    null = f"SELECT 1 FROM ({inner}) AS v WHERE {value} IS NULL OR {argument} IS NULL"
+    return (
+        f"(CASE WHEN EXISTS ({same}) THEN TRUE WHEN EXISTS ({null}) THEN NULL "
+        "ELSE FALSE END)"
+    )
 
 
 def _negative(value: int) -> str:

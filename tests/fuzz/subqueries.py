@@ -18,6 +18,14 @@ _LINKS = (
 )
 
 
+_AMONG = (
+    "CASE WHEN EXISTS (SELECT 1 FROM ({1}) AS among(v) WHERE v = {0}) THEN TRUE "
+    "WHEN EXISTS (SELECT 1 FROM ({1}) AS among(v) WHERE v IS NULL OR {0} IS NULL) "
+    "THEN NULL ELSE FALSE END"
+)
+"""IN by its definition: DuckDB has it wrong where such a query holds a scalar."""
+
+
 class Subqueries:
     """The part of the grammar that nests a SELECT in an expression."""
 
@@ -43,8 +51,10 @@ class Subqueries:
         body = self._offering(it.domain, scope, depth)
         negated = rng.choice(["", "NOT "])
         text = f"({{0}} {negated}IN ({{1}}))"
-        tag = f"subquery {negated}IN{', correlated' * ('correlated' in body.tags)}"
-        return Node(text, text, [it, body], "bool", tags=(tag,))
+        correlated = "correlated" in body.tags
+        meant = f"({negated}{_AMONG})" if correlated else text
+        tag = f"subquery {negated}IN{', correlated' * correlated}"
+        return Node(text, meant, [it, body], "bool", tags=(tag,))
 
     def _offering(self, domain: str, scope: Scope, depth: int) -> Select:
         """Return a subquery with one column of a domain."""
