@@ -23,7 +23,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--everywhere",
         action="store_true",
-        help="run each SQL file on every tree, in batches of one chunk and of all",
+        help="run each SQL file on every tree, in batches of one chunk, a few, and all",
     )
 
 

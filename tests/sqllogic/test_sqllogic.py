@@ -2,8 +2,8 @@
 
 The workers are processes of their own behind gRPC; the oracle is one plain DuckDB with
 all rows. The skies are trees of 12, 60 and 417 leaves and a sky inside one base pixel;
-batches are of one chunk or of all. A file runs on some of these (see `RUNS`), and on
-all of them with ``pytest --everywhere``.
+batches are of one chunk, of a few or of all. A file runs on some of these (see `RUNS`),
+and on all of them with ``pytest --everywhere``.
 
 In a query ``t.Object`` is a table of the release that is asked, ``u.Object`` one of
 another family, and ``RANGE(3, 6)`` the list ``3, 4, 5``.
@@ -36,9 +36,9 @@ SKIES = {
 }
 OTHERS = {"twelve": "hundreds", "sixty": "twelve", "hundreds": "sixty"}
 """Release -> one of another family; of all others it is `SIXTY`."""
-BATCHES = {"one": 1, "all": 10**6}
+BATCHES = {"one": 1, "few": 7, "all": 10**6}
 SIXTY = "sixty"
-RUNS = ("sixty-one", "hundreds-all")
+RUNS = ("sixty-few", "hundreds-all")
 """Where a file runs that does not say ``# runs: …`` itself."""
 EVERYWHERE = tuple(f"{release}-{batch}" for release in SKIES for batch in BATCHES)
 FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.slt"))}
