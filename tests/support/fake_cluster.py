@@ -106,19 +106,20 @@ class Czar(czar_pb2_grpc.CzarServicer):
             return czar_pb2.BeginReply(
                 release=request.release, inputs=known, snapshot=42
             )
+        overlap = request.overlap if request.HasField("overlap") else 60 / 3600
         self.reply = czar_pb2.BeginReply(
             transaction="" if request.dry_run else f"t{self.begins}",
             attempt=1,
             lease=6,
             inputs=known,
-            overlap=request.overlap or 60 / 3600,
+            overlap=overlap,
             leaf_rows=request.leaf_rows or 10**6,
             leaf_bytes=request.leaf_bytes or 2**30,
             tree=self.tree,
             release=request.release,
             definitions=request.tables,
             radii={
-                t.name: request.overlap or 60 / 3600
+                t.name: overlap
                 for t in map(table_from_proto, request.tables)
                 if t.overlaps
             },
