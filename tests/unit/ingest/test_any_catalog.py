@@ -24,7 +24,16 @@ from qserv.sky.regions import chord2
 pytestmark = [pytest.mark.usefixtures("scratch"), pytest.mark.timeout(60)]
 
 SYSTEM = ("_healpix_29", "_chunk", "_source")
-OVERLAPS = (1e-5, 5 / 3600, 60 / 3600, 0.5, 3.0)
+SHAPES = (
+    (1e-5, 15, 3_000, 3_000),
+    (5 / 3600, 60, 10**8, 3_000),
+    (60 / 3600, 15, 3_000, 20_000),
+    (60 / 3600, 10**6, 3_000, 3_000),
+    (0.5, 60, 20_000, 10**8),
+    (0.5, 15, 3_000, 3_000),
+    (3.0, 15, 10**8, 10**8),
+)
+"""Overlap in degrees; rows of a leaf; bytes of a run, and of a share of leaves."""
 
 
 class Loaded:
@@ -33,11 +42,9 @@ class Loaded:
     def __init__(self, czar, place, seed, monkeypatch):
         self.rng = rng = np.random.default_rng(seed)
         self.czar, self.place = czar, place
-        self.overlap = OVERLAPS[seed % len(OVERLAPS)]
-        self.leaf_rows = int(rng.choice([15, 60, 250, 10**6]))
+        self.overlap, self.leaf_rows, size, share = SHAPES[seed]
         self.truth = Truth(self.overlap)
         self.numbers = {}
-        size, share = rng.choice([3_000, 20_000, 10**8], 2).tolist()
         for module in (reading, tasks):
             monkeypatch.setattr(module, "RUN_BYTES", size)
         for module in (gathered, tasks):
@@ -58,8 +65,8 @@ class Loaded:
         """Write the files of a load and load them; compare what is told of each."""
         made = catalog(
             self.rng,
-            count=int(self.rng.integers(60, 300)),
-            crowd=int(self.rng.choice([1, 80])),
+            count=int(self.rng.integers(60, 150)),
+            crowd=int(self.rng.choice([1, 40])),
             overlap=self.overlap,
             known=known,
         )
@@ -134,7 +141,7 @@ def vectors(rows):
     return np.column_stack([rows[name].to_numpy() for name in ("_x", "_y", "_z")])
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(len(SHAPES)))
 def test_each_row_is_once_where_it_must_be(czar, tmp_path, seed, monkeypatch):
     loaded = Loaded(czar, tmp_path, seed, monkeypatch)
     for table in TABLES:
