@@ -274,7 +274,8 @@ def have_accidents(cluster, arguments, accidents, *, away=()):
             if victim not in {LOADER, *away}:
                 cluster.come_back(victim)
         if loader.poll():
-            loader = cluster.loader(arguments)
+            again = "" if LOADER in back else armed.get(LOADER, "")
+            loader = cluster.loader(arguments, again)
     cluster.revive()
     if missed := armed.keys() - back:
         assert early(accidents) != accidents, f"{missed}: {cluster.log_of('loader')}"
