@@ -58,7 +58,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.tables = database.tables
-        self._write = threading.Lock()
+        self._write = threading.RLock()
         self.changes = 0
         self.ahead: dict[str, int] = {}
         with database.opening() as connection:
@@ -279,13 +279,19 @@ class Store:
         """Make a change until it is known to be made, and return what is live then."""
         self.check_newest()
 
-        def made() -> Snapshot:
-            with self.writing() as connection:
-                change(connection)
-                return self._read(connection, self._newest)
+        def made(connection: sa.Connection) -> Snapshot:
+            change(connection)
+            return self._read(connection, self._newest)
 
-        self._newest = patience.for_metadata()(made)
-        return self._newest
+        return patience.for_metadata()(self._shown, made)
+
+    def _shown(self, made: Callable[[sa.Connection], Snapshot]) -> Snapshot:
+        """Write, and show what is live then: before anybody else writes again."""
+        with self._write:
+            with self.writing() as connection:
+                newest = made(connection)
+            self._newest = newest
+            return newest
 
     def _read(
         self, connection: sa.Connection, before: Snapshot | None = None
@@ -346,9 +352,7 @@ class Store:
 
     def refreshed(self) -> Snapshot:
         """Read the newest snapshot again, after what it says of it was changed."""
-        with self.writing() as connection:
-            self._newest = self._read(connection)
-        return self._newest
+        return self._shown(self._read)
 
     def _found(self, connection: sa.Connection) -> tuple[str, int]:
         cluster = self.tables["cluster"]

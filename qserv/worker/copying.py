@@ -7,6 +7,7 @@ the call may be repeated after whatever crash.
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from qserv.errors import ChunkMissing, CorruptData, QservError, TaskFailed
 from qserv.ingest.manifests import Arriving
 from qserv.ingest.receiver import Receiver
 from qserv.storage.durable import (
+    LOST,
     link_files,
     make_directory,
     remove_file,
@@ -209,8 +211,12 @@ class Copier:
             if target.stat().st_size != entry.size:
                 return False
             return checksum(target)[1] == entry.sha256
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno in {errno.ENOENT, *LOST}:
+                return False
+            raise TaskFailed(
+                f"{entry.path} cannot be read: {error.strerror}"
+            ) from error
 
     def _settle(self, moves: Sequence[tuple[Path, Path]]) -> None:
         for _, target in moves:

@@ -1,6 +1,7 @@
 """The metadata: whole or not at all, for ever, and never of two czars."""
 
 import re
+import threading
 from contextlib import closing
 from dataclasses import replace
 
@@ -244,3 +245,22 @@ def test_metadata_that_cannot_be_read_say_what_helps(tmp_path, start, end):
     ):
         store.snapshot()
     assert str(tmp_path) in it.value.text
+
+
+def test_nobody_writes_between_a_change_and_its_being_shown(store, monkeypatch):
+    """Else an older view would take the place of one that tells where chunks went."""
+    free = []
+
+    def show(store, newest):
+        other = threading.Thread(
+            target=lambda: free.append(store._write.acquire(blocking=False))
+        )
+        other.start()
+        other.join()
+        vars(store)["shown"] = newest
+
+    monkeypatch.setattr(Store, "_newest", property(lambda s: s.shown, show), False)
+    store.shown = vars(store).pop("_newest")
+    metadata.publish(store)
+    store.refreshed()
+    assert free == [False, False]

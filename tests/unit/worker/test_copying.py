@@ -1,5 +1,7 @@
 """Files from worker to worker: verified, from the next peer, whole or not at all."""
 
+import errno
+
 import grpc
 import pytest
 from support import worker as w
@@ -209,6 +211,29 @@ async def test_a_disk_without_room_is_an_error_that_names_it(tmp_path, three):
         error = from_rpc(told.value, "full")
         assert type(error) is DiskFull
         assert "disk_reserve" in error.text
+
+
+async def test_what_the_disk_does_not_give_back_is_no_copy(three, monkeypatch):
+    def rotten(arriving, data):
+        arriving._digest.update(data)
+        arriving._file.write(bytes(len(data)))
+
+    def broken(path, **how):
+        if path == c.own_file(CHUNK):
+            raise OSError(errno.EIO, "Input/output error")
+        return checksum(path, **how)
+
+    a, _, c = three
+    files, checksum = await entries(a), copying.checksum
+    with monkeypatch.context() as patch:
+        patch.setattr(copying._Arriving, "_write", rotten)
+        with pytest.raises(CorruptData, match="gives back other bytes"):
+            await pull(c, files, (a,), manifests=[kept(files)])
+    await pull(c, files, (a,), manifests=[kept(files)])
+    # One that the disk lost is made again; it is no reason to give up.
+    monkeypatch.setattr(copying, "checksum", broken)
+    done = await pull(c, files, (a,))
+    assert done[-1].size == c.own_file(CHUNK).stat().st_size
 
 
 @pytest.mark.parametrize("place", ["durable.link.linked", "durable.write.written"])
