@@ -1,7 +1,7 @@
 """The columns of FITS binary tables (BINTABLE), and their bytes as values.
 
 Logical NULL and TNULL are NULL; TSCAL and TZERO are applied, to whole numbers exactly
-where they make unsigned ones; a text ends at its first NUL byte or trailing blank.
+where they are whole themselves; a text ends at its first NUL byte or trailing blank.
 """
 
 import re
@@ -86,15 +86,17 @@ def _reader(
         return None
     if code in "LX":
         return _truths if code == "L" else _bits
-    null = header.values.get(f"TNULL{number}")
     scale, zero = scaling_of(header, number)
-    return partial(
-        _numbers,
-        code=code,
-        scale=scale,
-        zero=zero,
-        null=null if type(null) is int and code in "BIJK" else None,
-    )
+    null = _null(header, number) if code in "BIJK" else None
+    return partial(_numbers, code=code, scale=scale, zero=zero, null=null)
+
+
+def _null(header: Header, number: int) -> int | None:
+    """Return the stored number that is NULL; None where none is."""
+    null = header.values.get(f"TNULL{number}")
+    if null is not None and type(null) is not int:
+        raise Malformed(f"TNULL{number} is {null!r}, no whole number")
+    return null
 
 
 def _numbers(
@@ -108,24 +110,31 @@ def _numbers(
         bits = values.view(f"u{values.itemsize}")
         highest = bits.dtype.type(2 ** (8 * values.itemsize - 1))
         values = (bits ^ highest).view(_OTHER[code])
-    elif scale == 1 and zero != 0 and _is_whole(zero) and code in "BIJK":
-        return _moved(values, int(zero), mask)
-    elif scale != 1 or zero != 0:
+    elif scale == 1 and zero == 0:
+        pass
+    elif code in "BIJK" and _is_whole(scale) and _is_whole(zero):
+        return _whole(values, int(scale), int(zero), mask)
+    else:
         values = values.astype(np.float64) * scale + zero
     return pa.array(values, mask=mask)
 
 
-def _is_whole(zero: float) -> bool:
+def _is_whole(number: float) -> bool:
     # Beyond, nobody means a number of whole steps, and a decimal would not hold it.
-    return abs(zero) < _FAR and zero == int(zero)
+    return abs(number) < _FAR and number == int(number)
 
 
-def _moved(
-    values: npt.NDArray[np.integer], zero: int, mask: npt.NDArray[np.bool_] | None
+def _whole(
+    values: npt.NDArray[np.integer],
+    scale: int,
+    zero: int,
+    mask: npt.NDArray[np.bool_] | None,
 ) -> pa.Array:
-    """Return whole numbers plus another: a double would lose their last digits."""
-    moved = values.astype(object) + zero
-    return pa.array(moved, pa.decimal128(38, 0), mask=mask)
+    """Scale whole numbers by whole ones: a double would lose their last digits."""
+    if 2 ** (8 * values.itemsize) * abs(scale) + abs(zero) < 2**63:
+        return pa.array(values.astype(np.int64) * scale + zero, mask=mask)
+    exact = values.astype(object) * scale + zero
+    return pa.array(exact, pa.decimal256(76, 0), mask=mask)
 
 
 def _truths(cells: Cells) -> pa.Array:

@@ -75,9 +75,14 @@ def scaling_of(header: Header, number: int) -> tuple[float, float]:
     Raises
     ------
     Malformed
-        If it is no number.
+        If it is no number, or makes all of them one.
     """
-    return _number(header, f"TSCAL{number}", 1), _number(header, f"TZERO{number}", 0)
+    scale = _number(header, f"TSCAL{number}", 1)
+    if scale == 0:
+        raise Malformed(
+            f"TSCAL{number} is {scale!r}, which leaves nothing of its numbers"
+        )
+    return scale, _number(header, f"TZERO{number}", 0)
 
 
 def texts_of(cells: Cells) -> pa.Array:
@@ -103,6 +108,6 @@ def _decoded(text: bytes) -> str:
 
 def _number(header: Header, keyword: str, default: float) -> float:
     value = header.values.get(keyword, default)
-    if isinstance(value, (str, bool)) or value is None or math.isnan(value):
+    if isinstance(value, (str, bool)) or value is None or not math.isfinite(value):
         raise Malformed(f"{keyword} is {value!r}, no number")
     return value

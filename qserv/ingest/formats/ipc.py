@@ -23,9 +23,9 @@ _MAGIC = b"ARROW1"
 def read(piece: Piece) -> Iterator[Batch]:
     """Read a file; see `qserv.ingest.formats.read`."""
     first = piece.first
-    with opened(piece) as reader:
+    with opened(piece) as (reader, handle):
         kept = wanted(piece, reader.schema.names)
-        for found in _batches(piece, reader):
+        for found in _batches(piece, reader, handle):
             columns = [found.column(i) for i in kept]
             raw = pa.RecordBatch.from_arrays(columns, names=list(kept.values()))
             yield conform(piece, raw, numbered(first, raw.num_rows))
@@ -34,19 +34,21 @@ def read(piece: Piece) -> Iterator[Batch]:
 
 def raw(piece: Piece) -> Iterator[pa.RecordBatch]:
     """Read all rows as they stand."""
-    with opened(piece) as reader:
-        yield from _batches(piece, reader)
+    with opened(piece) as (reader, handle):
+        yield from _batches(piece, reader, handle)
 
 
 def schema_of(piece: Piece) -> pa.Schema:
     """Return the columns of a file."""
-    with opened(piece) as reader:
+    with opened(piece) as (reader, _):
         return reader.schema
 
 
 @contextmanager
-def opened(piece: Piece) -> Iterator[pa.ipc.RecordBatchStreamReader]:
-    """Open a file or a stream as a stream of batches.
+def opened(
+    piece: Piece,
+) -> Iterator[tuple[pa.ipc.RecordBatchStreamReader, pa.NativeFile]]:
+    """Open a file or a stream as a stream of batches, and as what they come from.
 
     Raises
     ------
@@ -63,19 +65,26 @@ def opened(piece: Piece) -> Iterator[pa.ipc.RecordBatchStreamReader]:
             raise piece.wrong(
                 f"is neither an Arrow IPC file nor a stream: {stores.plain(error)}"
             ) from error
-        yield reader
+        yield reader, handle
 
 
 def _batches(
-    piece: Piece, reader: pa.ipc.RecordBatchStreamReader
+    piece: Piece, reader: pa.ipc.RecordBatchStreamReader, handle: pa.NativeFile
 ) -> Iterator[pa.RecordBatch]:
     done = 0
     while True:
+        begun = handle.tell()
         try:
             batch = reader.read_next_batch()
             # Arrow trusts the offsets of what it reads.
             batch.validate(full=True)
         except StopIteration:
+            # To Arrow a stream that is cut off between two batches has ended, too.
+            if handle.tell() == begun:
+                raise piece.wrong(
+                    f"ends behind row {done} without the mark of an end: it is "
+                    "truncated, or was not closed"
+                ) from None
             return
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise piece.wrong(

@@ -35,6 +35,10 @@ def split(whole: Piece) -> list[Piece]:
         metadata = file.metadata
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         sizes = [(group.num_rows, group.total_byte_size) for group in groups]
+    if (found := sum(count for count, _ in sizes)) != metadata.num_rows:
+        raise whole.wrong(
+            f"is spoilt: it says {metadata.num_rows} rows, and {found} of its groups"
+        )
     pieces: list[Piece] = []
     first, start = whole.first, 0
     for end in range(1, len(sizes) + 1):
@@ -79,6 +83,11 @@ def read(piece: Piece) -> Iterator[Batch]:
             raise piece.wrong(
                 f"cannot be read beyond row {first - 1}: {stores.plain(error)}"
             ) from error
+    if piece.rows is not None and first - piece.first != piece.rows:
+        raise piece.wrong(
+            f"is spoilt: it has {first - piece.first} rows from row {piece.first}, "
+            f"and says {piece.rows}"
+        )
 
 
 def opened(piece: Piece) -> pq.ParquetFile:

@@ -251,8 +251,12 @@ def _rejected(
 
 
 def _plain(scalar: pa.Scalar) -> Any:
+    if isinstance(scalar, pa.DictionaryScalar):
+        scalar = scalar.value
     try:
         value = scalar.as_py()
+    except UnicodeDecodeError:
+        value = scalar.as_buffer().to_pybytes()
     except (ValueError, OverflowError):  # years that Python's datetime has not
-        return repr(scalar)
+        return str(scalar.cast(pa.string()))
     return value.decode("utf-8", "backslashreplace") if type(value) is bytes else value

@@ -20,6 +20,8 @@ from qserv.wire.codec import arrow_schema
 _TEXT: Final = (pa.string(), pa.large_string(), pa.string_view())
 _BYTES: Final = (pa.binary(), pa.large_binary(), pa.binary_view())
 _HIGHEST: Final = 2.0**63
+_FIRST: Final = pa.scalar("0001-01-01").cast(pa.timestamp("us"))
+_LAST: Final = pa.scalar("9999-12-31T23:59:59.999999").cast(pa.timestamp("us"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,11 @@ def convert(array: pa.Array, column: Column, *, texts: bool = False) -> Converte
     """
     target = arrow_schema([column]).field(0).type
     array, bad = _plain(array), None
-    if texts and array.type in _BYTES:
-        array, bad = text_of(array)
+    if array.type in _TEXT or (texts and array.type in _BYTES):
+        # Arrow takes it from a Parquet file unseen that its texts are UTF-8.
+        array, bad = text_of(array.cast(pa.binary()))
     if array.type in _TEXT and (texts or pa.types.is_timestamp(target)):
-        array, worse = parse(array.cast(pa.string()), target)
+        array, worse = parse(array, target)
         bad = either(bad, worse)
     if not _may_become(array.type, target):
         raise TypeError(_refusal(array.type, column))
@@ -97,6 +100,7 @@ def convert(array: pa.Array, column: Column, *, texts: bool = False) -> Converte
     if array.type != target:
         array, worse = _cast(array, target)
         bad = either(bad, worse)
+    bad = either(bad, _far(array))
     nulls, long = None, _too_long(array, column)
     if not column.nullable and array.null_count:
         nulls = np.asarray(array.is_null())
@@ -121,8 +125,8 @@ def _reason(column: Column) -> str:
             return "is no BOOLEAN: true, false, t, f, yes, no, 1 or 0"
         case DataType.TIMESTAMP:
             return (
-                "is no time in ISO 8601 to the microsecond, such as "
-                "2026-01-31T23:59:59.5Z"
+                "is no time of the years 1 to 9999 in ISO 8601 to the microsecond, "
+                "such as 2026-01-31T23:59:59.5Z"
             )
         case _:
             return f"is no number that {column.datatype} holds without loss"
@@ -147,6 +151,9 @@ def _plain(array: pa.Array) -> pa.Array:
         array = pc.run_end_decode(array)
     if pa.types.is_float16(array.type):
         array = array.cast(pa.float32())  # Arrow computes little with half floats
+    if pa.types.is_decimal32(array.type) or pa.types.is_decimal64(array.type):
+        # Arrow makes no BIGINT of these.
+        array = array.cast(pa.decimal128(array.type.precision, array.type.scale))
     return array
 
 
@@ -164,6 +171,15 @@ def _too_long(array: pa.Array, column: Column) -> Mask | None:
         return None
     long = np.asarray(pc.greater(pc.utf8_length(array), column.length).fill_null(False))
     return long if long.any() else None
+
+
+def _far(array: pa.Array) -> Mask | None:
+    """Return which times no ISO 8601 text tells; None where none is such."""
+    if not pa.types.is_timestamp(array.type):
+        return None
+    inside = pc.and_(pc.greater_equal(array, _FIRST), pc.less_equal(array, _LAST))
+    far = np.asarray(pc.invert(inside.fill_null(True)))
+    return far if far.any() else None
 
 
 def _may_become(arrow: pa.DataType, target: pa.DataType) -> bool:

@@ -102,20 +102,53 @@ def test_scaled_whole_numbers_with_null(tmp_path):
     assert read(path, table(v="DOUBLE")).rows["v"] == expected == [5, 5.1, None, 4.9]
 
 
-@pytest.mark.parametrize("zero", [1000, -1000, 2**63 + 2])
-def test_whole_numbers_with_an_offset_keep_their_last_digits(tmp_path, zero):
+@pytest.mark.parametrize(
+    ("scale", "zero"),
+    [(1, 1000), (1, -1000), (1, 2**63 + 2), (-1, -1), (3.0, 2**63), (2**63, 2**63)],
+)
+def test_whole_numbers_scaled_by_whole_ones_keep_their_last_digits(
+    tmp_path, scale, zero
+):
     """What is stored, times TSCAL, plus TZERO: FITS 4.0, section 7.3.2."""
     path = tmp_path / "t.fits"
-    stored = [2**53 + 1, -(2**53) - 1, -(2**62) + 1, -99]
+    stored = [2**53 + 1, -(2**53) - 1, -(2**62) + 1, 0, -99]
     column = fits.Column("v", "K", null=-99, array=np.array(stored))
     fits.BinTableHDU.from_columns([column]).writeto(path)
+    fits.setval(path, "TSCAL1", value=scale, ext=1)
     fits.setval(path, "TZERO1", value=zero, ext=1)
     found = read(path, table(v="BIGINT"))
-    exact = [value + zero for value in stored[:3]]
-    assert found.rows["v"] == [*(v for v in exact if v < 2**63), None]
-    assert [reject.value for reject in found.rejects] == [
-        str(v) for v in exact if v >= 2**63
-    ]
+    exact = [value * int(scale) + zero for value in stored[:-1]]
+    held = [value for value in exact if -(2**63) <= value < 2**63]
+    assert found.rows["v"] == [*held, None]
+    assert [r.value for r in found.rejects] == [str(v) for v in exact if v not in held]
+
+
+def test_small_numbers_with_an_offset_are_whole_numbers(tmp_path):
+    path = tmp_path / "t.fits"
+    column = fits.Column("v", "J", array=np.array([-(2**31), 2**31 - 1]))
+    fits.BinTableHDU.from_columns([column]).writeto(path)
+    fits.setval(path, "TZERO1", value=10**15, ext=1)
+    assert schema_of(path).field("v").type == pa.int64()
+    expected = [10**15 - 2**31, 10**15 + 2**31 - 1]
+    assert read(path, table(v="BIGINT")).rows["v"] == expected
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "message"),
+    [
+        ("TSCAL1", 0.0, "TSCAL1 is 0.0, which leaves nothing"),
+        ("TSCAL1", "inf", "TSCAL1 is 'inf', no number"),
+        ("TZERO1", "1", "TZERO1 is '1', no number"),
+        ("TNULL1", -99.0, "TNULL1 is -99.0, no whole number"),
+    ],
+)
+def test_numbers_about_numbers_that_are_none(tmp_path, keyword, value, message):
+    """Else all values would be one, or -99 a value."""
+    path = tmp_path / "t.fits"
+    fits.BinTableHDU.from_columns([fits.Column("v", "J", array=[-99])]).writeto(path)
+    fits.setval(path, keyword, value=value, ext=1)
+    with pytest.raises(BadContribution, match=message):
+        read(path, table(v="BIGINT"))
 
 
 def test_which_table_of_a_fits_file(bintable):
@@ -189,6 +222,20 @@ def test_a_truncated_binary_table(bintable):
     bintable.write_bytes(content[: content.index(b"d e fF") - 3])
     with pytest.raises(BadContribution, match="ends in row 3 of 3: it is truncated"):
         read(bintable, INTO, ignore=LEFT)
+
+
+def test_a_packed_binary_table_is_checked_to_its_end(tmp_path):
+    """Behind its last row stands what tells that a bit was turned in one before."""
+    path, packed = tmp_path / "t.fits", tmp_path / "t.fits.gz"
+    column = fits.Column("v", "J", array=np.arange(1000))
+    fits.BinTableHDU.from_columns([column]).writeto(path)
+    content = bytearray(gzip.compress(path.read_bytes(), compresslevel=0))
+    packed.write_bytes(content)
+    assert read(packed, table(v="INTEGER")).rows["v"] == list(range(1000))
+    content[content.index((900).to_bytes(4, "big"))] ^= 1
+    packed.write_bytes(content)
+    with pytest.raises(BadContribution, match=r"t.fits.gz: cannot be read"):
+        read(packed, table(v="INTEGER"))
 
 
 def astropy_table():

@@ -19,6 +19,12 @@ from qserv.ingest.formats import parquet as module
 from qserv.ingest.looking import look
 
 
+def unchecked_texts(*texts):
+    """Return texts as a program writes them that does not look whether they are."""
+    plain = pa.array(texts, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(plain), plain.buffers())
+
+
 @pytest.fixture
 def parquet(tmp_path):
     def write(**arrays):
@@ -45,6 +51,7 @@ def parquet(tmp_path):
         ("DOUBLE", pa.array([decimal.Decimal("2.55")], pa.decimal128(10, 2)), [2.55]),
         ("DOUBLE", pa.array([decimal.Decimal("0.1")], pa.decimal128(38, 30)), [0.1]),
         ("BIGINT", pa.array([decimal.Decimal(2**62)]), [2**62]),
+        ("BIGINT", pa.array([decimal.Decimal("-3.0")], pa.decimal32(9, 2)), [-3]),
         ("VARCHAR", pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
         ("VARCHAR", pa.array(["a", None], pa.large_string()), ["a", None]),
         ("VARCHAR", pa.array(["a", ""], pa.string_view()), ["a", ""]),
@@ -83,7 +90,12 @@ def test_types_widen_and_values_survive(parquet, datatype, array, expected):
         ("BOOLEAN", pa.array([1, 2, 0, -1]), [2, 4]),
         ("TIMESTAMP", pa.array([1, 1000], pa.timestamp("ns")), [1]),
         ("TIMESTAMP", pa.array([2**62, 0], pa.timestamp("ms")), [1]),
-        ("TIMESTAMP", pa.array(["x", "1970-01-02"]), [1]),
+        ("TIMESTAMP", pa.array(["x", "1970-01-02", "0000-12-31"]), [1, 3]),
+        # NaT, and years that no text of ISO 8601 tells.
+        ("TIMESTAMP", pa.array([-(2**63), 2**62, 0], pa.timestamp("us")), [1, 2]),
+        ("TIMESTAMP", pa.array([-(2**31), 0, 2**31 - 1], pa.date32()), [1, 3]),
+        ("VARCHAR", unchecked_texts(b"\xff", b"\xc3\xa9", b"\xc3"), [1, 3]),
+        ("VARCHAR", unchecked_texts(b"\xff", b"e").dictionary_encode(), [1]),
     ],
 )
 def test_what_would_lose_something_is_told(parquet, datatype, array, rows):
@@ -173,6 +185,30 @@ def test_without_page_checksums_a_flipped_bit_is_an_answer(tmp_path, monkeypatch
     assert read(path, table(v="DOUBLE")).rows["v"] != [1.5] * 50
 
 
+def test_a_footer_that_says_other_rows_than_there_are(tmp_path):
+    """Else rows would be lost: of a group, Arrow reads as many as the footer says."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"v": list(range(57))}), path, compression="none")
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    there = [i for i in range(footer, len(whole)) if whole[i] == 2 * 57]
+    told = []
+    for at in (*((i,) for i in there), there):
+        content = bytearray(whole)
+        for i in at:
+            content[i] = 2 * 58
+        path.write_bytes(content)
+        try:
+            assert len(read(path, table(v="BIGINT")).numbers) == 57
+        except BadContribution as error:
+            told.append(error.text.removeprefix(f"{path}: is spoilt: "))
+    assert told == [
+        "it says 58 rows, and 57 of its groups",
+        "it says 57 rows, and 58 of its groups",
+        "it has 57 rows from row 1, and says 58",
+    ]
+
+
 def test_columns_in_any_order_and_left_out(parquet):
     path = parquet(Q=[[1]], b=[2.5], A=[1])
     into = table(a="BIGINT", b="DOUBLE")
@@ -198,6 +234,20 @@ def test_arrow_files_and_streams(tmp_path, stream):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(BadContribution, match=path.name):
         read(path, table(s="VARCHAR", v="INTEGER"))
+
+
+@pytest.mark.parametrize("writer", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_an_arrow_stream_cut_off_anywhere_is_refused(tmp_path, writer):
+    """Between two batches, too, where Arrow itself takes it for ended."""
+    path, data = tmp_path / "t.arrow", pa.table({"v": list(range(30))})
+    with writer(str(path), data.schema) as file:
+        file.write_table(data, max_chunksize=10)
+    whole = path.read_bytes()
+    assert len(read(path, table(v="BIGINT")).numbers) == 30
+    for size in range(0, whole.rindex(b"\xff\xff\xff\xff\0\0\0\0"), 8):
+        path.write_bytes(whole[:size])
+        with pytest.raises(BadContribution, match=r"t\.arrow: "):
+            read(path, table(v="BIGINT"))
 
 
 def test_meaning_is_kept(tmp_path):
