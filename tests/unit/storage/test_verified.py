@@ -2,6 +2,7 @@
 
 import os
 from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,6 +89,40 @@ def test_a_verification_outlives_a_restart_but_not_a_change(tmp_path, entry):
     assert inventory(tmp_path).unverified([entry]) == []
     os.utime(tmp_path / "data" / entry.path)
     assert inventory(tmp_path).unverified([entry]) == [entry]
+
+
+def test_a_change_that_hides_its_time_is_seen(tmp_path, entry):
+    held, file = inventory(tmp_path), tmp_path / "data" / entry.path
+    held.verify([entry])
+    before = file.stat()
+    file.write_bytes(CONTENT[::-1])
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert held.unverified([entry]) == [entry]
+
+
+def test_what_was_read_of_a_file_that_was_replaced_is_not_used(tmp_path, entry):
+    """Though the new one is good: nobody knows what of it was read of which."""
+    held, file = inventory(tmp_path), tmp_path / "data" / entry.path
+    pinned = held.ready([entry])
+    held.check(pinned)
+    fresh = file.with_name("fresh")
+    fresh.write_bytes(CONTENT)
+    fresh.replace(file)
+    held.verify([entry])
+    with pytest.raises(CorruptData, match="changed, or was found bad"):
+        held.check(pinned)
+    held.check(held.ready([entry]))
+
+
+def test_a_file_that_was_just_written_waits_for_a_tick(tmp_path, entry, monkeypatch):
+    """A change within it would not show: what was verified would pass for it."""
+    file, waits = tmp_path / "data" / entry.path, []
+    written = file.stat().st_ctime
+    for age in (-60.0, 0.005, 60.0):
+        clock = SimpleNamespace(time=lambda a=age: written + a, sleep=waits.append)
+        monkeypatch.setattr(storage, "time", clock)
+        inventory(tmp_path, clock=clock.time).verify([entry])
+    assert waits == [pytest.approx(0.015, abs=1e-4)]
 
 
 def test_of_another_content_under_that_path_nothing_is_known(tmp_path, entry):
