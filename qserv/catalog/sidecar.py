@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qserv.catalog.tables import LOADABLE, TableKind
-from qserv.catalog.yamlfile import Place, load
+from qserv.catalog.yamlfile import Place, load, shown
 from qserv.errors import InvalidRequest
 
 SIDECAR_SUFFIX: Final = ".sidecar.yaml"
@@ -225,7 +225,7 @@ def _overlap(top: Place, content: Mapping[str, Any]) -> float | None:
             return arcsec / 3600
         case found:
             raise top.at("overlap").wrong(
-                f"must be 0 to 324,000 arcseconds (90 degrees), not {found!r}"
+                f"must be 0 to 324,000 arcseconds (90 degrees), not {shown(found)}"
             )
 
 
@@ -254,7 +254,7 @@ def _position(where: Place, item: Any) -> tuple[str, str] | None:
             return (lon, lat)
         case found:
             raise where.at("position").wrong(
-                f"must be {_KEYS['position']} (longitude, latitude), not {found}"
+                f"must be {_KEYS['position']} (longitude, latitude), not {shown(found)}"
             )
 
 
@@ -296,7 +296,7 @@ def _options(where: Place, item: Any) -> dict[str, Any]:
             )
         if type(value) not in _READ[name]:
             kinds = " or ".join(_KINDS_OF.get(t, "a number") for t in _READ[name])
-            raise inside.at(name).wrong(f"must be {kinds}, not {value!r}")
+            raise inside.at(name).wrong(f"must be {kinds}, not {shown(value)}")
         if isinstance(value, list):
             inside.texts(options, name)
     return dict(options)

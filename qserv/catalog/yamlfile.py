@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from reprlib import Repr
+from typing import Any, Final
 
 import yaml
 from typing_extensions import override
 
 from qserv.errors import InvalidRequest
+
+_SHORT: Final = Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80
 
 
 class _Loader(yaml.CSafeLoader):
@@ -47,6 +51,11 @@ def load(path: Path) -> Any:
         raise InvalidRequest(f"{path}{where}: is not YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"{path}: is not YAML: {error}") from error
+
+
+def shown(value: Any) -> str:
+    """Return a value for people; with aliases, some lines of YAML make gigabytes."""
+    return _SHORT.repr(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +114,16 @@ class Place:
         found = self.sequence(item, key)
         for i, text in enumerate(found):
             if not isinstance(text, str):
-                raise self.at(key, i).wrong(f"must be text, not {text!r}: quote it")
+                raise self.at(key, i).wrong(
+                    f"must be text, not {shown(text)}: quote it"
+                )
         return tuple(found)
 
     def text(self, item: Any, key: str, default: str | None = None) -> str:
         """Return the text under `key`; raises `InvalidRequest` if it is none."""
         found = self._get(item, key, default)
         if not isinstance(found, str) or (default is None and not found):
-            raise self.at(key).wrong(f"must be text, not {found!r}")
+            raise self.at(key).wrong(f"must be text, not {shown(found)}")
         return found
 
     def _get(self, item: Any, key: str, default: Any = None) -> Any:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from qserv.catalog.names import renamed
 from qserv.errors import BadContribution, InvalidRequest
@@ -337,10 +336,10 @@ def _check_store(table: str, match: Found, other: Found) -> None:
 
 def _matches(pattern: str) -> Iterable[Found]:
     if stores.is_uri(pattern):
-        parts = urlsplit(pattern)
-        if parts.scheme != "file":
+        scheme, path = stores.place(pattern)
+        if scheme != "file":
             return stores.matches(pattern, wildcards=_STORE_WILDCARDS)
-        pattern = unquote(parts.path)
+        pattern = path
     # Absolute, for another process may stand in another directory.
     return map(_looked_at, localfiles.found(Path(pattern).absolute()))
 

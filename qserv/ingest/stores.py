@@ -1,13 +1,13 @@
 """Opens files on local disks and in stores such as S3, through `pyarrow.fs`."""
 
 import errno
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
 import pyarrow.fs
@@ -44,14 +44,20 @@ def shown(uri: str) -> str:
     """Return a path or URI as people may see it: no credentials, no query."""
     if not is_uri(uri):
         return uri
-    parts = urlsplit(uri)
+    parts = _split(uri)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{unquote(parts.path)}"
 
 
+def place(uri: str) -> tuple[str, str]:
+    """Return the scheme of a URI, and its path as the store has it."""
+    parts = _split(uri)
+    return parts.scheme, unquote(parts.path)
+
+
 def options(uri: str) -> tuple[str, str]:
     """Return what a URI says of its store: credentials and place, and the query."""
-    parts = urlsplit(uri)
+    parts = _split(uri)
     return parts.netloc, parts.query
 
 
@@ -152,17 +158,19 @@ def matches(uri: str, *, wildcards: frozenset[str]) -> Iterator[Found]:
         wild = [i for i, step in enumerate(steps) if not wildcards.isdisjoint(step)]
         info = filesystem.get_file_info(path)
         if info.is_file:
-            found, keep = [info], re.compile(re.escape(path))
+            found = [info]
         elif wild:
-            found = _below(filesystem, "/".join(steps[: wild[0]]))
-            keep = re.compile(_regex(path), re.DOTALL)
+            below = _below(filesystem, "/".join(steps[: wild[0]]))
+            found = [each for each in below if _fits(each.path.split("/"), steps)]
         else:
-            below = re.escape(path.rstrip("/")) + "/"
-            found = _below(filesystem, path.rstrip("/"))
-            # A hidden or noted part is one that begins with a dot or an underscore.
-            keep = re.compile(below + r"(?!(?:.*/)?[._]).*", re.DOTALL)
+            top = path.rstrip("/")
+            found = [
+                each
+                for each in _below(filesystem, top)
+                if visible(each.path.removeprefix(f"{top}/").split("/"))
+            ]
         for info in found:
-            if info.is_file and keep.fullmatch(info.path):
+            if info.is_file:
                 yield Found(_renamed(uri, path, info.path), info.size, info.mtime_ns)
 
 
@@ -176,25 +184,31 @@ def _below(filesystem: pa.fs.FileSystem, path: str) -> list[pa.fs.FileInfo]:
     return list(filesystem.get_file_info(selector))
 
 
-def _regex(pattern: str) -> str:
-    """Return the regular expression of a wildcard as shells have them."""
-    parts = re.split(r"(\*\*/|\*|\[[^]/]+\])", pattern)
-    return "".join(
-        "(?:.*/)?"
-        if part == "**/"
-        else "[^/]*"
-        if part == "*"
-        else part.replace("[!", "[^")
-        if part.startswith("[") and part.endswith("]")
-        else re.escape(part)
-        for part in parts
-    )
+def _fits(steps: Sequence[str], wildcard: Sequence[str]) -> bool:
+    """Return whether a path matches a wildcard, as one of local files does."""
+    if not steps or not wildcard:
+        return not steps and not wildcard
+    first, *rest = wildcard
+    if first == "**" and rest:
+        return any(_fits(steps[skipped:], rest) for skipped in range(len(steps)))
+    # In a URI ? begins the options: one that was written %3F is no wildcard.
+    matches = fnmatchcase(steps[0], first.replace("?", "[?]"))
+    return matches and _fits(steps[1:], rest)
+
+
+def _split(uri: str) -> SplitResult:
+    try:
+        # A key may have a #, and a store has no fragments.
+        return urlsplit(uri, allow_fragments=False)
+    except ValueError as error:
+        scheme = uri.partition(":")[0]
+        raise BadContribution(f"{scheme}://…: is no URI: {plain(error)}") from error
 
 
 def _place(uri: str) -> tuple[pa.fs.FileSystem, str]:
     if not is_uri(uri):
         return pa.fs.LocalFileSystem(), uri
-    parts = urlsplit(uri)
+    parts = _split(uri)
     root = urlunsplit((parts.scheme, parts.netloc, "", parts.query, ""))
     try:
         filesystem, base = _filesystem(root)
@@ -214,7 +228,7 @@ def _filesystem(root: str) -> tuple[pa.fs.FileSystem, str]:
 
 def _renamed(uri: str, path: str, found: str) -> str:
     """Return the URI of another file of the same store."""
-    parts = urlsplit(uri)
+    parts = _split(uri)
     base = path.removesuffix(unquote(parts.path))
     key = quote(found.removeprefix(base), safe="/")
     return urlunsplit((parts.scheme, parts.netloc, key, parts.query, ""))

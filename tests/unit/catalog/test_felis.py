@@ -357,3 +357,14 @@ def mutated(text, draw):
         )  # fmt: skip
         text = text[:start] + piece + text[stop:]
     return text
+
+
+def test_aliases_do_not_fill_a_message(tmp_path):
+    """Nine of nine of nine … would be written out: gigabytes."""
+    path = tmp_path / "t.sidecar.yaml"
+    nine = [f"&a0 [{', '.join('x' * 9)}]"]
+    nine += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    path.write_text(f"tables: {{T: {{ignore: [{', '.join(nine)}], kind: *a11}}}}")
+    with pytest.raises(InvalidRequest, match="kind must be text, not") as caught:
+        read_sidecar(path)
+    assert len(caught.value.text) < 2000

@@ -39,7 +39,7 @@ def bucket():
         f"s3://key:secret@sky{query}&allow_bucket_creation=true"
     )
     filesystem.create_dir("sky")
-    for name in (*FILES, "deep/e [1] é%.csv"):
+    for name in (*FILES, "deep/e [1] é%.csv", "_odd/a#1+b c.csv", "_odd/^?.csv"):
         with filesystem.open_output_stream(f"sky/dr1/{name}") as file:
             file.write(b"a\n1\n2\n")
     yield "s3://key:secret@sky/", query
@@ -163,9 +163,20 @@ def test_what_is_found_in_a_store(bucket):
     assert names("dr1/*.csv", "dr1/a.csv") == ["a.csv"]
     assert names("dr1/**/*.pq") == ["deep/c.pq"]
     assert names("dr1/[!b].*", "dr*/b.p*") == ["a.csv", "b.parquet"]
-    for pattern in ("dr1/*.tsv", "none", "dr1/x.csv"):
+    # What a key may have besides, as a wildcard of local files takes it.
+    odd = ["_odd/^?.csv", "_odd/a#1+b c.csv"]
+    assert names("dr1/_odd/a#1+b c.csv", "dr1/_odd/^%3F.csv") == odd[::-1]
+    assert names("dr1/_odd/*") == odd
+    assert names("dr1/_odd/[^x]*") == names("dr1/_odd/*%3F*") == odd[:1]
+    assert names("dr1/_odd/[]a]*") == odd[1:]
+    for pattern in ("dr1/*.tsv", "none", "dr1/x.csv", "dr1/[z-a].csv", "dr1/a#.csv"):
         with pytest.raises(BadContribution, match="there is no file s3://sky/"):
             names(pattern)
+
+
+def test_what_is_no_uri():
+    with pytest.raises(BadContribution, match=r"s3://…: is no URI: .*"):
+        find("T", ["s3://key:secret@[sky/a.csv"])
 
 
 def test_two_stores_may_not_have_files_of_one_name(bucket):
