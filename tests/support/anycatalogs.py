@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 from support.loads import (
     FORCED,
     MATCH,
@@ -50,6 +51,7 @@ def hard_places(rng, count, crowd, reach):
 def moved(rng, ra, dec, reach):
     """Return other positions within a distance of some, on the sky."""
     vectors = np.column_stack(healpix.unit_vectors(ra, dec))
+    reach = np.broadcast_to(reach, len(vectors))[:, None, None]
     return positions(scattered(rng, vectors, 2, reach).reshape(-1, 2, 3)[:, 1])
 
 
@@ -68,6 +70,8 @@ class Truth:
         """Take in the rows of a file; returns which are left out, and the wrapped."""
         left, wrapped = [], 0
         for number, row in enumerate(rows.to_pylist(), 1):
+            if table is FORCED and row["objectId"].is_integer():
+                row["objectId"] = int(row["objectId"])
             turned = self._wrap(table, row)
             home = self._home(table, row)
             if home is None:
@@ -150,14 +154,20 @@ def catalog(rng, *, count, crowd, overlap, known):
     refs = 7 * np.arange(len(ra)) + 1 + 10**12 * len(known)
     found[REF_OBJECT] = {"refObjectId": refs, "ra": ref_ra, "dec": ref_dec}
     which = rng.integers(0, len(ra), 2 * len(ra))
-    away = moved(rng, ra[which], dec[which], 3 * reach)
+    # Half a milliarcsecond away is out of a home, and yet within a pixel's width.
+    far = np.where(rng.random(len(which)) < 0.5, 3 * reach, 1.4e-7)
+    away = moved(rng, ra[which], dec[which], far)
+    turned = (rng.random(len(which)) < 0.1) & (away[0] >= 180)
+    away = np.where(turned, away[0] - 360, away[0]), away[1]
     names = rng.permutation(10 * len(which))[: len(which)]
     names[:5] = names[5:10]
     keys = np.where(rng.random(len(which)) < 0.02, 17, ids[which])
     found[NAMED_SOURCE] = {
         "sourceId": names, "objectId": keys, "ra": away[0], "dec": away[1],
     }  # fmt: skip
-    found[FORCED] = {"objectId": keys[::-1], "flux": np.arange(len(keys))}
+    # The reader leaves these out: whole batches, and the last ones of a task.
+    halves = np.where(np.arange(len(keys)) < len(keys) - 9, 0, 0.5) + keys[::-1]
+    found[FORCED] = {"objectId": halves, "flux": np.arange(len(keys))}
     pairs = ids.astype(object), refs.astype(object), np.arange(len(ids))
     chance = rng.random(len(ids))
     pairs[0][chance < 0.2], pairs[1][(chance > 0.1) & (chance < 0.3)] = None, None
@@ -165,7 +175,12 @@ def catalog(rng, *, count, crowd, overlap, known):
     found[MATCH] = dict(zip(("objectId", "refObjectId", "arcsec"), pairs, strict=True))
     for table in (OBJECT, REF_OBJECT, NAMED_SOURCE):
         spoil(rng, found[table])
-    return {table: data(table, **values) for table, values in found.items()}
+    made = {
+        table: data(table, **values)
+        for table, values in found.items()
+        if table is not FORCED
+    }
+    return made | {FORCED: pa.table(found[FORCED])}
 
 
 def spoil(rng, values):
