@@ -17,6 +17,7 @@ from qserv.errors import (
 )
 from qserv.ingest import job, keeping, staging
 from qserv.ingest.bulk import gathered, leaves, reading, tasks
+from qserv.ingest.formats import parquet as parquet_files
 from qserv.ingest.loader import load
 from qserv.ingest.progress import Phase
 from qserv.sky import healpix
@@ -314,6 +315,22 @@ def test_a_leaf_too_large_for_a_task_becomes_several_files(czar, inputs, monkeyp
     for entry, rows in files:
         check_rows(entry, rows, homes)
     assert sum(rows.num_rows for _, rows in files) == 9000
+
+
+def test_a_replicated_table_too_large_for_a_task_becomes_several_files(
+    czar, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(parquet_files, "BATCH_ROWS", 50)
+    monkeypatch.setattr(reading, "RUN_BYTES", 2_000)
+    monkeypatch.setattr(tasks, "SHARE_BYTES", 10_000)
+    path = parquet(
+        tmp_path / "f.parquet", FILTER, filterId=range(900), name=["x"] * 900
+    )
+    load_all(czar, {"Filter": [path]})
+    files = czar.files("Filter", Role.BASE)
+    assert len(files) > 2
+    found = [key for _, rows in files for key in rows["filterId"].to_pylist()]
+    assert sorted(found) == list(range(900))
 
 
 def test_a_loader_says_that_it_is_there(czar, inputs, monkeypatch):
