@@ -23,6 +23,7 @@ from qserv.errors import (
     InvalidRequest,
     QservError,
     TaskFailed,
+    WorkerUnavailable,
 )
 from qserv.plan.plan import MARK
 from qserv.sky.healpix import ORDER
@@ -200,7 +201,9 @@ class Pull:
         what = f"chunk {chunk} of {self._source.release}.{self._source.table}"
         if error is None:
             return ChunkMissing(f"no worker is named that holds {what}")
-        return type(error)(f"no worker gave {what}, the last said: {error.text}")
+        # Who asks is there: only the peer was not, and the czar is not to mix them up.
+        kind = TaskFailed if isinstance(error, WorkerUnavailable) else type(error)
+        return kind(f"no worker gave {what}, the last said: {error.text}")
 
 
 def _holders(

@@ -7,7 +7,6 @@ import itertools
 from contextlib import AsyncExitStack
 from unittest import mock
 
-import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -376,11 +375,9 @@ def test_chunks_of_another_tree_are_near_as_the_sky_says():
 
 
 @together
-async def test_an_endpoint_that_is_none_is_the_clusters_fault(workers):
+async def test_who_asks_a_peer_that_is_gone_does_not_pass_for_gone(workers):
     halo = halo_of(workers)
     for peer in halo.peers:
         peer.endpoint = "127.0.0.1:1"
     args, more = request(workers, halo=halo)
-    with pytest.raises(grpc.RpcError) as told:
-        await workers[0].run(*args, **more)
-    assert w.from_rpc(told.value, "w").retry
+    await workers[0].refuses(TaskFailed, "does not answer", *args, **more)
