@@ -1,6 +1,6 @@
-"""A few thousand random queries, and the bugs that they must find."""
+"""A thousand random queries, and the bugs that they must find."""
 
-import time
+from itertools import islice
 
 import pytest
 from fuzz.bugs import BUGS
@@ -9,17 +9,16 @@ from fuzz.fuzzer import first_difference, minimised, one, queries
 from fuzz.tally import Tally
 
 SEED = 20_251
-SECONDS = 40
+QUERIES = 500
+"""Of each seed: two catalogs. The same on any machine, however busy it is."""
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [SEED, SEED + 1])
 def test_what_chunks_answer_is_what_the_oracle_answers(seed):
-    """As many queries as there is time for; ``make fuzz`` has more of it."""
-    tally, until = Tally(), time.monotonic() + SECONDS
-    for number, body, known, rng in queries(seed):
-        if time.monotonic() > until or number > 3000:
-            break
+    """Two catalogs of each seed; ``make fuzz`` asks for longer."""
+    tally = Tally()
+    for number, body, known, rng in islice(queries(seed), QUERIES):
         outcome, chosen = one(body, known, rng)
         tally.add(outcome)
         if outcome.kind == DIFFERENT:
