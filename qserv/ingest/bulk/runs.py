@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from qserv import failpoint
+from qserv.errors import LimitExceeded
 from qserv.ingest.bulk.scratch import Scratch
 
 ORDER: Final = "\0order"
@@ -68,9 +69,21 @@ def write(scratch: Scratch, name: str, rows: pa.Table) -> Run:
 
 
 def write_batch(scratch: Scratch, name: str, rows: pa.Table) -> Path:
-    """Write rows as one record batch; what lies there by that name is whole."""
-    part, path = scratch.fresh(name), scratch.file(f"{name}.arrow")
+    """Write rows as one record batch; what lies there by that name is whole.
+
+    Raises
+    ------
+    LimitExceeded
+        If they are too many for one.
+    """
     batches = rows.combine_chunks().to_batches()
+    if len(batches) > 1:
+        raise LimitExceeded(
+            f"{rows.num_rows:,} rows that lie at one place of the sky, or have keys of "
+            "one range, have more than 2 GiB of text in one column: load them without "
+            "that column, or as several loads"
+        )
+    part, path = scratch.fresh(name), scratch.file(f"{name}.arrow")
     empty = pa.RecordBatch.from_pylist([], schema=rows.schema)
     with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as file:
         file.write_batch(batches[0] if batches else empty)

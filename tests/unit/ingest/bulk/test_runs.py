@@ -1,10 +1,14 @@
 """Tasks share the leaves so that all rows are cut once, and none gets too many."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qserv.errors import LimitExceeded
 from qserv.ingest.bulk import runs
 from qserv.ingest.bulk.runs import ORDER, Share, shares
 from qserv.ingest.bulk.scratch import Scratch
@@ -25,6 +29,16 @@ def test_slices_come_run_after_run(tmp_path):
     assert runs.cut(made, 3, 8)["v"].to_pylist() == ["b", "c", "e", "f"]
     assert runs.cut(made, 0, 100).num_rows == 7
     assert runs.cut(made, 5, 8) is None
+
+
+def test_rows_that_do_not_fit_one_batch_are_not_cut_off(tmp_path):
+    """More than 2 GiB of text stay in several, and one is all that is mapped."""
+    parts = pa.concat_tables([table([1], ["a"]), table([1], ["b"])])
+    huge = SimpleNamespace(
+        combine_chunks=lambda: parts, num_rows=2, schema=parts.schema
+    )
+    with pytest.raises(LimitExceeded, match="more than 2 GiB of text"):
+        runs.write_batch(Scratch(tmp_path), "huge", huge)
 
 
 def test_leaves_are_grouped_and_large_ones_cut():
