@@ -16,7 +16,7 @@ class Gate:
     def __init__(self):
         self.reached = threading.Event()
         self.opened = threading.Event()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
     def __enter__(self):
         self.reached.set()
