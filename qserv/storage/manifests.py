@@ -73,16 +73,15 @@ class ManifestStore:
             If the manifest's bytes do not match their checksum.
         """
         key = (release, table, version)
-        path = self._directory.manifest(release, table, version)
         while True:
             with self._reading:
                 if (known := self._read.get(key)) is not None:
                     self._read.move_to_end(key)
                     return known
                 changes = self._changes
-            if not path.is_file():
+            if not self._directory.manifest(*key).is_file():
                 return None
-            holding = self._prepared(self._decoded(path))
+            holding = self._prepared(self._decoded(key))
             if self._keep(key, holding, changes):
                 return holding
 
@@ -119,7 +118,7 @@ class ManifestStore:
         """Read every manifest from the disk, but bad ones, and keep none in memory."""
         for key in self._keys():
             with suppress(CorruptData):
-                yield self._decoded(self._directory.manifest(*key))
+                yield self._decoded(key)
 
     def check(self) -> list[str]:
         """Read all manifests from the disk; return what is wrong with which.
@@ -128,39 +127,39 @@ class ManifestStore:
         """
         trouble = []
         for key in self._keys():
-            path = self._directory.manifest(*key)
             try:
-                decode(path)
+                decode(self._directory.manifest(*key))
             except CorruptData as error:
                 trouble.append(error.text)
-                self._heal(key, path)
+                with suppress(CorruptData):
+                    self._decoded(key)
         return trouble
 
-    def _heal(self, key: Key, path: Path) -> None:
-        with self._changing, suppress(CorruptData):
-            if (known := self._read.get(key)) is None:
-                self._decoded(path)
-                return
-            try:
-                write_file(path, encode(known.manifest))
-            except OSError as error:
-                _log.warning("a bad manifest stays", path=str(path), error=str(error))
-
-    def _decoded(self, path: Path) -> Manifest:
+    def _decoded(self, key: Key) -> Manifest:
         try:
-            return decode(path)
+            return decode(self._directory.manifest(*key))
         except CorruptData:
             with self._changing:
-                return self._again(path)
+                return self._again(key)
 
-    def _again(self, path: Path) -> Manifest:
+    def _again(self, key: Key) -> Manifest:
         """Read one that was found bad; a good one may have come, or it may be gone."""
+        path = self._directory.manifest(*key)
         try:
             return decode(path)
         except CorruptData as error:
+            if (known := self._read.get(key)) is not None:
+                self._heal(path, known.manifest)
+                return known.manifest
             if self._quarantine and path.exists():
                 self._condemn(self._quarantine, path, error.text)
             raise
+
+    def _heal(self, path: Path, manifest: Manifest) -> None:
+        try:
+            write_file(path, encode(manifest))
+        except OSError as error:
+            _log.warning("a bad manifest stays", path=str(path), error=str(error))
 
     def _condemn(self, quarantine: Quarantine, path: Path, reason: str) -> None:
         try:

@@ -84,6 +84,18 @@ def test_a_changed_byte_is_noticed(directory):
         ManifestStore(directory).holding("dr1", "Object", 1)
 
 
+def test_a_manifest_that_rots_under_a_good_one_in_memory_is_written_again(directory):
+    """Else its files would be listed by nothing, though they are read."""
+    store = ManifestStore(directory, Quarantine(directory.quarantine))
+    store.install(manifest(entries=[entry()]))
+    path = directory.manifest("dr1", "Object", 1)
+    good = path.read_bytes()
+    path.write_bytes(good[:-9])
+    assert [each.entries for each in store.each()] == [(entry(),)]
+    assert store.lists(entry().path)
+    assert path.read_bytes() == good
+
+
 def test_delta_files_are_refused(directory):
     with pytest.raises(InvalidRequest, match="no delta files yet"):
         ManifestStore(directory).install(manifest(entries=[entry(Role.DELTA)]))
