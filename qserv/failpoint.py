@@ -45,7 +45,7 @@ NAMES: Final = frozenset(
         "worker.install.staging-removed",
         # A worker copies files from others (worker/copying.py).
         "worker.pull.fetched",
-        "worker.pull.linked",
+        "worker.pull.moved",
         "worker.pull.manifests",
         # The czar moves copies (czar/repair.py).
         "czar.placement.aimed",
@@ -74,6 +74,8 @@ NAMES: Final = frozenset(
         "durable.write.replaced",
         "durable.link.linked",
         "durable.link.directory-synced",
+        "durable.move.moved",
+        "durable.move.directory-synced",
         # A worker checks its files, and moves bad copies aside (storage/).
         "worker.verified.kept",
         "worker.quarantine.noted",

@@ -26,6 +26,7 @@ from qserv.errors import (
     CzarUnavailable,
     DeadlineExceeded,
     MetadataUnavailable,
+    TaskFailed,
 )
 
 CZAR: Final = 60.0
@@ -39,6 +40,8 @@ FILE: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 last."""
 STORED: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds between tries to get a stored file that nobody gave."""
+READS: Final = 5
+"""Times that a file is read which changes meanwhile."""
 COMMIT: Final = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)
 """Seconds between tries to commit while too few workers can install: ten minutes."""
 
@@ -85,6 +88,15 @@ def for_file() -> Retrying:
 def for_stored() -> Retrying:
     """Ask for a stored file again whose holders may be on their way back."""
     return _paused(STORED, lambda error: isinstance(error, ClusterError))
+
+
+def for_still() -> Retrying:
+    """Read a file again at once that changed meanwhile: a copy of it was put there."""
+    return Retrying(
+        retry=retry_if_exception_type(TaskFailed),
+        stop=stop_after_attempt(READS),
+        reraise=True,
+    )
 
 
 def for_commit(

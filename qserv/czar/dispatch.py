@@ -10,7 +10,7 @@ a later run (`qserv.czar.exchange`).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -164,9 +164,9 @@ class Dispatch:
         self._alive: set[str] = set()
         self._load: defaultdict[str, int] = defaultdict(int)
         self._open: dict[int, _Attempt] = {}
-        self._refused: defaultdict[int, set[str]] = defaultdict(set)
+        self._refused: defaultdict[int, dict[str, ClusterError]] = defaultdict(dict)
         self._deaths: Counter[tuple[int, str]] = Counter()
-        self._reasons: dict[str, ClusterError] = {}
+        self._gone: dict[str, ClusterError] = {}
         self._over = False
         self.attempts = attempts
         """How many tasks the query has sent."""
@@ -240,6 +240,7 @@ class Dispatch:
         self, worker: str, error: ClusterError, unfinished: Iterable[int] = ()
     ) -> list[Action]:
         self._alive.discard(worker)
+        self._gone[worker] = error
         again = list(unfinished)
         actions: list[Action] = []
         for number, attempt in list(self._open.items()):
@@ -255,24 +256,23 @@ class Dispatch:
         For good where the worker says that it cannot answer for a chunk, or says not
         for which; the other chunks may come back to it.
         """
-        self._reasons[attempt.worker] = error
         self._take_off(attempt)
         unfinished = [chunk for chunk in self._work if chunk in attempt.outstanding]
         if isinstance(error, ExecutorDied):
-            self._bury(attempt)
+            self._bury(attempt, error)
             return unfinished
         for chunk in attempt.outstanding.intersection(error.chunks) or (
             attempt.outstanding
         ):
-            self._refused[chunk].add(attempt.worker)
+            self._refused[chunk][attempt.worker] = error
         return unfinished
 
-    def _bury(self, attempt: _Attempt) -> None:
+    def _bury(self, attempt: _Attempt, error: ClusterError) -> None:
         """Let a worker try again, a few times: it has a new executor soon."""
         for chunk in attempt.outstanding:
             self._deaths[chunk, attempt.worker] += 1
             if self._deaths[chunk, attempt.worker] == _DEATHS:
-                self._refused[chunk].add(attempt.worker)
+                self._refused[chunk][attempt.worker] = error
 
     def _take_off(self, attempt: _Attempt) -> None:
         left = sum(self._work[chunk] for chunk in attempt.outstanding)
@@ -317,15 +317,24 @@ class Dispatch:
         return Send(self.attempts, worker, tuple(chunks), work)
 
     def _stranded(self, chunks: list[int]) -> ClusterError:
+        reasons = [
+            *{repr(why): why for c in chunks for why in self._reasons(c)}.values()
+        ]
         holders = {w for chunk in chunks for w in self._replicas.get(chunk, ())}
-        reasons = {w: self._reasons[w] for w in sorted(holders) if w in self._reasons}
-        said = [f"worker {w}: {error.text}" for w, error in reasons.items()] or [
+        said = [f"worker {worker}: {error.text}" for worker, error in reasons] or [
             f"workers {', '.join(sorted(holders)) or '(none placed)'} are not alive"
         ]
-        kinds = {type(error) for error in reasons.values()}
+        kinds = {type(error) for _, error in reasons}
         kind = kinds.pop() if len(kinds) == 1 else WorkerUnavailable
         count = f"{len(chunks)} chunk{'s' if len(chunks) > 1 else ''}"
         return kind(f"no live replica is left of {count}; {'; '.join(said)}")
+
+    def _reasons(self, chunk: int) -> Iterator[tuple[str, ClusterError]]:
+        """Give why the workers that hold a chunk cannot answer for it."""
+        for worker in sorted(self._replicas.get(chunk, ())):
+            refused = self._refused[chunk].get(worker)
+            if (why := refused or self._gone.get(worker)) is not None:
+                yield worker, why
 
     def _fail(self, error: QservError) -> list[Action]:
         return [*self._close(), Fail(error)]

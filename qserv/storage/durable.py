@@ -74,11 +74,39 @@ def link_files(pairs: Iterable[tuple[Path, Path]], root: Path) -> None:
         if not target.exists():
             target.hardlink_to(source)
             failpoint.reached("durable.link.linked")
-        above = (root, *target.relative_to(root).parents)
-        touched.update(root / directory for directory in above)
+        touched |= _above(target, root)
     for directory in sorted(touched):
         sync_directory(directory)
         failpoint.reached("durable.link.directory-synced")
+
+
+def move_files(pairs: Iterable[tuple[Path, Path]], root: Path) -> None:
+    """Give files other names, durably; syncs each directory once.
+
+    A file is seen by its new name as it stays: to take its old name from it afterwards
+    would change its times once more, under those who read it already.
+
+    Parameters
+    ----------
+    pairs
+        The name that a file has and the one that it gets, in one file system. What has
+        that name is replaced.
+    root
+        A directory that is there; new names lie below it.
+    """
+    touched: set[Path] = set()
+    for source, target in pairs:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+        failpoint.reached("durable.move.moved")
+        touched |= _above(target, root)
+    for directory in sorted(touched):
+        sync_directory(directory)
+        failpoint.reached("durable.move.directory-synced")
+
+
+def _above(target: Path, root: Path) -> set[Path]:
+    return {root / directory for directory in target.relative_to(root).parents}
 
 
 def remove_file(path: Path) -> None:

@@ -19,8 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from qserv import patience
 from qserv.catalog.snapshot import EVERYWHERE, ManifestEntry, Role
-from qserv.errors import CorruptData, TaskFailed
+from qserv.errors import ClusterError, CorruptData, TaskFailed
 from qserv.storage.durable import LOST
 from qserv.storage.quarantine import Note, Quarantine
 from qserv.storage.verified import State, Verification, VerifiedLog
@@ -119,16 +120,17 @@ class Inventory:
         TaskFailed
             If a file could not be read for another reason.
         """
-        bad, texts = set(), []
+        bad: list[tuple[int, ClusterError]] = []
         for entry in entries:
             try:
                 self._verify(entry, pace, from_disk=from_disk)
-            except CorruptData as error:
-                bad.add(entry.chunk)
-                texts.append(error.text)
-        if texts:
-            others = f"; and {len(texts) - 1} more files" if len(texts) > 1 else ""
-            raise CorruptData(f"{texts[0]}{others}", sorted(bad))
+            except (CorruptData, TaskFailed) as error:
+                bad.append((entry.chunk, error))
+        if bad:
+            chunks, errors = zip(*bad, strict=True)
+            others = f"; and {len(bad) - 1} more files" if len(bad) > 1 else ""
+            kind = type(errors[0])
+            raise kind(f"{errors[0].text}{others}", sorted(set(chunks)))
 
     def ready(self, entries: Sequence[ManifestEntry]) -> Pinned:
         """Verify what must be, and pin all; blocks, and raises, as `verify`.
@@ -283,8 +285,12 @@ def checksum(
     Raises
     ------
     TaskFailed
-        If the file changed meanwhile.
+        If the file changed meanwhile, however often it was read again.
     """
+    return patience.for_still()(_checksum, path, pace, from_disk)
+
+
+def _checksum(path: Path, pace: Pace, from_disk: bool) -> tuple[State, str]:
     with path.open("rb", buffering=0) as file:
         before = _state(os.fstat(file.fileno()))
         if from_disk:

@@ -25,9 +25,8 @@ from qserv.ingest.manifests import Arriving
 from qserv.ingest.receiver import Receiver
 from qserv.storage.durable import (
     LOST,
-    link_files,
     make_directory,
-    remove_file,
+    move_files,
     remove_tree,
 )
 from qserv.storage.inventory import checksum
@@ -201,8 +200,8 @@ class Copier:
         ]
         failpoint.reached("worker.pull.fetched")
         with self._room.changing("keep copies"):
-            await asyncio.to_thread(self._settle, moves)
-        failpoint.reached("worker.pull.linked")
+            await asyncio.to_thread(move_files, moves, self._directory.data)
+        failpoint.reached("worker.pull.moved")
         return sum(target.stat().st_size for _, target in moves)
 
     def _is_good(self, entry: ManifestEntry) -> bool:
@@ -217,14 +216,6 @@ class Copier:
             raise TaskFailed(
                 f"{entry.path} cannot be read: {error.strerror}"
             ) from error
-
-    def _settle(self, moves: Sequence[tuple[Path, Path]]) -> None:
-        for _, target in moves:
-            # What is there is not what it should be: a good file is not fetched.
-            remove_file(target)
-        link_files(moves, self._directory.data)
-        for source, _ in moves:
-            source.unlink()
 
     async def _fetch(
         self,

@@ -12,7 +12,7 @@ from qserv.failpoint import NAMES
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("moves")]
 
-MOVES = ("czar.placement.", "worker.pull.")
+MOVES = ("czar.placement.", "worker.pull.", "durable.move.")
 POINTS = sorted(name for name in NAMES if name.startswith(MOVES))
 MOVING = WORKERS[-1]
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import Client
 from support.fake_cluster import fake_cluster
 from support.loads import FORCED, OBJECT, parquet
 
 from qserv.errors import BadContribution, ClusterError
+from qserv.ingest.bulk.execution import executor
 from qserv.ingest.loader import Settings, load
 
 DEADLINE = 60.0
@@ -127,10 +129,24 @@ def test_an_error_on_dask_is_ours(dask, inputs, tmp_path):
         assert len(czar.aborted) == 1
 
 
-def test_no_scheduler(inputs, monkeypatch):
-    from qserv.ingest.bulk import execution
+def test_a_dask_worker_does_not_look_at_stacks_where_python_may_hang(dask, inputs):
+    address, _ = dask
 
-    monkeypatch.setattr(execution, "_CONNECT", 0.2)
+    def watched(dask_worker):
+        return "profile" in dask_worker.periodic_callbacks
+
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        assert set(client.run(watched).values()) == {True}
+        with executor(size=0, dask=address):
+            now = client.run(watched)
+    assert list(now.values()) == [sys.version_info >= (3, 12)] * 2
+
+
+def test_no_scheduler(inputs, monkeypatch):
+    from qserv.ingest.bulk import ondask
+
+    monkeypatch.setattr(ondask, "_CONNECT", 0.2)
     with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127"):
         load(
             "127.0.0.1:1",

@@ -15,15 +15,13 @@ from typing import Any, Final, TypeVar
 from typing_extensions import override
 
 from qserv import failpoint, serving
-from qserv.errors import ClusterError, InvalidRequest, TaskFailed
+from qserv.errors import InvalidRequest, TaskFailed
 
 Task = TypeVar("Task")
 Made = TypeVar("Made")
 
 SMALL: Final = 32 * 2**20
 """Bytes of input below which a pool of processes costs more than it saves."""
-
-_CONNECT: Final = 30
 
 _MEMORY: Final = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -120,23 +118,12 @@ def _prepare(failpoints: str) -> None:
 @contextmanager
 def _on_dask(address: str) -> Iterator[Executor]:
     try:
-        import distributed
+        from qserv.ingest.bulk import ondask
     except ImportError:
         raise InvalidRequest(
             "loading on Dask needs the package distributed: pip install 'qserv[dask]'"
         ) from None
-    try:
-        client: Any = distributed.Client(
-            address, timeout=_CONNECT, set_as_default=False
-        )
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(
-            f"no Dask scheduler answers at {address}: {error}; start one with "
-            "'dask scheduler', and workers with 'dask worker'"
-        ) from error
-    # Dask runs the tasks of a worker that died elsewhere; what a file has wrong with it
-    # would only be found again.
-    with client, client.get_executor(pure=False) as pool:
+    with ondask.executor(address) as pool:
         yield pool
 
 

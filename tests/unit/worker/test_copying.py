@@ -9,6 +9,7 @@ from support import worker as w
 from qserv import failpoint
 from qserv.catalog.checkpoint import Checkpoint
 from qserv.errors import ChunkMissing, Conflict, CorruptData, DiskFull, InvalidRequest
+from qserv.storage import durable
 from qserv.storage.layout import WorkerDirectory
 from qserv.storage.manifest import content
 from qserv.storage.manifests import ManifestStore
@@ -213,6 +214,22 @@ async def test_a_disk_without_room_is_an_error_that_names_it(tmp_path, three):
         assert "disk_reserve" in error.text
 
 
+async def test_a_copy_does_not_change_once_it_is_seen(three, monkeypatch):
+    """A query may read it at once, and would find that it changed meanwhile."""
+    a, _, c = three
+    seen = []
+
+    def synced(directory):
+        if c.own_file(CHUNK).exists():
+            seen.append(c.own_file(CHUNK).stat())
+
+    monkeypatch.setattr(durable, "sync_directory", synced)
+    await pull(c, await entries(a), (a,))
+    assert {found.st_ctime_ns for found in seen} == {
+        c.own_file(CHUNK).stat().st_ctime_ns
+    }
+
+
 async def test_what_the_disk_does_not_give_back_is_no_copy(three, monkeypatch):
     def rotten(arriving, data):
         arriving._digest.update(data)
@@ -236,7 +253,7 @@ async def test_what_the_disk_does_not_give_back_is_no_copy(three, monkeypatch):
     assert done[-1].size == c.own_file(CHUNK).stat().st_size
 
 
-@pytest.mark.parametrize("place", ["durable.link.linked", "durable.write.written"])
+@pytest.mark.parametrize("place", ["durable.move.moved", "durable.write.written"])
 async def test_a_disk_that_keeps_no_copy_is_an_error_of_the_cluster(three, place):
     """Repair goes on with less, or elsewhere; a bug would end it."""
     a, _, c = three
