@@ -178,7 +178,8 @@ class _Rebuild:
         unknown, highest = self._gather(found)
         self._end_loads(unknown)
         number = 0
-        for table in chain.from_iterable(found.values()):
+        # Newest first: what one read again goes back to the one before, if it is lost.
+        for table in chain.from_iterable(map(reversed, found.values())):
             number = self._write(table, number)
         self._raise_counter(highest)
         self.report.tables = sum(map(len, found.values()))

@@ -256,19 +256,32 @@ def test_rows_that_were_read_again_often_are_where_they_were_then(store, tmp_pat
         assert live(found) == [(1, found.snapshot().id), (2, 2)]
 
 
-def test_a_table_that_never_became_another_has_its_origins_as_it_ended(store, tmp_path):
-    publish(
-        store, 3, {}, [going(store, kept=(1, 2))], contributions=(), tables=(OTHER,)
-    )
-    with without(store, tmp_path, "load-3") as (again, lost):
-        assert "it is left out" in lost[0]
-        assert live(again) == []
+@pytest.mark.parametrize("others", [("load-3",), ("load-3", "load-4")])
+def test_a_table_that_never_became_another_has_its_origins_as_it_ended(
+    store, tmp_path, others
+):
+    """Nor did the other become a third."""
+    for load in others:
+        again = {"contributions": (), "tables": (OTHER,), "load": load}
+        publish(store, 3, {}, [going(store, kept=(1, 2))], **again)
+    with without(store, tmp_path, others) as (found, lost):
+        assert ["it is left out" in line for line in lost] == [True] * len(others)
+        assert live(found) == []
         # Older snapshots have the rows in the table that was.
-        assert [gone(again, number) for number in (1, 2)] == [[3], [3]]
+        assert [gone(found, number) for number in (1, 2)] == [[3], [3]]
+        assert held(found) == [(1, 1), (1, 2)]
         # The next of its name is what its own load says.
-        assert going(again).version == 0
-        fresh = publish(again, 3, {}, load="load-4")
+        assert going(found).version == 0
+        fresh = publish(found, 3, {}, load="load-5")
         assert fresh.table("hip", "Object").table == metadata.OBJECT
+
+
+def held(store):
+    """Return the tables and versions whose files hold the rows of contributions."""
+    brought = store.tables["contribution"].c
+    with store.reading() as connection:
+        rows = sa.select(brought.table_id, brought.held_since).order_by(brought.id)
+        return [tuple(row) for row in connection.execute(rows)]
 
 
 def test_older_snapshots_that_lost_files_do_not_show_the_rest(store, tmp_path):
