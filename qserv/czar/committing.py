@@ -227,10 +227,12 @@ def _as_begun(load: OpenLoad, snapshot: Snapshot) -> Target:
         now = target(load.asked, snapshot, replicas=load.asked.replicas)
     except InvalidRequest as error:
         raise Conflict(f"another load came first: {error.text}") from error
-    if now.radii != load.target.radii:
+    if (now.tables, now.radii) != (load.target.tables, load.target.radii):
+        names = ", ".join(f"{now.release}.{table.name}" for table in now.tables)
         raise Conflict(
-            f"the overlap of tables of {now.release} was changed while load {load.id} "
-            "ran: begin a new one"
+            f"another load came first: of {names} it made one of another overlap, or "
+            f"that is spelled or described otherwise than load {load.id} has it: begin "
+            "a new one"
         )
     return now
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,10 @@ from qserv.catalog.bounds import Bounds, from_text, to_text
 from qserv.catalog.loadstore import Kept
 from qserv.catalog.provenance import Contribution, Input
 from qserv.catalog.publication import HeldFile
-from qserv.catalog.replacing import Replaced
 from qserv.catalog.snapshot import EVERYWHERE, Family, Snapshot, TableVersion
-from qserv.catalog.tables import Column, DataType, Table, TableKind
 from qserv.czar.beginning import Beginning, Layout, Target, target
 from qserv.czar.choosing import Lists, Placed
+from qserv.czar.requests import from_json, to_json
 from qserv.errors import InvalidRequest
 from qserv.ingest.events import StagedFile, State
 from qserv.ingest.transaction import Transaction
@@ -221,7 +220,7 @@ def fresh(number: str, asked: Beginning, goal: Target, now: float) -> OpenLoad:
     copies = 0 if goal.layout.cut else goal.layout.replicas
     return OpenLoad(
         transaction=Transaction(id=number, release=goal.release, tables=names),
-        asked=replace(asked, inputs=(), replicas=copies),
+        asked=replace(asked, inputs=(), replicas=copies, tables=goal.tables),
         target=goal,
         told={v.table.name: v.manifest_version for v in goal.existing},
         heard=now,
@@ -236,7 +235,7 @@ def kept(load: OpenLoad, inputs: Iterable[Input]) -> Kept:
         state=load.transaction.state,
         attempt=load.transaction.attempt,
         fingerprint=load.asked.fingerprint,
-        request=_plain(load.asked),
+        request=to_json(load.asked, load.target.radii),
         told=load.told,
         inputs=tuple(inputs),
     )
@@ -250,8 +249,11 @@ def revived(known: Kept, snapshot: Snapshot, *, now: float) -> OpenLoad:
     QservError
         If it does not fit what there is any more.
     """
-    asked = _beginning(known.request)
+    asked, radii = from_json(known.request)
     goal = target(asked, snapshot, replicas=asked.replicas)
+    if radii is not None:
+        # As its loader was told, whatever another load has made of it since.
+        goal = replace(goal, tables=asked.tables, radii=radii)
     load = fresh(known.id, asked, goal, now)
     load.told = known.told
     load.take(known.inputs)
@@ -320,45 +322,6 @@ def wanted_to_json(wanted: Wanted) -> Any:
 def _wanted(plain: Any) -> Wanted:
     bounds = {table: from_text(text) for table, text in plain["bounds"].items()}
     return Wanted(plain["rows"], bounds, plain["checked"])
-
-
-def _beginning(plain: Any) -> Beginning:
-    tables = tuple(_table(dict(table)) for table in plain["tables"])
-    lists = {
-        "tables": tables,
-        "inputs": (),
-        "input_ids": tuple(plain["input_ids"]),
-        # A load of an earlier qserv replaces nothing.
-        "replaces": tuple(map(_replaced, plain.get("replaces", ()))),
-    }
-    return Beginning(**plain | lists)
-
-
-def _replaced(plain: dict[str, Any]) -> Replaced:
-    lists = {
-        name: tuple(each) for name, each in plain.items() if isinstance(each, list)
-    }
-    return Replaced(**plain | lists)
-
-
-def _plain(asked: Beginning) -> Any:
-    plain = {f.name: getattr(asked, f.name) for f in fields(Beginning)}
-    tables = [
-        {f.name: getattr(table, f.name) for f in fields(Table) if f.init}
-        | {"columns": [asdict(column) for column in table.columns]}
-        for table in asked.tables
-    ]
-    return plain | {"tables": tables, "replaces": list(map(asdict, asked.replaces))}
-
-
-def _table(plain: dict[str, Any]) -> Table:
-    plain["kind"] = TableKind(plain["kind"])
-    plain["position"] = plain["position"] and tuple(plain["position"])
-    plain["columns"] = tuple(
-        Column(**column | {"datatype": DataType(column["datatype"])})
-        for column in plain["columns"]
-    )
-    return Table(**plain)
 
 
 def _packed(lists: Lists) -> Any:

@@ -32,17 +32,21 @@ TABLES = (metadata.OBJECT, PAIRS, NEW, metadata.SOURCE, metadata.FILTER)
 @pytest.fixture
 async def loads(store, members, workers, clock):
     """Have a family whose tree is fixed."""
-    made = Loads(
+    made = of_a_czar(store, members, clock)
+    number, _ = await staged(made)
+    await commit(made, number)
+    yield made
+    await made.close()
+
+
+def of_a_czar(store, members, clock):
+    return Loads(
         store=store,
         members=members,
         installation=Installation(store=store, members=members),
         replicas=1,
         clock=clock,
     )
-    number, _ = await staged(made)
-    await commit(made, number)
-    yield made
-    await made.close()
 
 
 @pytest.fixture
@@ -115,12 +119,25 @@ async def test_one_table_made_twice_has_one_radius(loads, store):
     one, two = await novel(loads, overlap=0.1), await novel(loads)
     three = await novel(loads, overlap=0.1)
     await commit(loads, one, {"Novel": 6})
-    with pytest.raises(Conflict, match=r"overlap of tables of hip was changed while"):
+    with pytest.raises(Conflict, match=r"of hip\.Novel it made one of another overlap"):
         await commit(loads, two, {"Novel": 6}, checked={"Novel": 2})
     await commit(loads, three, {"Novel": 6}, checked={"Novel": 2})
     assert store.snapshot().table("hip", "Novel").overlap == 0.1
     with pytest.raises(InvalidRequest, match=r"overlap must be 0 to 90 degrees"):
         await begin(loads, tables=(NEW,), overlap=float("inf"))
+
+
+async def test_a_czar_that_restarts_knows_what_radius_a_loader_was_told(
+    loads, store, members, clock
+):
+    one, two = await novel(loads, overlap=0.1), await novel(loads)
+    await commit(loads, one, {"Novel": 6})
+    await loads.close()
+    again = of_a_czar(store, members, clock)
+    await again.recover()
+    with pytest.raises(Conflict, match=r"of hip\.Novel it made one of another overlap"):
+        await commit(again, two, {"Novel": 6}, checked={"Novel": 2})
+    await again.close()
 
 
 async def test_without_that_check_a_snapshot_would_promise_too_much(

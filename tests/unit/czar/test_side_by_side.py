@@ -139,11 +139,29 @@ async def test_one_table_made_twice_has_to_be_one_table(loads, store, cut):
     assert store.snapshot().table("hip", "Visit").rows == 12
 
 
+@pytest.mark.parametrize("difference", ["spelling", "nullable"])
+async def test_one_table_made_twice_is_as_each_loader_has_it(
+    loads, store, cut, difference
+):
+    """Its files bear its name, and without NULLs it is planned for otherwise."""
+    new = replace(metadata.FILTER, name="Visit")
+    strict = tuple(replace(column, nullable=False) for column in new.columns)
+    others = {
+        "spelling": replace(new, name="VISIT"),
+        "nullable": replace(new, columns=strict),
+    }
+    one, two = await visits(loads, others[difference]), await visits(loads, new)
+    await commit(loads, one, {"Visit": 6})
+    with pytest.raises(Conflict, match=r"another load came first: of .* otherwise"):
+        await commit(loads, two, {"Visit": 6})
+    assert store.snapshot().table("hip", "Visit").rows == 6
+
+
 async def visits(loads, table):
     number, target = await begin(loads, tables=(table,))
     placed = await place(loads, number, target, 0)
     held = frozenset(placed.at[EVERYWHERE])
-    file = StagedFile("Visit", metadata.entry(f"{number}/v", EVERYWHERE, 6), held)
+    file = StagedFile(table.name, metadata.entry(f"{number}/v", EVERYWHERE, 6), held)
     await loads.contribute(number, [], [file])
     return number
 
