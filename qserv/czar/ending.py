@@ -120,10 +120,13 @@ class Ending:
             if done.newer:
                 await self._reopen(load, "other loads came first")
                 return done
+        try:
+            # A version that no worker remembers was never acknowledged: whoever else
+            # asks for the load waits for this, too.
+            await self._installation.remember()
+            reached("czar.commit.remembered")
+        finally:
             del self._registry.open[load.id]
-        # A version that no worker remembers was never acknowledged.
-        await self._installation.remember()
-        reached("czar.commit.remembered")
         _log.info("load committed", load=load.id, snapshot=done.snapshot)
         return done
 

@@ -1,7 +1,11 @@
 """The czar has workers remember the metadata: all, soon, no more than needed."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from support import metadata
+from support.czarloads import asked, commit, files, place, read, source
 
 from qserv.catalog.views import View
 from qserv.czar import remembrance
@@ -77,3 +81,32 @@ async def test_a_czar_that_was_replaced_ends(remembering, store, workers, monkey
     monkeypatch.setattr(store, "confirm", replaced)
     with pytest.raises(CzarReplaced, match="epoch 2"):
         await remembering.run()
+
+
+async def test_nobody_hears_of_a_load_before_workers_remember_it(loads, installation):
+    """Neither its loader, who asks again, nor another one of the same files."""
+    remembering, remembered = asyncio.Event(), asyncio.Event()
+
+    async def remember():
+        remembering.set()
+        await remembered.wait()
+
+    installation.remember = remember
+    inputs = (source("a.parquet", "ab"),)
+    begun = await loads.begin(asked(inputs=inputs))
+    number = begun.transaction
+    placed = await place(loads, number, begun.target)
+    brought = replace(read(number), source="a.parquet", sha256=inputs[0].sha256)
+    await loads.contribute(number, [brought], files(number, placed))
+
+    calls = [asyncio.create_task(commit(loads, number))]
+    await remembering.wait()
+    calls.append(asyncio.create_task(commit(loads, number)))
+    calls.append(asyncio.create_task(loads.begin(asked(inputs=inputs))))
+    done, _ = await asyncio.wait(calls, timeout=0.2)
+    assert not done
+
+    remembered.set()
+    first, second, other = await asyncio.gather(*calls)
+    assert (first, second, other.transaction, other.snapshot) == (1, 1, "", 1)
+    assert loads.open == ()
