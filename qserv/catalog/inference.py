@@ -32,8 +32,9 @@ _POSITIONS: Final = tuple(
 )
 """What people call right ascension and declination, in lower case."""
 _WHOLE_DIGITS: Final = 18
+"""Digits that a BIGINT holds in any case."""
 _DIGITS: Final = 15
-"""Digits that a BIGINT and a DOUBLE hold in any case."""
+"""Digits that a DOUBLE holds in any case."""
 _DEGREES: Final = frozenset({"", "deg", "degree", "degrees", "Angle[deg]"})
 
 
