@@ -1,4 +1,4 @@
-"""Runs: rows on the disk, sorted by a whole number, of which slices are mapped.
+"""Runs: rows on the disk, sorted by a whole number, of which slices are read.
 
 A run is an Arrow file with one uncompressed record batch, so that a slice of it costs
 no more memory and time than its own rows.
@@ -101,16 +101,24 @@ def map_batch(path: Path) -> pa.RecordBatch:
 def cut(runs: Iterable[Run], low: int, high: int) -> pa.Table | None:
     """Return the rows of runs that lie in [low, high), run after run; None if none do.
 
-    They are mapped, not read, and not sorted across runs.
+    They are not sorted across runs. They are copied run by run: what is mapped of a run
+    is more than the slice, for the system maps what lies around each page of it.
     """
     slices = []
     for run in runs:
         if run.low < high and run.high >= low:
             batch = map_batch(run.path)
             start, stop = np.searchsorted(numbers(batch, 0), [low, high]).tolist()
-            slices.append(batch.slice(start, stop - start))
-    slices = [each for each in slices if each.num_rows]
+            if start < stop:
+                slices.append(_copied(batch.slice(start, stop - start)))
     return pa.Table.from_batches(slices) if slices else None
+
+
+def _copied(rows: pa.RecordBatch) -> pa.RecordBatch:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as copy:
+        copy.write_batch(rows)
+    return pa.ipc.open_stream(sink.getvalue()).read_next_batch()
 
 
 def numbers(rows: pa.RecordBatch | pa.Table, column: int | str) -> Integers:

@@ -31,6 +31,12 @@ def test_slices_come_run_after_run(tmp_path):
     assert runs.cut(made, 5, 8) is None
 
 
+def test_a_slice_holds_no_more_memory_than_its_rows(tmp_path):
+    """Of each run a little would be much more: the system maps what lies around it."""
+    run = runs.write(Scratch(tmp_path), "a", table(range(10**5), range(10**5)))
+    assert runs.cut([run], 500, 600).get_total_buffer_size() < 2 * 8 * 200
+
+
 def test_rows_that_do_not_fit_one_batch_are_not_cut_off(tmp_path):
     """More than 2 GiB of text stay in several, and one is all that is mapped."""
     parts = pa.concat_tables([table([1], ["a"]), table([1], ["b"])])
