@@ -204,10 +204,15 @@ def check_chunks(
         if counts.pop(EVERYWHERE, 0) == len(tables) - cut:
             whole.add(worker)
             covered |= {chunk for chunk, count in counts.items() if count == cut}
+
+    def is_kept(chunk: int) -> bool:
+        if cut:
+            return chunk in covered
+        return not whole.isdisjoint(family.replicas[chunk])
+
     for chunk in family.tree.chunks.tolist():
-        holders = family.replicas[chunk]
-        if chunk not in covered if cut else whole.isdisjoint(holders):
+        if not is_kept(chunk):
             raise WorkerUnavailable(
                 f"no live worker keeps chunk {chunk} of family {family.name} whole: "
-                f"{', '.join(holders)} shall"
+                f"{', '.join(family.replicas[chunk])} shall"
             )
