@@ -103,7 +103,8 @@ def resolved(
         return _absent(release, asked)
     table_id, definition = known[asked.table.lower()]
     version = _newest(connection, tables, table_id)
-    found = replace(asked, table=definition.name, version=version)
+    kept = tuple(sorted(set(asked.kept)))
+    found = replace(asked, table=definition.name, version=version, kept=kept)
     if not asked.whole:
         name = f"{release}.{definition.name}"
         versions = _versions(connection, tables, table_id, asked.loads, name)
@@ -162,37 +163,33 @@ def _versions(
 def _counted(
     connection: sa.Connection, tables: Tables, table_id: int, found: Replaced
 ) -> Replaced:
+    """Say how much goes, and whether all that brought it is kept."""
     entries = tables["manifest_entry"].c
-    rows, files, size = connection.execute(
-        sa.select(
-            integer(
-                _sum(sa.case((entries.role.in_(_OWN), entries.live_rows), else_=0))
-            ),
-            sa.func.count(),
-            integer(_sum(entries.size)),
-        ).where(*_going(tables["manifest_entry"], table_id, found))
-    ).one()
-    shards = connection.execute(
-        sa.select(entries.chunk)
-        .where(entries.role == Role.INDEX)
-        .where(*_going(tables["manifest_entry"], table_id, found))
-        .order_by(entries.chunk)
-    ).scalars()
-    going = _contributions(connection, tables, table_id, found)
-    if strange := set(found.kept) - going.keys():
-        raise InvalidRequest(
-            f"contribution {min(strange)} of table {found.table} brought no rows that "
-            "are replaced: it cannot be kept"
-        )
-    with_rows = {number for number, brought in going.items() if brought}
+    going = _going(tables["manifest_entry"], table_id, found)
+    own = sa.case((entries.role.in_(_OWN), entries.live_rows), else_=0)
+    sums = integer(_sum(own)), sa.func.count(), integer(_sum(entries.size))
+    rows, files, size = connection.execute(sa.select(*sums).where(*going)).one()
+    index = sa.select(entries.chunk).where(entries.role == Role.INDEX, *going)
+    shards = connection.execute(index.order_by(entries.chunk)).scalars()
     return replace(
         found,
         rows=rows,
         files=files,
         size=size,
         shards=() if found.whole else tuple(shards),
-        complete=with_rows <= set(found.kept),
+        complete=_all_kept(found, _contributions(connection, tables, table_id, found)),
     )
+
+
+def _all_kept(found: Replaced, going: Mapping[int, int]) -> bool:
+    """Say whether all are kept that brought rows; going is number -> rows."""
+    if strange := set(found.kept) - going.keys():
+        raise InvalidRequest(
+            f"contribution {min(strange)} of table {found.table} brought no rows that "
+            "are replaced: it cannot be kept"
+        )
+    with_rows = {number for number, brought in going.items() if brought}
+    return with_rows <= set(found.kept)
 
 
 def _sum(of: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -163,7 +163,7 @@ def test_with_the_bounds_of_all_its_versions_a_minimum_would_be_stale(
 @pytest.mark.parametrize("loads", [(), ("load-1",)])
 def test_rows_that_come_again_stay_live(store, loads):
     """A column is added: the files are others, the rows and their origin are not."""
-    again = going(store, *loads, kept=(1,))
+    again = going(store, *loads, kept=(1,) * 20_000)  # said in several batches
     assert again.complete == bool(loads)
     publish(store, 3, {"mag": (5, 6)}, [again])
     there = [(1, 3), (2, 2), (3, 3)] if loads else [(1, 3), (3, 3)]
