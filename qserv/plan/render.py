@@ -35,6 +35,7 @@ from qserv.plan.expressions import (
     Separation,
     Window,
     children,
+    has_aggregate,
 )
 from qserv.plan.plan import Bound
 from qserv.plan.query import Body, Relation
@@ -150,7 +151,8 @@ class Writer:
             case InQuery():
                 argument, inner = self.sql(node.argument), self.body(node.body)
                 if free(node.body) and has_value(node.body):
-                    return _among(argument, inner, node.body.columns[0].name)
+                    write = _gathered if has_aggregate(node.argument) else _among
+                    return write(argument, inner, node.body.columns[0].name)
                 return f"({argument} IN ({inner}))"
             case Scalar():
                 return f"({self._value(node)})"
@@ -296,6 +298,16 @@ def _among(argument: str, inner: str, name: str) -> str:
     return (
         f"(CASE WHEN EXISTS ({same}) THEN TRUE WHEN EXISTS ({null}) THEN NULL "
         "ELSE FALSE END)"
+    )
+
+
+def _gathered(argument: str, inner: str, name: str) -> str:
+    """Write what `_among` does for an aggregate, which no query inside can compute."""
+    values = f"(SELECT list(v.{quoted(name)}) FROM ({inner}) AS v)"
+    known = f"CASE WHEN {argument} IS NULL THEN 0 ELSE list_count({values}) END"
+    return (
+        f"(CASE WHEN list_contains({values}, {argument}) THEN TRUE "
+        f"WHEN len({values}) > {known} THEN NULL ELSE FALSE END)"
     )
 
 
