@@ -17,7 +17,7 @@ _LITTLE: Final = 2**18
 """Bytes that are worked on sooner than a thread would begin to."""
 _YOUNG: Final = 50_000
 """Objects made before the young are looked through: many queries' worth."""
-_NEEDLESS: Final = frozenset({"matplotlib", "pandas"})
+_NEEDLESS: Final = frozenset({"matplotlib", "pandas", "rich"})
 
 
 class _Without(MetaPathFinder, Loader):
@@ -37,8 +37,8 @@ class _Without(MetaPathFinder, Loader):
 def begin() -> None:
     """Keep out what others import only because it is installed; to be called first.
 
-    Arrow imports pandas to convert a list, healpy imports matplotlib: 0.7 s and 60 MB
-    of each process, none of which hands out a DataFrame or draws.
+    Arrow imports pandas to convert a list, healpy matplotlib, structlog rich: 0.8 s and
+    60 MB of each process, none of which hands out a DataFrame, draws, or is looked at.
     """
     sys.meta_path.insert(0, _Without())
 

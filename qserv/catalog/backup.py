@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from qserv import failpoint, sqltext
 from qserv.catalog.backends import WRITES, Backend
-from qserv.catalog.checkpoint import Checkpoint, PartName, decode, fill, take
+from qserv.catalog.checkpoint import Checkpoint, PartName, decode
+from qserv.catalog.checkpointrows import fill, take
 from qserv.catalog.database import formats, reflected, told
 from qserv.errors import Conflict, CorruptData, InvalidRequest
 

@@ -1,9 +1,10 @@
 """The files of tables as the manifests of several workers tell of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from qserv.catalog.checkpoint import Checkpoint, Read
 from qserv.catalog.snapshot import ManifestEntry, Role
 
 
@@ -24,6 +25,29 @@ class Listed:
         """
         then = [table for table in tables if table.first <= self.version]
         return then[-1] if then else None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one worker has.
+
+    Parameters
+    ----------
+    worker, cluster
+        Ids.
+    checkpoint
+        The newest that it remembers; None if it remembers none.
+    read
+        Returns the text of a part of it; may raise `CorruptData`.
+    lists
+        Reads its manifests; called once, since there may be many.
+    """
+
+    worker: str
+    cluster: str
+    checkpoint: Checkpoint | None
+    read: Read
+    lists: Callable[[], Iterable[Listed]] = field(repr=False)
 
 
 @dataclass(slots=True)

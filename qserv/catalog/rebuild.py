@@ -8,7 +8,7 @@ know, was never acknowledged. It is aborted, and its workers are told to forget 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
@@ -19,38 +19,16 @@ from qserv import failpoint, sqltext
 from qserv.catalog import replacing, tablestore
 from qserv.catalog.backends import Backend
 from qserv.catalog.backup import Seen, emptied
-from qserv.catalog.checkpoint import Checkpoint, Read, fill
+from qserv.catalog.checkpoint import Checkpoint, Read
+from qserv.catalog.checkpointrows import fill
 from qserv.catalog.database import Tables, batches, now, reflected
-from qserv.catalog.gathered import GatheredFile, GatheredTable, Listed
+from qserv.catalog.gathered import GatheredFile, GatheredTable, Held
 from qserv.catalog.publication import entry_row
 from qserv.errors import Conflict, CorruptData, InvalidRequest
 
 _REASON: Final = "the metadata was lost before the load was published"
 ENOUGH: Final = 2
 """Workers that remember an acknowledged load, if as many were alive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What one worker has.
-
-    Parameters
-    ----------
-    worker, cluster
-        Ids.
-    checkpoint
-        The newest that it remembers; None if it remembers none.
-    read
-        Returns the text of a part of it; may raise `CorruptData`.
-    lists
-        Reads its manifests; called once, since there may be many.
-    """
-
-    worker: str
-    cluster: str
-    checkpoint: Checkpoint | None
-    read: Read
-    lists: Callable[[], Iterable[Listed]] = field(repr=False)
 
 
 @dataclass(slots=True)

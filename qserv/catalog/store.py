@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from qserv import failpoint, patience
 from qserv.catalog import filestore, history, loadstore, tablestore, viewstore
 from qserv.catalog.backends import backend, remember
-from qserv.catalog.checkpoint import FILES, TRANSIENT, Checkpoint, PartName, take
+from qserv.catalog.checkpoint import FILES, TRANSIENT, Checkpoint, PartName
+from qserv.catalog.checkpointrows import take
 from qserv.catalog.database import Database, now
 from qserv.catalog.health import BEHIND
 from qserv.catalog.provenance import Load

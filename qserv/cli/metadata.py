@@ -14,7 +14,8 @@ from qserv.errors import InvalidRequest
 if TYPE_CHECKING:
     from qserv.catalog.backends import Backend
     from qserv.catalog.checkpoint import PartName
-    from qserv.catalog.rebuild import Held, Report
+    from qserv.catalog.gathered import Held
+    from qserv.catalog.rebuild import Report
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -93,10 +93,12 @@ def czar(*, config: Path | None, leash: bool, **settings: Any) -> None:
       qserv czar --dir /data/czar --metadata postgresql://qserv@db1/qserv
     """
     from qserv import config as settings_of
+
+    values = settings_of.load(settings_of.CzarConfig, config, **settings)
+    serving.begin()
     from qserv import telemetry
     from qserv.faces.rpc.program import run
 
-    values = settings_of.load(settings_of.CzarConfig, config, **settings)
     failpoint.arm(values.failpoint)
     telemetry.configure("czar", level=values.log_level, format=values.log_format)
     _start_leash(leash)
@@ -127,10 +129,12 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
                    --allow-remote --executors 4 --threads 2 --memory 8GiB
     """
     from qserv import config as settings_of
+
+    values = settings_of.load(settings_of.WorkerConfig, config, **settings)
+    serving.begin()
     from qserv import telemetry
     from qserv.worker.program import run
 
-    values = settings_of.load(settings_of.WorkerConfig, config, **settings)
     failpoint.arm(values.failpoint)
     name = values.directory.name
     telemetry.configure(name, level=values.log_level, format=values.log_format)
@@ -141,7 +145,6 @@ def worker(*, config: Path | None, leash: bool, **settings: Any) -> None:
 def _serve(program: Coroutine[Any, Any, None]) -> None:
     import asyncio
 
-    serving.begin()
     try:
         asyncio.run(program)
     finally:

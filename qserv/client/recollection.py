@@ -5,8 +5,7 @@ from hashlib import sha256
 import grpc
 
 from qserv.catalog.checkpoint import decode
-from qserv.catalog.gathered import Listed
-from qserv.catalog.rebuild import Held
+from qserv.catalog.gathered import Held, Listed
 from qserv.catalog.snapshot import ManifestEntry
 from qserv.errors import CorruptData, TaskFailed
 from qserv.storage.remembered import unpacked

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from qserv.catalog.gathered import Listed
-from qserv.catalog.rebuild import Held
+from qserv.catalog.gathered import Held, Listed
 from qserv.errors import InvalidRequest
 from qserv.storage.format import check
 from qserv.storage.layout import WorkerDirectory

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from qserv.catalog.gathered import Listed
+from qserv.catalog.gathered import Held, Listed
 from qserv.catalog.history import entry, live
-from qserv.catalog.rebuild import Held
 from qserv.errors import CorruptData
 
 

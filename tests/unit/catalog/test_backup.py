@@ -10,7 +10,7 @@ from support import metadata
 from support.dump import dump
 
 from qserv import sqltext
-from qserv.catalog import backup, checkpoint
+from qserv.catalog import backup, checkpoint, checkpointrows
 from qserv.catalog.backends import SQLITE, backend
 from qserv.catalog.database import Database
 from qserv.catalog.store import Store
@@ -121,7 +121,7 @@ def test_a_restore_that_fails_leaves_what_was_there(store, file, tmp_path, monke
     def broken(*_):
         raise CorruptData("half way")
 
-    monkeypatch.setattr(checkpoint, "_move_on", broken)
+    monkeypatch.setattr(checkpointrows, "_move_on", broken)
     with pytest.raises(CorruptData, match="half way"):
         restore(file, tmp_path / "czar", force=True)
     with closing(Store.open(tmp_path / "czar")) as again:
@@ -213,7 +213,7 @@ def test_a_backup_of_an_older_format_is_brought_forward(tmp_path, metadata_place
         backup.opened(path) as (made, read),
         backup.emptied(target, force=False) as connection,
     ):
-        checkpoint.fill(connection, made, read, newer)
+        checkpointrows.fill(connection, made, read, newer)
         found = connection.execute(sa.text("SELECT id, rack FROM worker"))
         assert set(found) == {("w1", None), ("w2", None), ("w3", None)}
 
