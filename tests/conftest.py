@@ -27,6 +27,25 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Run tests that share something costly in one process, so that it is made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None and (group := _group(item)):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item):
+    """Return what a test shares: what its own file sets up, or else the cluster."""
+    known = item._fixtureinfo.name2fixturedefs
+    used = [known[name][-1] for name in item.fixturenames if name in known]
+    shared = [f for f in used if f.scope in {"module", "session"}]
+    file, _, _ = item.nodeid.partition("::")
+    if any(fixture.baseid == file for fixture in shared):
+        return file.replace("/", ".")
+    return "cluster" if any(f.argname == "cluster" for f in shared) else None
+
+
 @pytest.fixture
 def rewrite(request) -> bool:
     """Whether golden files are to be written instead of compared."""

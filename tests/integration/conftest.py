@@ -58,22 +58,3 @@ def cluster(sky, tmp_path_factory):
     with qserv.LocalCluster(3, tmp_path_factory.mktemp("cluster")) as db:
         sky.load(db)
         yield db
-
-
-def pytest_collection_modifyitems(items):
-    """Run tests that share a cluster in one process, so that it is started once."""
-    for item in items:
-        if not item.path.is_relative_to(Path(__file__).parent):
-            continue
-        if "cluster" in item.fixturenames and not _shares(item):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-        elif _shares(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
-def _shares(item):
-    """Whether a test shares what its own file sets up."""
-    known = item._fixtureinfo.name2fixturedefs
-    used = [known[name][-1] for name in item.fixturenames if name in known]
-    mine = item.nodeid.partition("::")[0]
-    return any(f.baseid == mine and f.scope in {"module", "session"} for f in used)
