@@ -1,11 +1,12 @@
 """Which files this worker should have and has not.
 
 The truth is on the disk: a copy that was found bad is not in its place, and a repaired
-one is. So what is told to the czar is right whoever repairs it; over a restart, notes
-in quarantine tell which copies were lost.
+one is; and what no manifest lists any longer need not be here. So what is told to the
+czar is right whoever repairs it, or has the file go elsewhere; over a restart, notes in
+quarantine tell which copies were lost.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -31,10 +32,15 @@ class Damages:
         The directory that paths of entries begin below.
     quarantine
         Remembers what was found.
+    listed
+        Says of a path whether a manifest lists it; may block.
     """
 
-    def __init__(self, *, data: Path, quarantine: Quarantine) -> None:
+    def __init__(
+        self, *, data: Path, quarantine: Quarantine, listed: Callable[[str], bool]
+    ) -> None:
         self._data = data
+        self._listed = listed
         self._quarantine = quarantine
         self._known = {note.path: note for note in quarantine.notes()}
 
@@ -70,12 +76,15 @@ class Damages:
             self.add(entry.path, "it is missing")
 
     def now(self) -> list[Note]:
-        """Return the files that are still not there, the newest damage first."""
+        """Return the files that are still not there, the newest damage first.
+
+        Blocks, as `listed` may.
+        """
         found = []
         for path, note in tuple(self._known.items()):
             if (self._data / path).exists():
                 self._known.pop(path, None)
-            else:
+            elif self._listed(path):
                 found.append(note)
         return sorted(found, key=lambda note: (-note.found, note.path))
 

@@ -180,7 +180,9 @@ def _guard(config: WorkerConfig, directory: WorkerDirectory, room: Room) -> _Gua
     """Put together what knows which files are good."""
     quarantine = Quarantine(directory.quarantine)
     manifests = ManifestStore(directory, quarantine)
-    damages = Damages(data=directory.data, quarantine=quarantine)
+    damages = Damages(
+        data=directory.data, quarantine=quarantine, listed=manifests.lists
+    )
     inventory = Inventory(
         directory.data,
         log=VerifiedLog(directory.verified),

@@ -257,7 +257,9 @@ class Scrub:
             try:
                 self._inventory.verify([entry], pace=read, from_disk=True)
             except CorruptData as error:
-                progress.damaged.append((entry, error.text))
+                # A long pass comes to files that have gone elsewhere since it began.
+                if self._manifests.lists(entry.path):
+                    progress.damaged.append((entry, error.text))
             except TaskFailed as error:
                 progress.trouble.append(error.text)
             except Cancelled:

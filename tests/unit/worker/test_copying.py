@@ -193,6 +193,32 @@ async def test_what_is_dropped_is_gone_and_refused(three):
     )
 
 
+async def test_a_lost_file_that_is_dropped_is_no_damage_any_more(three):
+    a, _, _ = three
+    files = await entries(a)
+    spoil(a)
+    _ = [step async for step in a.stub.Scrub(pb.ScrubRequest())]
+    assert (await a.stub.Examine(pb.ExamineRequest())).damaged_total == 1
+    stays = [f for f in files if f.chunk == OTHER]
+    goes = [f.path for f in files if f.chunk == CHUNK]
+    await pull(a, manifests=[kept(stays, [OTHER])], drop=goes)
+    assert (await a.stub.Examine(pb.ExamineRequest())).damaged_total == 0
+
+
+async def test_a_manifest_that_was_lost_is_no_file_that_is_missing(tmp_path):
+    async with w.serving(tmp_path) as worker:
+        await worker.load(own={CHUNK: w.rows_of(CHUNK, 3)})
+        files = await entries(worker)
+    manifest = WorkerDirectory(tmp_path).manifest(w.RELEASE, "Object", 1)
+    manifest.write_bytes(manifest.read_bytes()[:-9])
+    async with w.serving(tmp_path) as worker:
+        await pull(worker, manifests=[kept(files, [CHUNK])])
+    async with w.serving(tmp_path) as worker:
+        reply = await worker.stub.Examine(pb.ExamineRequest())
+    assert list((tmp_path / "quarantine").glob("*.json.*.note.json"))
+    assert (list(reply.damaged), list(reply.trouble)) == ([], [])
+
+
 async def test_a_chunk_that_is_not_named_is_refused_though_it_has_files(three):
     a, _, _ = three
     await pull(a, manifests=[kept(await entries(a), [OTHER])])

@@ -19,7 +19,12 @@ class Disk:
     def __init__(self, root):
         self.data = root / "data"
         self.quarantine = Quarantine(root / "quarantine")
-        self.damages = Damages(data=self.data, quarantine=self.quarantine)
+        self.unlisted = set()
+        self.damages = Damages(
+            data=self.data,
+            quarantine=self.quarantine,
+            listed=lambda path: path not in self.unlisted,
+        )
         self.inventory = Inventory(
             self.data, quarantine=self.quarantine, damaged=self.damages.add
         )
@@ -81,6 +86,14 @@ def test_a_restart_knows_what_was_lost(disk, tmp_path):
     assert again.reasons == disk.reasons
     again.put(b"good")
     assert Disk(tmp_path).reasons == []
+
+
+def test_a_lost_file_that_went_elsewhere_is_no_damage(disk):
+    disk.damages.look([entry()])
+    disk.unlisted.add(PATH)
+    assert disk.reasons == []
+    disk.unlisted.clear()
+    assert disk.reasons == ["it is missing"]
 
 
 def test_a_message_names_some_and_counts_all(disk, monkeypatch):

@@ -36,18 +36,26 @@ class Shard:
         self.entries = [self.make(number) for number in range(FILES)]
         shutil.copytree(self.directory.data, self.replica)
         quarantine = Quarantine(self.directory.quarantine)
-        self.damages = Damages(data=self.directory.data, quarantine=quarantine)
+        self.elsewhere = set()
+        self.damages = Damages(
+            data=self.directory.data, quarantine=quarantine, listed=self.lists
+        )
         self.inventory = Inventory(
             self.directory.data, quarantine=quarantine, damaged=self.damages.add
         )
         self.scrub = Scrub(
             directory=self.directory,
-            manifests=SimpleNamespace(files=lambda: self.entries, check=list),
+            manifests=SimpleNamespace(
+                files=lambda: self.entries, lists=self.lists, check=list
+            ),
             inventory=self.inventory,
             damages=self.damages,
             rate=0,
             age=1e9,
         )
+
+    def lists(self, path):
+        return path not in self.elsewhere
 
     def make(self, number):
         path = (
@@ -121,6 +129,18 @@ async def test_a_thousand_damages_are_found_and_repaired(shard):
     assert shard.damages.now() == []
     assert refused(shard, shard.entries) == set()
     assert not (await shard.scrubbed()).damaged
+
+
+async def test_a_pass_that_comes_to_a_file_that_went_elsewhere_tells_of_no_damage(
+    shard,
+):
+    gone, lost = shard.entries[:2]
+    for entry in (gone, lost):
+        shard.file(entry).unlink()
+    # The pass began with a list that had it.
+    shard.elsewhere.add(gone.path)
+    assert [entry for entry, _ in (await shard.scrubbed()).damaged] == [lost]
+    assert [note.path for note in shard.damages.now()] == [lost.path]
 
 
 async def test_without_the_scrub_a_verified_file_rots_unseen(shard):
