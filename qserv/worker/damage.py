@@ -1,9 +1,11 @@
 """Which files this worker should have and has not.
 
 The truth is on the disk: a copy that was found bad is not in its place, and a repaired
-one is; and what no manifest lists any longer need not be here. So what is told to the
-czar is right whoever repairs it, or has the file go elsewhere; over a restart, notes in
-quarantine tell which copies were lost.
+one is. So what is told to the czar is right whoever repairs it; over a restart, notes
+in quarantine tell which copies were lost.
+
+The czar is told of files that no manifest lists, too: of a copy that is being repaired,
+manifests do without. People are told only of what manifests need.
 """
 
 from collections.abc import Callable, Iterable
@@ -76,17 +78,18 @@ class Damages:
             self.add(entry.path, "it is missing")
 
     def now(self) -> list[Note]:
-        """Return the files that are still not there, the newest damage first.
-
-        Blocks, as `listed` may.
-        """
+        """Return the files that are still not there, the newest damage first."""
         found = []
         for path, note in tuple(self._known.items()):
             if (self._data / path).exists():
                 self._known.pop(path, None)
-            elif self._listed(path):
+            else:
                 found.append(note)
         return sorted(found, key=lambda note: (-note.found, note.path))
+
+    def needed(self) -> list[Note]:
+        """Return those of them that a manifest lists; blocks, as `listed` may."""
+        return [note for note in self.now() if self._listed(note.path)]
 
     def told(self) -> tuple[list[common_pb2.DamagedFile], int]:
         """Return the first of them as messages, and how many there are."""

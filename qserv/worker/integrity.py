@@ -128,7 +128,7 @@ class Integrity:
         trouble = [*self._manifests.check(), *_unusable(self._directory)]
         files = self._scrub.files()
         self._damages.look(files)
-        damaged = self._damages.now()
+        damaged = self._damages.needed()
         unknown = self._scrub.unknown()
         verified = [self._inventory.verified(entry) for entry in files]
         known = [when for when in verified if when is not None]

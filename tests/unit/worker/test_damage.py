@@ -88,12 +88,14 @@ def test_a_restart_knows_what_was_lost(disk, tmp_path):
     assert Disk(tmp_path).reasons == []
 
 
-def test_a_lost_file_that_went_elsewhere_is_no_damage(disk):
+def test_a_lost_file_that_no_manifest_lists_is_told_to_the_czar_alone(disk):
+    """Manifests do without a copy while it is repaired: it is not there again yet."""
     disk.damages.look([entry()])
     disk.unlisted.add(PATH)
-    assert disk.reasons == []
+    assert disk.damages.needed() == []
+    assert disk.damages.told()[1] == 1
     disk.unlisted.clear()
-    assert disk.reasons == ["it is missing"]
+    assert [note.reason for note in disk.damages.needed()] == ["it is missing"]
 
 
 def test_a_message_names_some_and_counts_all(disk, monkeypatch):

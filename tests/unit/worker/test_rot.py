@@ -140,7 +140,7 @@ async def test_a_pass_that_comes_to_a_file_that_went_elsewhere_tells_of_no_damag
     # The pass began with a list that had it.
     shard.elsewhere.add(gone.path)
     assert [entry for entry, _ in (await shard.scrubbed()).damaged] == [lost]
-    assert [note.path for note in shard.damages.now()] == [lost.path]
+    assert [note.path for note in shard.damages.needed()] == [lost.path]
 
 
 async def test_without_the_scrub_a_verified_file_rots_unseen(shard):
