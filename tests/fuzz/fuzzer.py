@@ -87,12 +87,14 @@ def minimised(
     return body, outcome
 
 
-def first_difference(seed: int, most: int) -> tuple[int, Body, Outcome] | None:
+def first_difference(
+    seed: int, most: int, start: int = 0
+) -> tuple[int, Body, Outcome] | None:
     """Return the first query with another answer than the oracle's, and its number.
 
     A plan that fails is no wrong answer.
     """
-    for number, body, known, rng in queries(seed):
+    for number, body, known, rng in queries(seed, start):
         if number >= most:
             return None
         outcome, _ = one(body, known, rng)
