@@ -4,8 +4,8 @@ The truth is on the disk: a copy that was found bad is not in its place, and a r
 one is. So what is told to the czar is right whoever repairs it; over a restart, notes
 in quarantine tell which copies were lost.
 
-The czar is told of files that no manifest lists, too: of a copy that is being repaired,
-manifests do without. People are told only of what manifests need.
+The czar is told of files that no manifest lists, too: while a copy is being repaired,
+manifests may do without. People are told only of what manifests need.
 """
 
 from collections.abc import Callable, Iterable

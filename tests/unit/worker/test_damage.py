@@ -89,7 +89,7 @@ def test_a_restart_knows_what_was_lost(disk, tmp_path):
 
 
 def test_a_lost_file_that_no_manifest_lists_is_told_to_the_czar_alone(disk):
-    """Manifests do without a copy while it is repaired: it is not there again yet."""
+    """Manifests may do without a copy that is repaired: it is not there again yet."""
     disk.damages.look([entry()])
     disk.unlisted.add(PATH)
     assert disk.damages.needed() == []
