@@ -33,8 +33,13 @@ def found(pattern: Path) -> Iterator[Path]:
     Raises
     ------
     BadContribution
-        If a directory cannot be read.
+        If a directory cannot be read, or not be entered.
     """
+    with stores.named(str(pattern)):
+        yield from _found(pattern)
+
+
+def _found(pattern: Path) -> Iterator[Path]:
     if pattern.is_dir():
         # Catalogs keep notes such as _metadata and .crc files beside their rows.
         yield from (p for p in _matching(pattern, _BELOW) if _visible(p, below=pattern))
@@ -73,8 +78,17 @@ def _matching(
 def _named(above: Path, step: str) -> Iterator[Path]:
     if _WILDCARDS.isdisjoint(step):
         path = above / step
-        return iter((path,) if os.path.lexists(path) else ())
+        return iter((path,) if _is_there(path) else ())
     return (path for path in _listed(above) if fnmatchcase(path.name, step))
+
+
+def _is_there(path: Path) -> bool:
+    # os.path.lexists says no, too, where nobody may look.
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _listed(directory: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Paths, directories, wildcards and URIs name the files to load, local and in S3."""
 
 import hashlib
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,29 @@ def test_what_cannot_be_looked_at_is_an_error(tree, monkeypatch):
         with pytest.raises(BadContribution, match=r"deep: cannot be read: .*denied"):
             find("T", [pattern])
     assert len(find("T", [tree / "*.csv"])) == 1
+
+
+@pytest.mark.parametrize("pattern", ["*/c.pq", "*/*.pq", "**/c.pq", "deep/c.pq", ""])
+def test_directories_that_may_be_listed_and_not_entered_are_an_error(
+    tree, monkeypatch, pattern
+):
+    """Else what is in others is loaded, and of theirs nobody hears."""
+    (tree / "wide").mkdir()
+    (tree / "wide/c.pq").touch()
+    assert len(find("T", [tree / "*/c.pq"])) == 2
+
+    def denying(look):
+        def looked_at(path, **how):
+            if Path(path).parent.name == "deep":
+                raise PermissionError(13, "Permission denied")
+            return look(path, **how)
+
+        return looked_at
+
+    monkeypatch.setattr(os, "stat", denying(os.stat))
+    monkeypatch.setattr(os, "lstat", denying(os.lstat))
+    with pytest.raises(BadContribution, match=r"cannot be read: .*denied"):
+        find("T", [tree / pattern])
 
 
 @pytest.mark.parametrize("pattern", ["none.csv", "*.parq", "empty"])
