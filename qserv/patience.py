@@ -40,8 +40,9 @@ FILE: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 last."""
 STORED: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds between tries to get a stored file that nobody gave."""
-READS: Final = 5
-"""Times that a file is read which changes meanwhile."""
+STILL: Final = (0.02,) * 4
+"""Seconds between times that a file is read which changes meanwhile: a later change
+shows then in its times, whatever the ticks of the kernel."""
 COMMIT: Final = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)
 """Seconds between tries to commit while too few workers can install: ten minutes."""
 
@@ -91,12 +92,8 @@ def for_stored() -> Retrying:
 
 
 def for_still() -> Retrying:
-    """Read a file again at once that changed meanwhile: a copy of it was put there."""
-    return Retrying(
-        retry=retry_if_exception_type(TaskFailed),
-        stop=stop_after_attempt(READS),
-        reraise=True,
-    )
+    """Read a file again that changed meanwhile: a copy of it was put there."""
+    return _paused(STILL, lambda error: isinstance(error, TaskFailed))
 
 
 def for_commit(
